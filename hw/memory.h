@@ -1,0 +1,108 @@
+/*
+ * Guest physical address space: RAM (one memfd, mapped once), ROM, MMIO regions with priorities,
+ * dirty logs, and DMA.
+ *
+ * Layout is a list of regions; a higher priority region hides a lower one. Changing it (BARs, PAM,
+ * A20 is not modelled here) makes the flat view anew and tells CPUs to drop their TLBs.
+ *
+ * Locking: region calls under the board lock. RAM bytes are reached without locks.
+ */
+#ifndef DOPPEL_HW_MEMORY_H
+#define DOPPEL_HW_MEMORY_H
+
+#include "hw/device.h"
+
+#include <stddef.h>
+
+struct memory;
+
+#define GUEST_PAGE_SIZE 4096u
+#define GUEST_PAGE_SHIFT 12
+
+/* Guest RAM: below 3 GiB at 0, the rest from 4 GiB up (the PCI hole lies between). */
+#define MEMORY_LOW_MAX 0xc0000000ull
+#define MEMORY_HIGH_BASE 0x100000000ull
+
+/* NULL + error if the host cannot give that much. `ram_bytes` is a multiple of the page size. */
+struct memory *memory_new(uint64_t ram_bytes, struct error *error);
+void memory_free(struct memory *memory);
+uint64_t memory_ram_bytes(const struct memory *memory);
+/* Bytes of RAM below the PCI hole and above 4 GiB. */
+uint64_t memory_ram_low(const struct memory *memory);
+uint64_t memory_ram_high(const struct memory *memory);
+
+enum region_kind {
+    REGION_RAM,  /* host memory, read and write */
+    REGION_ROM,  /* host memory, writes ignored */
+    REGION_MMIO, /* handlers */
+};
+
+struct region; /* one placed region */
+
+/* Maps handlers at [base, base + size). */
+struct region *memory_add_mmio(struct memory *memory, uint64_t base, uint64_t size, int priority,
+                               const struct access_ops *ops, void *opaque, const char *name);
+/* Maps `host` (page aligned, owned by the caller, lives until removal) as RAM or ROM. `log_dirty`
+ * keeps a dirty bit per page (frame buffers). */
+struct region *memory_add_host(struct memory *memory, enum region_kind kind, uint64_t base,
+                               uint64_t size, int priority, void *host, bool log_dirty,
+                               const char *name);
+/* Part of main RAM shown at another place, e.g. shadow RAM under the BIOS area: priority over ROM. */
+struct region *memory_add_ram_alias(struct memory *memory, enum region_kind kind, uint64_t base,
+                                    uint64_t size, int priority, uint64_t ram_offset,
+                                    const char *name);
+/* Moves, shows or hides a region (BAR writes, PAM). Cheap if nothing changes. */
+void region_place(struct region *region, uint64_t base, bool enabled);
+void region_set_kind(struct region *region, enum region_kind kind); /* RAM <-> ROM (PAM) */
+void region_remove(struct region *region);
+
+/* Host-allocated, page-aligned, zeroed memory for memory_add_host. */
+void *memory_alloc_host(size_t size);
+void memory_free_host(void *host, size_t size);
+
+/* -- Dirty log of a log_dirty region -- */
+
+/* Copies the bits of pages [first, first + count) written since the last call (one bit a page,
+ * LSB first) to `bits` and clears them. True if any was set. */
+bool region_fetch_dirty(struct region *region, size_t first_page, size_t pages, uint64_t *bits);
+/* Marks all dirty, e.g. after a mode change or load. */
+void region_mark_dirty(struct region *region);
+/* For host memory changed by a device itself rather than by a CPU. */
+void region_note_write(struct region *region, uint64_t offset, uint64_t length);
+
+/* -- Access by physical address -- */
+
+/* What backs the page that holds `gpa`: the CPU's TLB fill asks this. */
+struct memory_page {
+    uint8_t *host;         /* start of the page in host memory; NULL for MMIO and nothing */
+    bool writable;         /* false for ROM */
+    bool log_dirty;        /* first write must call memory_note_write */
+};
+struct memory_page memory_find_page(struct memory *memory, uint64_t gpa);
+
+/* Marks a page of a log_dirty region as written (any thread, no lock needed). */
+void memory_note_write(struct memory *memory, uint64_t gpa, unsigned size);
+
+/* A CPU's access to a page without host memory (or to ROM, for writes): size 1, 2, 4, 8. */
+uint64_t memory_mmio_read(struct memory *memory, uint64_t gpa, unsigned size);
+void memory_mmio_write(struct memory *memory, uint64_t gpa, uint64_t value, unsigned size);
+
+/*
+ * DMA by devices: any length, crosses regions; reads of nothing are all ones, writes to nothing and
+ * to ROM are dropped; MMIO is not reached by DMA (logged once). Returns false if any byte did
+ * not hit RAM. memory_dma_write keeps translated code and dirty logs coherent.
+ */
+bool memory_dma_read(struct memory *memory, uint64_t gpa, void *data, size_t length);
+bool memory_dma_write(struct memory *memory, uint64_t gpa, const void *data, size_t length);
+
+/* -- Hooks for the CPUs -- */
+
+struct memory_observer {
+    void (*layout_changed)(void *opaque);                          /* drop TLBs */
+    void (*ram_written)(void *opaque, uint64_t gpa, uint64_t size); /* DMA wrote: drop stale code */
+    void (*dirty_cleared)(void *opaque, uint64_t gpa, uint64_t size); /* write-protect again */
+    void *opaque;
+};
+void memory_observe(struct memory *memory, const struct memory_observer *observer);
+
+#endif
