@@ -18,7 +18,9 @@
 struct clock;
 
 /* One pending event. Embed it in the device; timer_init before use. `deadline_ns` goes into the
- * device's state table (FIELD(struct x, timer.deadline_ns, 1)); post_load calls timer_rearm. */
+ * device's state table (FIELD(struct x, timer.deadline_ns, 1)); post_load calls timer_rearm. While
+ * `fire` runs the timer is idle and deadline_ns still tells when it was due (periodic timers add
+ * their period to it); the timer must outlive its `fire`. */
 struct timer {
     struct clock *clock;
     void (*fire)(void *opaque);
@@ -34,9 +36,12 @@ void clock_free(struct clock *clock);
 uint64_t clock_now(const struct clock *clock);
 /* Starts or stops the flow of virtual time. A new clock is stopped at 0. */
 void clock_run(struct clock *clock, bool running);
+bool clock_running(const struct clock *clock);
 /* Sets the time of a stopped clock (loading a saved state; tests step a clock by hand with it). */
 void clock_set(struct clock *clock, uint64_t now_ns);
-/* Host seconds since the epoch that corresponds to virtual time now: for the RTC only. */
+/* Host seconds since the epoch that corresponds to virtual time now: for the RTC only. Flows with
+ * virtual time and catches up with the host each time the clock starts to run, as a clock with a
+ * battery would. */
 int64_t clock_wall_seconds(const struct clock *clock);
 
 /* (value * multiplier) / divisor without overflow: device ticks <-> nanoseconds. */

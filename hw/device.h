@@ -74,8 +74,12 @@ static inline void irq_pulse(struct irq_line line)
 
 /*
  * Handlers see offsets from the region's base, never their own address. `size` is 1, 2, 4 or 8 and
- * within [min_size, max_size]; the bus splits or widens other accesses. Values are little-endian
- * numbers in the low bits. Reads of nothing return all ones.
+ * within [min_size, max_size], `offset` is a multiple of min_size, and offset + size never exceeds
+ * the region; nothing else is promised about alignment (a word at an odd port is common). The bus
+ * splits wider accesses, lowest address first. A narrower read takes its bytes out of a min_size
+ * read; a narrower write arrives as a min_size write with zeros around it, so registers that care
+ * about single bytes take min_size 1. Values are little-endian numbers in the low bits. Reads of
+ * nothing return all ones; so does a NULL read. A NULL write drops the value.
  */
 struct access_ops {
     uint64_t (*read)(void *opaque, uint64_t offset, unsigned size);
@@ -90,7 +94,9 @@ struct io_bus;
 struct io_bus *io_bus_new(void);
 void io_bus_free(struct io_bus *bus);
 /* Claims [port, port + count). A later claim shadows an earlier one (PCI BARs over fixed ports).
- * Accesses not claimed read as all ones. Returns a handle for io_bus_remove. */
+ * The claim that owns the first byte takes the whole access if its extent covers it (a dword at
+ * 0xCF8 reaches the host bridge although another device owns byte 0xCF9). Accesses not claimed read
+ * as all ones. Returns a handle for io_bus_remove. */
 struct io_range *io_bus_add(struct io_bus *bus, uint16_t port, unsigned count,
                             const struct access_ops *ops, void *opaque);
 void io_bus_remove(struct io_bus *bus, struct io_range *range);

@@ -2,7 +2,8 @@
  * Guest physical address space: RAM (one memfd, mapped once), ROM, MMIO regions with priorities,
  * dirty logs, and DMA.
  *
- * Layout is a list of regions; a higher priority region hides a lower one. Changing it (BARs, PAM,
+ * Layout is a list of regions; a higher priority region hides a lower one, a later one hides an
+ * earlier one of the same priority. Changing it (BARs, PAM,
  * A20 is not modelled here) makes the flat view anew and tells CPUs to drop their TLBs.
  *
  * Locking: region calls under the board lock. RAM bytes are reached without locks.
@@ -27,6 +28,8 @@ struct memory;
 struct memory *memory_new(uint64_t ram_bytes, struct error *error);
 void memory_free(struct memory *memory);
 uint64_t memory_ram_bytes(const struct memory *memory);
+/* All of RAM as one host mapping, in the order of RAM offsets (saving RAM, shadowing). */
+uint8_t *memory_ram_host(const struct memory *memory);
 /* Bytes of RAM below the PCI hole and above 4 GiB. */
 uint64_t memory_ram_low(const struct memory *memory);
 uint64_t memory_ram_high(const struct memory *memory);
@@ -35,6 +38,13 @@ enum region_kind {
     REGION_RAM,  /* host memory, read and write */
     REGION_ROM,  /* host memory, writes ignored */
     REGION_MMIO, /* handlers */
+};
+
+/* What hides what. A PCI BAR never hides RAM: the host bridge claims those addresses first. */
+enum region_priority {
+    PRIORITY_PCI = -1,
+    PRIORITY_RAM = 0,
+    PRIORITY_BOARD = 1, /* ROM, PAM windows, VGA window, APICs */
 };
 
 struct region; /* one placed region */
@@ -88,9 +98,10 @@ uint64_t memory_mmio_read(struct memory *memory, uint64_t gpa, unsigned size);
 void memory_mmio_write(struct memory *memory, uint64_t gpa, uint64_t value, unsigned size);
 
 /*
- * DMA by devices: any length, crosses regions; reads of nothing are all ones, writes to nothing and
- * to ROM are dropped; MMIO is not reached by DMA (logged once). Returns false if any byte did
- * not hit RAM. memory_dma_write keeps translated code and dirty logs coherent.
+ * DMA by devices: any address and length, crosses regions; reads of nothing are all ones, writes to
+ * nothing and to ROM are dropped; MMIO is not reached by DMA (logged). Returns false if any byte did
+ * not hit RAM (or ROM, for reads). memory_dma_write keeps translated code and dirty logs coherent.
+ * Any thread.
  */
 bool memory_dma_read(struct memory *memory, uint64_t gpa, void *data, size_t length);
 bool memory_dma_write(struct memory *memory, uint64_t gpa, const void *data, size_t length);
