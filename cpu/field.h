@@ -25,24 +25,28 @@ struct field {
     uint32_t count;             /* elements (1 for a scalar) */
     const struct field *nested; /* element's own table, or NULL for plain little-endian data */
     uint32_t since;
+    bool is_bool; /* a loaded value other than 0 and 1 is refused */
 };
 
 #define FIELD_SIZE_(type, member) sizeof(((type *)0)->member)
+#define FIELD_BOOL_(type, member) _Generic(((type *)0)->member, bool: true, default: false)
 
 /* A scalar: integer, bool, enum. */
 #define FIELD(type, member, version)                                                               \
-    {#member, offsetof(type, member), FIELD_SIZE_(type, member), 1, NULL, version}
+    {#member, offsetof(type, member), FIELD_SIZE_(type, member), 1, NULL, version,                 \
+     FIELD_BOOL_(type, member)}
 /* An array of scalars. */
 #define FIELD_ARRAY(type, member, version)                                                         \
     {#member, offsetof(type, member), FIELD_SIZE_(type, member[0]),                                \
-     FIELD_SIZE_(type, member) / FIELD_SIZE_(type, member[0]), NULL, version}
+     FIELD_SIZE_(type, member) / FIELD_SIZE_(type, member[0]), NULL, version,                      \
+     FIELD_BOOL_(type, member[0])}
 /* One embedded struct with a table of its own. */
 #define FIELD_STRUCT(type, member, table, version)                                                 \
-    {#member, offsetof(type, member), FIELD_SIZE_(type, member), 1, table, version}
+    {#member, offsetof(type, member), FIELD_SIZE_(type, member), 1, table, version, false}
 /* An array of embedded structs. */
 #define FIELD_STRUCTS(type, member, table, version)                                                \
     {#member, offsetof(type, member), FIELD_SIZE_(type, member[0]),                                \
-     FIELD_SIZE_(type, member) / FIELD_SIZE_(type, member[0]), table, version}
-#define FIELD_END {NULL, 0, 0, 0, NULL, 0}
+     FIELD_SIZE_(type, member) / FIELD_SIZE_(type, member[0]), table, version, false}
+#define FIELD_END {NULL, 0, 0, 0, NULL, 0, false}
 
 #endif
