@@ -88,18 +88,24 @@ static inline uint64_t insn_offset(const struct cpu *cpu, const struct insn *ins
     return insn->addrsize == 4 ? (uint32_t)offset : (uint16_t)offset;
 }
 
-/* Linear address of the memory operand for an access of `size` bytes. Flat segments cost one test. */
-static inline gva_t insn_linear(struct cpu *cpu, const struct insn *insn, unsigned size,
-                                enum access access)
+/* Linear address of seg:offset for an access of `size` bytes. Flat segments cost one test. */
+static inline gva_t segment_linear(struct cpu *cpu, unsigned seg, uint64_t offset, unsigned size,
+                                   enum access access)
 {
-    uint64_t offset = insn_offset(cpu, insn);
     /* MODE_FLAT_* bits by segment register */
     static const uint16_t flat[6] = {MODE_FLAT_ES, MODE_FLAT_CS, MODE_FLAT_SS,
                                      MODE_FLAT_DS, MODE_FLAT_FS, MODE_FLAT_GS};
-    if (__builtin_expect((cpu->mode & flat[insn->seg]) && insn->seg != SEG_CS, 1) &&
+    if (__builtin_expect((cpu->mode & flat[seg]) && seg != SEG_CS, 1) &&
         ((cpu->mode & MODE_CODE64) || offset + size <= 0x100000000ull))
         return offset; /* non-canonical ones miss the TLB and fault there */
-    return segment_check(cpu, insn->seg, offset, size, access);
+    return segment_check(cpu, seg, offset, size, access);
+}
+
+/* Linear address of the memory operand for an access of `size` bytes. */
+static inline gva_t insn_linear(struct cpu *cpu, const struct insn *insn, unsigned size,
+                                enum access access)
+{
+    return segment_linear(cpu, insn->seg, insn_offset(cpu, insn), size, access);
 }
 
 /* -- Stack, with SS and its size attribute; rsp changes only after the access succeeded -- */
