@@ -11,9 +11,50 @@ struct pci_bus;
 struct pci_device;
 
 #define PCI_CONFIG_SIZE 256
-#define PCI_BARS 6
+#define PCI_BARS        6
+
+/* Configuration registers of the type 0 header (section 6.1). */
+enum pci_register {
+    PCI_VENDOR_ID = 0x00,
+    PCI_DEVICE_ID = 0x02,
+    PCI_COMMAND = 0x04,
+    PCI_STATUS = 0x06,
+    PCI_REVISION = 0x08,
+    PCI_PROG_IF = 0x09,
+    PCI_CLASS = 0x0a,
+    PCI_CACHE_LINE_SIZE = 0x0c,
+    PCI_LATENCY_TIMER = 0x0d,
+    PCI_HEADER_TYPE = 0x0e,
+    PCI_BAR0 = 0x10,
+    PCI_SUBSYSTEM_VENDOR_ID = 0x2c,
+    PCI_SUBSYSTEM_ID = 0x2e,
+    PCI_ROM_BAR = 0x30,
+    PCI_CAPABILITIES = 0x34,
+    PCI_INTERRUPT_LINE = 0x3c,
+    PCI_INTERRUPT_PIN = 0x3d,
+};
+#define PCI_COMMAND_IO            0x0001
+#define PCI_COMMAND_MEMORY        0x0002
+#define PCI_COMMAND_MASTER        0x0004
+#define PCI_COMMAND_INTX_DISABLE  0x0400
+#define PCI_STATUS_INTERRUPT      0x0008
+#define PCI_HEADER_MULTIFUNCTION  0x80
+#define PCI_DEVFN(slot, function) ((uint8_t)((slot) << 3 | (function)))
+
+/* By this subsystem the firmware knows that it runs on a virtual machine of QEMU's kind and finds
+ * its configuration in fw_cfg. */
+#define PCI_SUBSYSTEM_VENDOR_VIRTUAL 0x1af4
+#define PCI_SUBSYSTEM_VIRTUAL        0x1100
 
 enum pci_bar_kind { PCI_BAR_NONE, PCI_BAR_IO, PCI_BAR_MEMORY, PCI_BAR_MEMORY_PREFETCH };
+
+struct pci_identity {
+    uint16_t vendor, device;
+    uint8_t revision, prog_if;
+    uint16_t class_code; /* class << 8 | subclass */
+    uint16_t subsystem_vendor, subsystem;
+    uint8_t interrupt_pin; /* 0 none, 1 INTA */
+};
 
 /* Placed at the start of a PCI device's struct (it starts with struct device). */
 struct pci_device {
@@ -31,8 +72,12 @@ struct pci_device {
         struct io_range *range;
         uint64_t mapped_base;
     } bar[PCI_BARS];
-    bool irq_level;
-    /* After the guest wrote [offset, offset + size) and the common part was handled. May be NULL. */
+    bool irq_level;  /* what the device asks for */
+    bool irq_driven; /* what reaches the bus: not while INTx is disabled */
+    struct pci_identity identity;
+    struct region *rom_region; /* expansion ROM, or NULL */
+    uint32_t rom_size;
+    /* The guest wrote [offset, offset + size) and the common part was handled. May be NULL. */
     void (*config_written)(struct pci_device *device, unsigned offset, unsigned size);
 };
 
@@ -44,14 +89,18 @@ extern const struct field pci_device_fields[];
  * boards wire it (pin 0 = INTA). */
 struct pci_bus *pci_bus_new(struct device_list *list, struct io_bus *io, struct memory *memory,
                             const struct irq_line irq[4]);
-
-struct pci_identity {
-    uint16_t vendor, device;
-    uint8_t revision, prog_if;
-    uint16_t class_code; /* class << 8 | subclass */
-    uint16_t subsystem_vendor, subsystem;
-    uint8_t interrupt_pin; /* 0 none, 1 INTA */
-};
+/* Connects the PIRQ inputs afterwards: the chipset that owns them sits on this bus itself (irq may
+ * be NULL in pci_bus_new then). */
+void pci_bus_route(struct pci_bus *bus, const struct irq_line irq[4]);
+/* The device at devfn, or NULL. */
+struct pci_device *pci_bus_device(struct pci_bus *bus, uint8_t devfn);
+/* Configuration cycles; size 1, 2 or 4 within one dword. Nothing at devfn reads as all ones. */
+uint32_t pci_config_read(struct pci_bus *bus, uint8_t devfn, uint8_t offset, unsigned size);
+void pci_config_write(struct pci_bus *bus, uint8_t devfn, uint8_t offset, uint32_t value,
+                      unsigned size);
+/* Little-endian numbers in config[] and write_mask[], for constructors and config_written. */
+uint32_t pci_get(const uint8_t *config, unsigned offset, unsigned size);
+void pci_put(uint8_t *config, unsigned offset, uint32_t value, unsigned size);
 
 /* Fills the header and puts the device on the bus. devfn must be free. */
 void pci_device_init(struct pci_device *device, struct pci_bus *bus, uint8_t devfn,
