@@ -1,6 +1,6 @@
 /*
- * The instruction set as data: isa.def made accessible. Mnemonics (enum op), features (enum cpu_feature),
- * rows, and the declarations of all semantic functions.
+ * The instruction set as data: isa.def made accessible. Mnemonics (enum op), features (enum
+ * cpu_feature), rows, and the declarations of all semantic functions.
  */
 #ifndef DOPPEL_CPU_ISA_H
 #define DOPPEL_CPU_ISA_H
@@ -68,10 +68,10 @@ enum isa_prefix { ISA_PREFIX_NONE, ISA_PREFIX_66, ISA_PREFIX_F3, ISA_PREFIX_F2, 
 
 /* One operand letter pair, e.g. "Ev": where it comes from and how wide it is. */
 struct isa_operand {
-    uint8_t letter;     /* 'E', 'G', ...; 'r' fixed register, '1' the constant, 0 none */
-    uint8_t width;      /* enum isa_width of the register form (or of both) */
-    uint8_t mem_width;  /* of the memory form */
-    uint8_t reg;        /* of a fixed register; its enum operand_kind in `fixed` */
+    uint8_t letter;    /* 'E', 'G', ...; 'r' fixed register, '1' the constant, 0 none */
+    uint8_t width;     /* enum isa_width of the register form (or of both) */
+    uint8_t mem_width; /* of the memory form */
+    uint8_t reg;       /* of a fixed register; its enum operand_kind in `fixed` */
     uint8_t fixed;
     bool sign_extended; /* Ibs */
 };
@@ -82,20 +82,20 @@ enum isa_width { W_NONE, W_B, W_W, W_D, W_Q, W_DQ, W_T, W_V, W_Z, W_Y, W_P, W_S,
 struct isa_row {
     const char *encoding, *operands, *flags, *attributes_text;
     uint16_t op;
-    uint8_t feature;            /* enum cpu_feature */
-    uint32_t attributes;        /* enum isa_attribute */
+    uint8_t feature;                                     /* enum cpu_feature */
+    uint32_t attributes;                                 /* enum isa_attribute */
     uint32_t flags_read, flags_written, flags_undefined; /* enum eflags_bit */
     uint8_t map, opcode;
-    uint8_t opcode_span;        /* 8 for +r, 16 for +cc, else 1 */
-    uint8_t prefixes;           /* bit set by enum isa_prefix */
-    bool mandatory;             /* 66, F3 or F2 is part of the opcode */
-    bool rex_w, no_rex_b;       /* REX.W must be set; REX.B must be clear */
+    uint8_t opcode_span;  /* 8 for +r, 16 for +cc, else 1 */
+    uint8_t prefixes;     /* bit set by enum isa_prefix */
+    bool mandatory;       /* 66, F3 or F2 is part of the opcode */
+    bool rex_w, no_rex_b; /* REX.W must be set; REX.B must be clear */
     bool has_modrm;
-    uint8_t modrm_mask, modrm;  /* bits of ModRM that are given; memory forms: mod is not compared */
-    bool reg_form, mem_form;    /* mod == 3 allowed, mod != 3 allowed */
+    uint8_t modrm_mask, modrm; /* bits of ModRM that are given; memory forms: mod is not compared */
+    bool reg_form, mem_form;   /* mod == 3 allowed, mod != 3 allowed */
     uint8_t noperands;
     struct isa_operand operand[INSN_MAX_OPERANDS];
-    uint8_t width;              /* enum isa_width that makes insn->opsize */
+    uint8_t width; /* enum isa_width that makes insn->opsize */
 };
 
 extern const struct isa_row *const isa_rows; /* row 0 is #UD, row 1 "too long" */
