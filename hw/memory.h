@@ -106,6 +106,10 @@ void memory_mmio_write(struct memory *memory, uint64_t gpa, uint64_t value, unsi
 bool memory_dma_read(struct memory *memory, uint64_t gpa, void *data, size_t length);
 bool memory_dma_write(struct memory *memory, uint64_t gpa, const void *data, size_t length);
 
+/* Writes RAM by its offset, even where something hides it (shadowing under a ROM), and keeps
+ * translated code coherent. The range must lie within RAM. */
+void memory_write_ram(struct memory *memory, uint64_t ram_offset, const void *data, size_t length);
+
 /* -- Hooks for the CPUs -- */
 
 struct memory_observer {

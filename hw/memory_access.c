@@ -8,6 +8,7 @@
 #include "hw/memory_internal.h"
 #include "hw/access.h"
 
+#include <assert.h>
 #include <inttypes.h>
 #include <string.h>
 
@@ -298,4 +299,20 @@ bool memory_dma_write(struct memory *memory, uint64_t gpa, const void *data, siz
         length -= step;
     }
     return complete;
+}
+
+void memory_write_ram(struct memory *memory, uint64_t ram_offset, const void *data, size_t length)
+{
+    assert(length <= memory->ram_bytes && ram_offset <= memory->ram_bytes - length);
+    memcpy(memory->ram + ram_offset, data, length);
+    for (uint64_t done = 0; done < length;) {
+        uint64_t offset = ram_offset + done;
+        bool low = offset < MEMORY_LOW_MAX;
+        uint64_t gpa = low ? offset : MEMORY_HIGH_BASE + (offset - MEMORY_LOW_MAX);
+        uint64_t step = length - done;
+        if (low && step > MEMORY_LOW_MAX - offset)
+            step = MEMORY_LOW_MAX - offset;
+        tell_written(memory, gpa, step);
+        done += step;
+    }
 }
