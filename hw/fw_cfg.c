@@ -302,7 +302,7 @@ static uint64_t fw_cfg_read(void *opaque, uint64_t offset, unsigned size)
         return read_byte(fw_cfg);
     /* The DMA register answers with its signature, big-endian as everything in it. */
     if (offset >= REG_DMA_HIGH)
-        memcpy(&value, DMA_SIGNATURE + (offset - REG_DMA_HIGH), size);
+        memcpy(&value, &DMA_SIGNATURE[offset - REG_DMA_HIGH], size);
     return le64toh(value);
 }
 
