@@ -23,6 +23,7 @@ struct code_listener {
 struct code_map *code_map_new(gpa_t limit);
 void code_map_free(struct code_map *map);
 void code_listen(struct code_map *map, const struct code_listener *listener);
+void code_unlisten(struct code_map *map, const void *opaque);
 
 /* The engines note that [gpa, gpa + size) within one page was decoded. True if the page had none
  * before: the caller must make write TLB entries of that page slow (tlb_protect_page). */
@@ -30,9 +31,17 @@ bool code_mark(struct code_map *map, gpa_t gpa, unsigned size);
 /* Any line of the page marked? (TLB fill) */
 bool code_page_marked(const struct code_map *map, gpa_t gpa);
 /* A store or DMA of `size` bytes is about to happen or has happened: tells the listeners if it
- * touches a marked line, clears those marks, returns true then. Cheap when it does not. */
+ * touches a marked line (whole lines are reported), clears those marks, returns true then. Cheap when
+ * it does not. */
 bool code_written(struct code_map *map, gpa_t gpa, uint64_t size);
 void code_drop_all(struct code_map *map);
+
+/* The same from threads that are no CPU's (DMA, layout changes): noted here, told to the listeners when
+ * a CPU handles EVENT_FLUSH_CODE by code_run_queue(). code_queue_written is true if the range
+ * holds code, so that the event is worth posting. */
+bool code_queue_written(struct code_map *map, gpa_t gpa, uint64_t size);
+void code_queue_drop_all(struct code_map *map);
+void code_run_queue(struct code_map *map);
 static inline bool code_tracked(gpa_t gpa, gpa_t limit)
 {
     return gpa < limit;

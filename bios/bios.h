@@ -1,0 +1,57 @@
+/*
+ * Firmware: finding the distribution's SeaBIOS and VGA BIOS, and what the machine tells them
+ * through fw_cfg (memory map, ACPI and SMBIOS tables, boot order, a kernel to start directly).
+ */
+#ifndef DOPPEL_BIOS_BIOS_H
+#define DOPPEL_BIOS_BIOS_H
+
+#include "cpu/error.h"
+#include "hw/fw_cfg.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* A file read into memory; bytes owned by the holder, freed with blob_free. */
+struct blob {
+    uint8_t *bytes;
+    size_t size;
+};
+
+void blob_free(struct blob *blob);
+/* Reads a whole regular file of 1 to `limit` bytes. `what` names it in the error ("kernel"). */
+bool blob_read(struct blob *blob, const char *path, const char *what, size_t limit,
+               struct error *error);
+
+/* Looks for a firmware image in the distribution's usual places (and first in $DOPPEL_FIRMWARE_PATH,
+ * a colon-separated list). The error names the package that has it. */
+bool firmware_load(struct blob *blob, const char *name, const char *package, struct error *error);
+/* The path where firmware_load would find it, or NULL. The string is static to the call. */
+const char *firmware_path(const char *name, char *buffer, size_t size);
+
+#define FIRMWARE_BIOS "bios-256k.bin"
+#define FIRMWARE_VGA "vgabios-stdvga.bin"
+#define FIRMWARE_PACKAGE "seabios"
+
+/* What the tables depend on. */
+struct bios_config {
+    uint64_t ram_low, ram_high; /* bytes below the PCI hole and above 4 GiB */
+    unsigned cpus;
+    const char *name;     /* machine's name, for SMBIOS */
+    const char *boot;     /* "disk,cdrom,menu" ... already checked by bios_check_boot; or NULL */
+    bool direct_kernel;   /* bios_add_linux will be called: it boots first */
+};
+
+/* Is `text` a boot order that --boot accepts? */
+bool bios_check_boot(const char *text, struct error *error);
+/* CMOS boot-device bytes 0x3d and 0x38 for a checked order. */
+void bios_cmos_boot(const char *order, uint8_t *reg_3d, uint8_t *reg_38);
+
+/* Puts memory map, ACPI and SMBIOS tables, CPU counts and boot options into fw_cfg. */
+void bios_add_tables(struct fw_cfg *fw_cfg, const struct bios_config *config);
+
+/* Direct boot of a bzImage (32- or 64-bit entry, as the kernel offers). Paths of initrd and the
+ * command line may be NULL. */
+bool bios_add_linux(struct fw_cfg *fw_cfg, const struct bios_config *config, const char *kernel,
+                    const char *initrd, const char *append, struct error *error);
+
+#endif

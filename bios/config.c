@@ -1,0 +1,148 @@
+/*
+ * What the firmware asks of fw_cfg besides tables: memory map, processor counts, boot order.
+ */
+#include "bios/tables.h"
+
+#include <string.h>
+
+/* fw_cfg selectors that SeaBIOS and its relatives know. */
+enum {
+    KEY_CPUS = 0x05,
+    KEY_BOOT_MENU = 0x0e,
+    KEY_MAX_CPUS = 0x0f,
+    KEY_RAM_SIZE = 0x03,
+};
+
+enum e820_type { E820_RAM = 1, E820_RESERVED = 2 };
+
+static void add_e820(struct fw_cfg *fw_cfg, const struct bios_config *config)
+{
+    const struct {
+        uint64_t base, size;
+        enum e820_type type;
+    } ranges[] = {
+        {0, config->ram_low, E820_RAM},
+        {1ull << 32, config->ram_high, E820_RAM},
+    };
+    struct table map = {0};
+    for (size_t i = 0; i < sizeof ranges / sizeof ranges[0]; i++) {
+        if (!ranges[i].size)
+            continue;
+        table_u64(&map, ranges[i].base);
+        table_u64(&map, ranges[i].size);
+        table_u32(&map, ranges[i].type);
+    }
+    fw_cfg_add_file(fw_cfg, "etc/e820", map.bytes, map.size);
+    table_free(&map);
+}
+
+/* -- Boot order -- */
+
+/* Open Firmware style paths as SeaBIOS builds them for the board's devices. */
+static const struct boot_device {
+    const char *name;
+    const char *const paths[5];
+    uint8_t cmos; /* boot device nibble of CMOS 0x3d: 1 floppy, 2 hard disk, 3 CD-ROM, 4 network */
+} boot_devices[] = {
+    {"disk",
+     {"/pci@i0cf8/ide@1,1/drive@0/disk@0", "/pci@i0cf8/ide@1,1/drive@0/disk@1",
+      "/pci@i0cf8/ide@1,1/drive@1/disk@0", "/pci@i0cf8/ide@1,1/drive@1/disk@1", NULL},
+     2},
+    {"cdrom",
+     {"/pci@i0cf8/ide@1,1/drive@1/disk@0", "/pci@i0cf8/ide@1,1/drive@1/disk@1",
+      "/pci@i0cf8/ide@1,1/drive@0/disk@0", "/pci@i0cf8/ide@1,1/drive@0/disk@1", NULL},
+     3},
+};
+#define BOOT_DEVICES (sizeof boot_devices / sizeof boot_devices[0])
+#define MENU "menu"
+
+/* Walks the comma-separated words of an order; returns the word's length, 0 at the end. */
+static size_t next_word(const char **text, const char **word)
+{
+    while (**text == ',')
+        (*text)++;
+    *word = *text;
+    size_t length = strcspn(*text, ",");
+    *text += length;
+    return length;
+}
+
+static bool word_is(const char *word, size_t length, const char *name)
+{
+    return strlen(name) == length && memcmp(word, name, length) == 0;
+}
+
+static const struct boot_device *find_boot_device(const char *word, size_t length)
+{
+    for (size_t i = 0; i < BOOT_DEVICES; i++)
+        if (word_is(word, length, boot_devices[i].name))
+            return &boot_devices[i];
+    return NULL;
+}
+
+bool bios_check_boot(const char *text, struct error *error)
+{
+    const char *word;
+    size_t length, count = 0;
+    for (; (length = next_word(&text, &word)) > 0; count++) {
+        if (word_is(word, length, "floppy") || word_is(word, length, "net"))
+            return error_set(error, "--boot: booting from '%.*s' is not built yet; use disk, cdrom, menu",
+                             (int)length, word);
+        if (!find_boot_device(word, length) && !word_is(word, length, MENU))
+            return error_set(error, "--boot: '%.*s' is no boot device; use disk, cdrom, menu",
+                             (int)length, word);
+    }
+    return count > 0 || error_set(error, "--boot needs a list such as disk,cdrom,menu");
+}
+
+void bios_cmos_boot(const char *order, uint8_t *reg_3d, uint8_t *reg_38)
+{
+    uint8_t nibbles[3] = {2, 3, 0};
+    if (order) {
+        unsigned count = 0;
+        const char *word;
+        size_t length;
+        memset(nibbles, 0, sizeof nibbles);
+        while ((length = next_word(&order, &word)) > 0) {
+            const struct boot_device *device = find_boot_device(word, length);
+            if (device && count < 3)
+                nibbles[count++] = device->cmos;
+        }
+        if (count == 0)
+            nibbles[0] = 2, nibbles[1] = 3;
+    }
+    *reg_3d = (uint8_t)(nibbles[0] | nibbles[1] << 4);
+    *reg_38 = (uint8_t)(nibbles[2] << 4 | 1); /* bit 0: do not insist on a floppy signature */
+}
+
+static void add_boot_order(struct fw_cfg *fw_cfg, const struct bios_config *config)
+{
+    char list[2048] = "";
+    size_t used = 0;
+    bool menu = false;
+    if (config->direct_kernel)
+        used += (size_t)snprintf(list, sizeof list, "/rom@genroms/kernelboot.bin\n");
+    const char *text = config->boot ? config->boot : "disk,cdrom", *word;
+    size_t length;
+    while ((length = next_word(&text, &word)) > 0) {
+        menu |= word_is(word, length, MENU);
+        const struct boot_device *device = find_boot_device(word, length);
+        for (size_t i = 0; device && device->paths[i]; i++)
+            if (!strstr(list, device->paths[i]) && used < sizeof list - 64)
+                used += (size_t)snprintf(list + used, sizeof list - used, "%s\n", device->paths[i]);
+    }
+    if (used) /* entries end in newlines, the file in a zero byte */
+        fw_cfg_add_file(fw_cfg, "bootorder", list, used + 1);
+    fw_cfg_add_u16(fw_cfg, KEY_BOOT_MENU, menu);
+}
+
+void bios_add_tables(struct fw_cfg *fw_cfg, const struct bios_config *config)
+{
+    fw_cfg_add_u16(fw_cfg, KEY_CPUS, (uint16_t)config->cpus);
+    fw_cfg_add_u16(fw_cfg, KEY_MAX_CPUS, (uint16_t)config->cpus);
+    fw_cfg_add_u64(fw_cfg, KEY_RAM_SIZE, config->ram_low + config->ram_high);
+    add_e820(fw_cfg, config);
+    add_boot_order(fw_cfg, config);
+    acpi_add_tables(fw_cfg, config);
+    smbios_add_tables(fw_cfg, config);
+}

@@ -1,0 +1,215 @@
+/*
+ * Differentiated System Description Table of the i440FX + PIIX3 board (ACPI 6.4, chapters 5-6).
+ *
+ * Static: it describes fixed wiring (hw/pc.c) only.
+ */
+DefinitionBlock ("dsdt.aml", "DSDT", 2, "DOPPEL", "DOPPELPC", 1)
+{
+    /* Soft off is SLP_TYP 0 on the PIIX4 PM function. S3 is not offered. */
+    Name (\_S5, Package () { 0x00, 0x00, 0x00, 0x00 })
+
+    Scope (\_SB)
+    {
+        Device (PCI0)
+        {
+            Name (_HID, EisaId ("PNP0A03"))
+            Name (_UID, 0)
+            Name (_BBN, 0)
+
+            Name (_CRS, ResourceTemplate ()
+            {
+                WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode,
+                    0x0000, 0x0000, 0x00FF, 0x0000, 0x0100)
+                IO (Decode16, 0x0CF8, 0x0CF8, 0x01, 0x08)
+                WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange,
+                    0x0000, 0x0000, 0x0CF7, 0x0000, 0x0CF8)
+                WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange,
+                    0x0000, 0x0D00, 0xFFFF, 0x0000, 0xF300)
+                DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, Cacheable, ReadWrite,
+                    0x00000000, 0x000A0000, 0x000BFFFF, 0x00000000, 0x00020000)
+                DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
+                    0x00000000, 0xC0000000, 0xFEBFFFFF, 0x00000000, 0x3EC00000)
+            })
+
+            /* Slot s, pin p uses PIRQ (s + p - 1) mod 4; slot 1 holds the chipset, whose INTA is
+             * the SCI. Each row of four is one slot. */
+            Name (_PRT, Package ()
+            {
+                Package () { 0x0001FFFF, 0, LNKS, 0 }, Package () { 0x0001FFFF, 1, LNKB, 0 },
+                Package () { 0x0001FFFF, 2, LNKC, 0 }, Package () { 0x0001FFFF, 3, LNKD, 0 },
+                Package () { 0x0002FFFF, 0, LNKB, 0 }, Package () { 0x0002FFFF, 1, LNKC, 0 },
+                Package () { 0x0002FFFF, 2, LNKD, 0 }, Package () { 0x0002FFFF, 3, LNKA, 0 },
+                Package () { 0x0003FFFF, 0, LNKC, 0 }, Package () { 0x0003FFFF, 1, LNKD, 0 },
+                Package () { 0x0003FFFF, 2, LNKA, 0 }, Package () { 0x0003FFFF, 3, LNKB, 0 },
+                Package () { 0x0004FFFF, 0, LNKD, 0 }, Package () { 0x0004FFFF, 1, LNKA, 0 },
+                Package () { 0x0004FFFF, 2, LNKB, 0 }, Package () { 0x0004FFFF, 3, LNKC, 0 },
+                Package () { 0x0005FFFF, 0, LNKA, 0 }, Package () { 0x0005FFFF, 1, LNKB, 0 },
+                Package () { 0x0005FFFF, 2, LNKC, 0 }, Package () { 0x0005FFFF, 3, LNKD, 0 },
+                Package () { 0x0006FFFF, 0, LNKB, 0 }, Package () { 0x0006FFFF, 1, LNKC, 0 },
+                Package () { 0x0006FFFF, 2, LNKD, 0 }, Package () { 0x0006FFFF, 3, LNKA, 0 },
+                Package () { 0x0007FFFF, 0, LNKC, 0 }, Package () { 0x0007FFFF, 1, LNKD, 0 },
+                Package () { 0x0007FFFF, 2, LNKA, 0 }, Package () { 0x0007FFFF, 3, LNKB, 0 }
+            })
+
+            Device (ISA)
+            {
+                Name (_ADR, 0x00010000)
+
+                OperationRegion (PIRQ, PCI_Config, 0x60, 0x04)
+                Field (PIRQ, ByteAcc, NoLock, Preserve)
+                {
+                    PRQA, 8, PRQB, 8, PRQC, 8, PRQD, 8
+                }
+
+                Device (RTC)
+                {
+                    Name (_HID, EisaId ("PNP0B00"))
+                    Name (_CRS, ResourceTemplate ()
+                    {
+                        IO (Decode16, 0x0070, 0x0070, 0x01, 0x08)
+                        IRQNoFlags () { 8 }
+                    })
+                }
+
+                Device (KBD)
+                {
+                    Name (_HID, EisaId ("PNP0303"))
+                    Name (_CRS, ResourceTemplate ()
+                    {
+                        IO (Decode16, 0x0060, 0x0060, 0x01, 0x01)
+                        IO (Decode16, 0x0064, 0x0064, 0x01, 0x01)
+                        IRQNoFlags () { 1 }
+                    })
+                }
+
+                Device (MOU)
+                {
+                    Name (_HID, EisaId ("PNP0F13"))
+                    Name (_CRS, ResourceTemplate ()
+                    {
+                        IRQNoFlags () { 12 }
+                    })
+                }
+
+                Device (COM1)
+                {
+                    Name (_HID, EisaId ("PNP0501"))
+                    Name (_UID, 1)
+                    Name (_CRS, ResourceTemplate ()
+                    {
+                        IO (Decode16, 0x03F8, 0x03F8, 0x01, 0x08)
+                        IRQNoFlags () { 4 }
+                    })
+                }
+            }
+        }
+
+        /* -- PCI interrupt links: the PIIX3 PIRQ route registers -- */
+
+        Method (LSTA, 1, NotSerialized)
+        {
+            If (Arg0 & 0x80)
+            {
+                Return (0x09)
+            }
+            Return (0x0B)
+        }
+
+        Method (LCRS, 1, Serialized)
+        {
+            Name (BUF0, ResourceTemplate ()
+            {
+                Interrupt (ResourceConsumer, Level, ActiveHigh, Shared) { 0 }
+            })
+            CreateDWordField (BUF0, 0x05, IRQN)
+            If (Arg0 < 0x80)
+            {
+                IRQN = Arg0
+            }
+            Return (BUF0)
+        }
+
+        Name (LPRS, ResourceTemplate ()
+        {
+            Interrupt (ResourceConsumer, Level, ActiveHigh, Shared) { 5, 10, 11 }
+        })
+
+        Device (LNKA)
+        {
+            Name (_HID, EisaId ("PNP0C0F"))
+            Name (_UID, 0)
+            Method (_STA, 0) { Return (LSTA (\_SB.PCI0.ISA.PRQA)) }
+            Method (_DIS, 0) { \_SB.PCI0.ISA.PRQA |= 0x80 }
+            Method (_CRS, 0) { Return (LCRS (\_SB.PCI0.ISA.PRQA)) }
+            Method (_PRS, 0) { Return (LPRS) }
+            Method (_SRS, 1)
+            {
+                CreateDWordField (Arg0, 0x05, IRQN)
+                \_SB.PCI0.ISA.PRQA = IRQN
+            }
+        }
+
+        Device (LNKB)
+        {
+            Name (_HID, EisaId ("PNP0C0F"))
+            Name (_UID, 1)
+            Method (_STA, 0) { Return (LSTA (\_SB.PCI0.ISA.PRQB)) }
+            Method (_DIS, 0) { \_SB.PCI0.ISA.PRQB |= 0x80 }
+            Method (_CRS, 0) { Return (LCRS (\_SB.PCI0.ISA.PRQB)) }
+            Method (_PRS, 0) { Return (LPRS) }
+            Method (_SRS, 1)
+            {
+                CreateDWordField (Arg0, 0x05, IRQN)
+                \_SB.PCI0.ISA.PRQB = IRQN
+            }
+        }
+
+        Device (LNKC)
+        {
+            Name (_HID, EisaId ("PNP0C0F"))
+            Name (_UID, 2)
+            Method (_STA, 0) { Return (LSTA (\_SB.PCI0.ISA.PRQC)) }
+            Method (_DIS, 0) { \_SB.PCI0.ISA.PRQC |= 0x80 }
+            Method (_CRS, 0) { Return (LCRS (\_SB.PCI0.ISA.PRQC)) }
+            Method (_PRS, 0) { Return (LPRS) }
+            Method (_SRS, 1)
+            {
+                CreateDWordField (Arg0, 0x05, IRQN)
+                \_SB.PCI0.ISA.PRQC = IRQN
+            }
+        }
+
+        Device (LNKD)
+        {
+            Name (_HID, EisaId ("PNP0C0F"))
+            Name (_UID, 3)
+            Method (_STA, 0) { Return (LSTA (\_SB.PCI0.ISA.PRQD)) }
+            Method (_DIS, 0) { \_SB.PCI0.ISA.PRQD |= 0x80 }
+            Method (_CRS, 0) { Return (LCRS (\_SB.PCI0.ISA.PRQD)) }
+            Method (_PRS, 0) { Return (LPRS) }
+            Method (_SRS, 1)
+            {
+                CreateDWordField (Arg0, 0x05, IRQN)
+                \_SB.PCI0.ISA.PRQD = IRQN
+            }
+        }
+
+        /* The chipset's own INTA is hard-wired to IRQ 9, shared with the SCI. */
+        Device (LNKS)
+        {
+            Name (_HID, EisaId ("PNP0C0F"))
+            Name (_UID, 4)
+            Name (_CRS, ResourceTemplate ()
+            {
+                Interrupt (ResourceConsumer, Level, ActiveHigh, Shared) { 9 }
+            })
+            Name (_PRS, ResourceTemplate ()
+            {
+                Interrupt (ResourceConsumer, Level, ActiveHigh, Shared) { 9 }
+            })
+            Method (_STA, 0) { Return (0x0B) }
+            Method (_DIS, 0) { }
+            Method (_SRS, 1) { }
+        }
+    }
+}

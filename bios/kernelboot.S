@@ -1,0 +1,243 @@
+/*
+ * Option ROM that starts a Linux kernel after the firmware has set the machine up.
+ *
+ * SeaBIOS finds it as a fw_cfg "genroms/" file and boots it through its PnP boot entry vector
+ * (Plug and Play BIOS 1.0a, section 3). It pulls the pieces into memory by fw_cfg DMA, completes the
+ * boot_params page with the memory map and the screen, and enters the kernel by the 32- or 64-bit
+ * boot protocol (Linux Documentation/arch/x86/boot.rst).
+ *
+ * bios/linux.c patches the fields of `parameters` and the checksum before it hands out the image.
+ */
+    .code16
+    .text
+    .globl _start
+
+    .set BOOT_PARAMS, 0x10000      /* also the segment 0x1000 */
+    .set PAGE_TABLES, 0x30000      /* PML4, PDPT, four page directories */
+    .set SCRATCH, 0x7000           /* one fw_cfg DMA descriptor, then the GDT pointer */
+    .set E820_COUNT, 0x1e8
+    .set E820_TABLE, 0x2d0
+    .set E820_MAX, 128
+
+_start:
+    .word 0xaa55
+    .byte ROM_BLOCKS               /* in units of 512 bytes */
+    jmp initialize
+    .org 0x1a
+    .word pnp_header
+
+    .org 0x20
+pnp_header:
+    .ascii "$PnP"
+    .byte 1, 2                     /* revision, length in 16-byte units */
+    .word 0
+    .byte 0, 0                     /* reserved, checksum (patched) */
+    .long 0
+    .word manufacturer, product
+    .byte 0, 0, 0                  /* device type */
+    .byte 0
+    .word 0, 0                     /* no boot connection vector */
+    .word boot                     /* boot entry vector */
+    .word 0, 0
+
+    .org 0x40
+parameters:                        /* layout known to bios/linux.c */
+parameter_entry:      .long 0      /* where the kernel is entered */
+parameter_long_mode:  .long 0      /* non-zero: by the 64-bit protocol */
+parameter_transfers:  .long 0      /* number of descriptors that follow */
+descriptors:          .space 4 * 16 /* fw_cfg DMA: control, length, address; big-endian */
+
+manufacturer: .asciz "doppel"
+product:      .asciz "Linux kernel"
+
+initialize:
+    movw $0x20, %ax                /* an initial program load device is attached */
+    lret
+
+/* -- Boot entry vector -- */
+
+boot:
+    cli
+    cld
+    xorw %ax, %ax
+    movw %ax, %ss
+    movl $0x7000, %esp
+    sti
+
+    /* Pull every piece into place. */
+    xorl %ebx, %ebx
+1:  cmpl %cs:parameter_transfers, %ebx
+    jae 3f
+    movw %bx, %si
+    shlw $4, %si
+    addw $descriptors, %si
+    xorw %ax, %ax
+    movw %ax, %es
+    movw $SCRATCH, %di
+    movw $8, %cx
+    rep movsw %cs:(%si), %es:(%di)
+    movw $0x518, %dx
+    movl $SCRATCH, %eax
+    bswapl %eax
+    outl %eax, %dx                 /* low half of the address starts the transfer */
+2:  movl %es:SCRATCH, %eax         /* control becomes 0 when done, 1 (big-endian) on error */
+    bswapl %eax
+    testl $~1, %eax
+    jnz 2b
+    testl $1, %eax
+    jnz failed
+    incl %ebx
+    jmp 1b
+
+    /* Memory map into boot_params. */
+3:  movw $(BOOT_PARAMS >> 4), %ax
+    movw %ax, %es
+    movw %ax, %ds
+    movw $E820_TABLE, %di
+    xorl %ebx, %ebx
+    movb $0, E820_COUNT
+4:  movl $0xe820, %eax
+    movl $0x534d4150, %edx
+    movl $20, %ecx
+    int $0x15
+    jc 5f
+    cmpl $0x534d4150, %eax
+    jne 5f
+    addw $20, %di
+    incb E820_COUNT
+    cmpb $E820_MAX, E820_COUNT
+    jae 5f
+    testl %ebx, %ebx
+    jnz 4b
+
+    /* The text screen into boot_params.screen_info. */
+5:  movb $0x0f, %ah
+    int $0x10
+    movb %al, 0x06                 /* orig_video_mode */
+    movb %ah, 0x07                 /* orig_video_cols */
+    movzbw %bh, %ax
+    movw %ax, 0x04                 /* orig_video_page */
+    movb $0x03, %ah
+    int $0x10
+    movw %dx, 0x00                 /* orig_x, orig_y */
+    movb $25, 0x0e                 /* orig_video_lines */
+    movb $1, 0x0f                  /* orig_video_isVGA */
+    movw $16, 0x10                 /* orig_video_points */
+
+    /* Flat protected mode. The ROM's linear address is known only now. */
+    cli
+    xorl %ebp, %ebp
+    movw %cs, %bp
+    shll $4, %ebp                  /* linear address of this ROM */
+    xorw %ax, %ax
+    movw %ax, %ds
+    leal gdt(%ebp), %eax
+    movw $(gdt_end - gdt - 1), SCRATCH
+    movl %eax, SCRATCH + 2
+    lgdtl SCRATCH
+    movl %cr0, %eax
+    orb $1, %al
+    movl %eax, %cr0
+    leal protected(%ebp), %eax
+    pushl $0x10
+    pushl %eax
+    lretl
+
+failed:
+    movw %cs, %ax
+    movw %ax, %ds
+    movw $failed_text, %si
+1:  lodsb
+    testb %al, %al
+    jz 2f
+    movb $0x0e, %ah
+    movw $7, %bx
+    int $0x10
+    jmp 1b
+2:  hlt
+    jmp 2b
+failed_text: .asciz "doppel: the kernel could not be read from fw_cfg\r\n"
+
+    .code32
+protected:
+    movw $0x18, %ax
+    movw %ax, %ds
+    movw %ax, %es
+    movw %ax, %fs
+    movw %ax, %gs
+    movw %ax, %ss
+    movl parameter_entry(%ebp), %edx
+    movl $BOOT_PARAMS, %esi
+    cmpl $0, parameter_long_mode(%ebp)
+    jne enter_long_mode
+    xorl %ebp, %ebp
+    xorl %edi, %edi
+    xorl %ebx, %ebx
+    jmp *%edx
+
+    /* Identity map of the first 4 GiB by 2 MiB pages, then 64-bit mode. */
+enter_long_mode:
+    movl $PAGE_TABLES, %edi
+    xorl %eax, %eax
+    movl $(6 * 4096 / 4), %ecx
+    rep stosl
+    movl $PAGE_TABLES, %edi
+    movl $(PAGE_TABLES + 0x1000 + 3), (%edi)
+    xorl %ecx, %ecx
+1:  imull $0x1000, %ecx, %eax
+    addl $(PAGE_TABLES + 0x2000 + 3), %eax
+    movl %eax, 0x1000(%edi, %ecx, 8)
+    incl %ecx
+    cmpl $4, %ecx
+    jb 1b
+    movl $0x83, %eax
+    xorl %ecx, %ecx
+2:  movl %eax, 0x2000(%edi, %ecx, 8)
+    addl $0x200000, %eax
+    incl %ecx
+    cmpl $2048, %ecx
+    jb 2b
+    movl %cr4, %eax
+    orl $0x20, %eax                /* PAE */
+    movl %eax, %cr4
+    movl %edi, %cr3
+    movl $0xc0000080, %ecx
+    movl %edx, %ebx                /* rdmsr overwrites edx */
+    rdmsr
+    orl $0x100, %eax               /* EFER.LME */
+    wrmsr
+    movl %cr0, %eax
+    orl $0x80000000, %eax
+    movl %eax, %cr0
+    leal long_mode(%ebp), %eax
+    pushl $0x20
+    pushl %eax
+    lretl
+
+    .code64
+long_mode:
+    /* The protocol wants the 64-bit code segment at selector 0x10. */
+    leal gdt64(%rbp), %eax
+    movw $(gdt64_end - gdt64 - 1), SCRATCH
+    movq %rax, SCRATCH + 2
+    lgdt SCRATCH
+    movl $BOOT_PARAMS, %esi
+    pushq $0x10
+    pushq %rbx
+    lretq
+
+    .balign 8
+gdt:
+    .quad 0, 0
+    .quad 0x00cf9b000000ffff       /* 0x10: code, 32-bit */
+    .quad 0x00cf93000000ffff       /* 0x18: data */
+    .quad 0x00af9b000000ffff       /* 0x20: code, 64-bit */
+gdt_end:
+gdt64:
+    .quad 0, 0
+    .quad 0x00af9b000000ffff       /* 0x10: code, 64-bit */
+    .quad 0x00cf93000000ffff       /* 0x18: data */
+gdt64_end:
+
+    .org ROM_BLOCKS * 512 - 1
+    .byte 0                        /* checksum (patched) */

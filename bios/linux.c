@@ -1,0 +1,210 @@
+/*
+ * Direct start of a Linux bzImage (Linux Documentation/arch/x86/boot.rst): checks the setup header,
+ * lays out kernel, initrd, command line and boot_params, and makes the option ROM (kernelboot.S) that
+ * pulls them into memory by fw_cfg DMA and enters the kernel.
+ */
+#include "bios/tables.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+extern const uint8_t bios_kernelboot_rom[], bios_kernelboot_rom_end[];
+
+/* -- Setup header: offsets in the file and in boot_params -- */
+
+#define HEADER_SETUP_SECTS 0x1f1
+#define HEADER_BOOT_FLAG 0x1fe
+#define HEADER_JUMP 0x200
+#define HEADER_MAGIC 0x202 /* "HdrS" */
+#define HEADER_VERSION 0x206
+#define HEADER_TYPE_OF_LOADER 0x210
+#define HEADER_LOADFLAGS 0x211
+#define HEADER_RAMDISK_IMAGE 0x218
+#define HEADER_RAMDISK_SIZE 0x21c
+#define HEADER_HEAP_END 0x224
+#define HEADER_CMD_LINE_PTR 0x228
+#define HEADER_INITRD_MAX 0x22c
+#define HEADER_XLOADFLAGS 0x236
+#define HEADER_CMDLINE_SIZE 0x238
+#define HEADER_INIT_SIZE 0x260
+#define HEADER_PREF_ADDRESS 0x258
+
+#define LOADFLAG_HIGH 0x01
+#define LOADFLAG_HEAP 0x80
+#define XLOADFLAG_64 0x01
+#define PROTOCOL_MIN 0x0206 /* relocatable bzImage with cmdline_size: every kernel since 2.6.22 */
+#define LOADER_UNDEFINED 0xff
+
+/* -- Where things go in guest memory (kernelboot.S knows BOOT_PARAMS) -- */
+
+#define BOOT_PARAMS 0x10000u
+#define BOOT_PARAMS_SIZE 4096u
+#define COMMAND_LINE 0x20000u
+#define COMMAND_LINE_MAX 0x10000u
+#define KERNEL_BASE 0x100000u
+/* Left free below the end of low memory for what SeaBIOS puts there (ACPI tables, its heap). */
+#define FIRMWARE_RESERVE (2u << 20)
+
+/* -- kernelboot.S: patched fields -- */
+
+#define ROM_PARAMETERS 0x40
+#define ROM_DESCRIPTORS (ROM_PARAMETERS + 12)
+
+/* fw_cfg keys that carry the pieces; the traditional ones, so that `fw_cfg` tools can name them. */
+enum { KEY_KERNEL = 0x11, KEY_INITRD = 0x12, KEY_CMDLINE = 0x15, KEY_SETUP = 0x18 };
+#define DMA_SELECT 0x08u
+#define DMA_READ 0x02u
+
+struct piece {
+    uint16_t key;
+    uint32_t address;
+    const void *bytes;
+    size_t size;
+};
+
+static uint32_t get(const uint8_t *bytes, size_t offset, unsigned size)
+{
+    uint32_t value = 0;
+    for (unsigned i = 0; i < size; i++)
+        value |= (uint32_t)bytes[offset + i] << (8 * i);
+    return value;
+}
+
+static void put(uint8_t *bytes, size_t offset, uint32_t value, unsigned size)
+{
+    for (unsigned i = 0; i < size; i++)
+        bytes[offset + i] = (uint8_t)(value >> (8 * i));
+}
+
+static void put_big_endian(uint8_t *bytes, uint64_t value, unsigned size)
+{
+    for (unsigned i = 0; i < size; i++)
+        bytes[i] = (uint8_t)(value >> (8 * (size - 1 - i)));
+}
+
+static bool check_kernel(const struct blob *kernel, const char *path, struct error *error)
+{
+    if (kernel->size < 0x1000 || get(kernel->bytes, HEADER_BOOT_FLAG, 2) != 0xaa55 ||
+        memcmp(kernel->bytes + HEADER_MAGIC, "HdrS", 4) != 0)
+        return error_set(error, "the kernel '%s' is no Linux bzImage; give a vmlinuz file", path);
+    if (get(kernel->bytes, HEADER_VERSION, 2) < PROTOCOL_MIN ||
+        !(get(kernel->bytes, HEADER_LOADFLAGS, 1) & LOADFLAG_HIGH))
+        return error_set(error, "the kernel '%s' is older than boot protocol 2.06 or no bzImage", path);
+    unsigned sectors = kernel->bytes[HEADER_SETUP_SECTS] ? kernel->bytes[HEADER_SETUP_SECTS] : 4;
+    if (kernel->size <= (sectors + 1) * 512u)
+        return error_set(error, "the kernel '%s' is cut short: it ends within its setup code", path);
+    return true;
+}
+
+/* Page-aligned address as high as kernel and firmware allow; 0 and an error if it does not fit. */
+static uint32_t place_initrd(const uint8_t *header, const struct bios_config *config, size_t size,
+                             const char *path, struct error *error)
+{
+    uint64_t top = config->ram_low > FIRMWARE_RESERVE ? config->ram_low - FIRMWARE_RESERVE : 0;
+    uint64_t limit = (uint64_t)get(header, HEADER_INITRD_MAX, 4) + 1;
+    if (top > limit)
+        top = limit;
+    uint64_t preferred = get(header, HEADER_PREF_ADDRESS, 4);
+    uint64_t bottom = (preferred > KERNEL_BASE ? preferred : KERNEL_BASE) +
+                      get(header, HEADER_INIT_SIZE, 4);
+    if (bottom + size > top) {
+        error_set(error,
+                  "the initrd '%s' (%zu MiB) does not fit beside the kernel in %llu MiB of memory; "
+                  "give the machine more with --memory",
+                  path, (size + 0xfffff) >> 20,
+                  (unsigned long long)(config->ram_low + config->ram_high) >> 20);
+        return 0;
+    }
+    return (uint32_t)((top - size) & ~0xfffull);
+}
+
+/* The option ROM with its parameters and checksum filled in. */
+static void add_rom(struct fw_cfg *fw_cfg, const struct piece *pieces, unsigned count,
+                    uint32_t entry, bool long_mode)
+{
+    size_t size = (size_t)(bios_kernelboot_rom_end - bios_kernelboot_rom);
+    struct table rom = {0};
+    table_append(&rom, bios_kernelboot_rom, size);
+    table_patch(&rom, ROM_PARAMETERS, entry, 4);
+    table_patch(&rom, ROM_PARAMETERS + 4, long_mode, 4);
+    table_patch(&rom, ROM_PARAMETERS + 8, count, 4);
+    for (unsigned i = 0; i < count; i++) {
+        uint8_t *descriptor = rom.bytes + ROM_DESCRIPTORS + 16 * i;
+        put_big_endian(descriptor, (uint32_t)pieces[i].key << 16 | DMA_SELECT | DMA_READ, 4);
+        put_big_endian(descriptor + 4, pieces[i].size, 4);
+        put_big_endian(descriptor + 8, pieces[i].address, 8);
+    }
+    uint8_t sum = 0;
+    for (size_t i = 0; i < size; i++)
+        sum = (uint8_t)(sum + rom.bytes[i]);
+    rom.bytes[size - 1] = (uint8_t)(rom.bytes[size - 1] - sum);
+    fw_cfg_add_file(fw_cfg, "genroms/kernelboot.bin", rom.bytes, rom.size);
+    table_free(&rom);
+}
+
+static bool lay_out(struct fw_cfg *fw_cfg, const struct bios_config *config,
+                    const struct blob *kernel, const struct blob *initrd, const char *initrd_path,
+                    const char *append, struct error *error)
+{
+    const uint8_t *file = kernel->bytes;
+    uint8_t params[BOOT_PARAMS_SIZE] = {0};
+    unsigned sectors = file[HEADER_SETUP_SECTS] ? file[HEADER_SETUP_SECTS] : 4;
+    size_t setup_size = (sectors + 1) * 512u;
+    size_t header_end = 0x202u + file[HEADER_JUMP + 1];
+    if (header_end > 0x290)
+        header_end = 0x290; /* the field after the largest header known */
+    memcpy(params + HEADER_SETUP_SECTS, file + HEADER_SETUP_SECTS, header_end - HEADER_SETUP_SECTS);
+
+    const char *command_line = append ? append : "";
+    size_t command_line_size = strlen(command_line) + 1;
+    uint32_t command_line_max = get(file, HEADER_CMDLINE_SIZE, 4);
+    if (command_line_size - 1 > command_line_max || command_line_size > COMMAND_LINE_MAX)
+        return error_set(error, "--append is too long: %zu characters, this kernel takes %u",
+                         command_line_size - 1, command_line_max);
+
+    uint64_t kernel_size = kernel->size - setup_size;
+    uint64_t run_size = get(file, HEADER_INIT_SIZE, 4);
+    if (KERNEL_BASE + (run_size > kernel_size ? run_size : kernel_size) + FIRMWARE_RESERVE >
+        config->ram_low)
+        return error_set(error, "the kernel does not fit in %llu MiB of memory; give the machine more "
+                                "with --memory",
+                         (unsigned long long)(config->ram_low + config->ram_high) >> 20);
+
+    struct piece pieces[4];
+    unsigned count = 0;
+    pieces[count++] = (struct piece){KEY_KERNEL, KERNEL_BASE, file + setup_size, kernel_size};
+    pieces[count++] = (struct piece){KEY_CMDLINE, COMMAND_LINE, command_line, command_line_size};
+    if (initrd) {
+        uint32_t address = place_initrd(file, config, initrd->size, initrd_path, error);
+        if (!address)
+            return false;
+        put(params, HEADER_RAMDISK_IMAGE, address, 4);
+        put(params, HEADER_RAMDISK_SIZE, (uint32_t)initrd->size, 4);
+        pieces[count++] = (struct piece){KEY_INITRD, address, initrd->bytes, initrd->size};
+    }
+    put(params, HEADER_TYPE_OF_LOADER, LOADER_UNDEFINED, 1);
+    put(params, HEADER_LOADFLAGS, get(params, HEADER_LOADFLAGS, 1) & ~LOADFLAG_HEAP, 1);
+    put(params, HEADER_CMD_LINE_PTR, COMMAND_LINE, 4);
+    pieces[count++] = (struct piece){KEY_SETUP, BOOT_PARAMS, params, sizeof params};
+
+    for (unsigned i = 0; i < count; i++)
+        fw_cfg_add_bytes(fw_cfg, pieces[i].key, pieces[i].bytes, pieces[i].size);
+    bool long_mode = get(file, HEADER_VERSION, 2) >= 0x020c &&
+                     (get(file, HEADER_XLOADFLAGS, 2) & XLOADFLAG_64);
+    add_rom(fw_cfg, pieces, count, long_mode ? KERNEL_BASE + 0x200 : KERNEL_BASE, long_mode);
+    return true;
+}
+
+bool bios_add_linux(struct fw_cfg *fw_cfg, const struct bios_config *config, const char *kernel_path,
+                    const char *initrd_path, const char *append, struct error *error)
+{
+    struct blob kernel = {0}, initrd = {0};
+    bool ok = blob_read(&kernel, kernel_path, "kernel", 1u << 30, error) &&
+              check_kernel(&kernel, kernel_path, error) &&
+              (!initrd_path || blob_read(&initrd, initrd_path, "initrd", 0x7fffffff, error)) &&
+              lay_out(fw_cfg, config, &kernel, initrd_path ? &initrd : NULL, initrd_path, append,
+                      error);
+    blob_free(&kernel);
+    blob_free(&initrd);
+    return ok;
+}

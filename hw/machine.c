@@ -1,0 +1,270 @@
+/*
+ * Life of a machine: running, pausing, resetting, ending, and its event loop. The board itself is in
+ * pc.c, the processors' threads in cpu_thread.c.
+ *
+ * State changes are requested from anywhere (a device on a CPU's thread, the window, a timer) and only
+ * noted there. CPUs notice at an instruction boundary; the event loop is woken to look.
+ */
+#include "hw/chipset/piix4_pm.h"
+#include "hw/machine_internal.h"
+#include "hw/network/e1000.h"
+#include "hw/storage/piix_ide.h"
+
+#include <stdlib.h>
+
+/* -- Requests -- */
+
+static void wake_all(struct machine *machine, uint32_t events)
+{
+    for (int i = 0; i < MACHINE_CPUS; i++)
+        if (machine->cpu[i].cpu)
+            machine_cpu_post(&machine->cpu[i], events);
+}
+
+void machine_end(struct machine *machine, enum machine_state state)
+{
+    int running = MACHINE_RUNNING;
+    if (!atomic_compare_exchange_strong(&machine->state, &running, state))
+        return; /* the first end stands */
+    wake_all(machine, EVENT_STOP);
+    loop_wake(machine->loop);
+}
+
+void machine_request_reset(void *opaque)
+{
+    struct machine *machine = opaque;
+    atomic_store(&machine->reset_requested, true);
+    machine_cpu_post(&machine->cpu[0], EVENT_RESET);
+}
+
+void machine_request_power_off(void *opaque)
+{
+    machine_end(opaque, MACHINE_OFF);
+}
+
+void machine_request_exit(void *opaque, int status)
+{
+    struct machine *machine = opaque;
+    machine->exit_status = status;
+    machine_end(machine, MACHINE_EXITED);
+}
+
+/* -- What the memory tells the processors -- */
+
+static void layout_changed(void *opaque)
+{
+    struct machine *machine = opaque;
+    code_queue_drop_all(machine->code);
+    wake_all(machine, EVENT_FLUSH_TLB | EVENT_FLUSH_CODE);
+}
+
+static void ram_written(void *opaque, uint64_t gpa, uint64_t size)
+{
+    struct machine *machine = opaque;
+    if (code_queue_written(machine->code, gpa, size))
+        wake_all(machine, EVENT_FLUSH_CODE);
+}
+
+static void dirty_cleared(void *opaque, uint64_t gpa, uint64_t size)
+{
+    wake_all(opaque, EVENT_FLUSH_TLB);
+}
+
+/* -- Life -- */
+
+struct machine *machine_new(const struct machine_config *config, struct error *error)
+{
+    struct machine *machine = calloc(1, sizeof *machine);
+    if (!machine) {
+        error_set(error, "out of memory");
+        return NULL;
+    }
+    pthread_mutex_init(&machine->board_lock, NULL);
+    pthread_mutex_init(&machine->run_lock, NULL);
+    pthread_cond_init(&machine->run_changed, NULL);
+    atomic_store(&machine->state, MACHINE_PAUSED);
+    device_list_init(&machine->devices);
+    machine->clock = clock_new();
+    machine->loop = loop_new(machine->clock, &machine->board_lock);
+
+    machine_lock(machine);
+    bool ok = pc_build(machine, config, error);
+    if (ok) {
+        memory_observe(machine->memory, &(struct memory_observer){.layout_changed = layout_changed,
+                                                                  .ram_written = ram_written,
+                                                                  .dirty_cleared = dirty_cleared,
+                                                                  .opaque = machine});
+        device_list_reset(&machine->devices);
+    }
+    machine_unlock(machine);
+    if (ok)
+        return machine;
+    machine_free(machine);
+    return NULL;
+}
+
+void machine_free(struct machine *machine)
+{
+    pthread_mutex_lock(&machine->run_lock);
+    machine->quitting = true;
+    atomic_store(&machine->state, MACHINE_PAUSED);
+    pthread_cond_broadcast(&machine->run_changed);
+    pthread_mutex_unlock(&machine->run_lock);
+    wake_all(machine, EVENT_STOP);
+    machine_cpu_join_threads(machine);
+    machine_lock(machine);
+    loop_drain(machine->loop);
+    pc_free(machine);
+    machine_unlock(machine);
+    loop_free(machine->loop);
+    clock_free(machine->clock);
+    pthread_cond_destroy(&machine->run_changed);
+    pthread_mutex_destroy(&machine->run_lock);
+    pthread_mutex_destroy(&machine->board_lock);
+    free(machine);
+}
+
+void machine_start(struct machine *machine)
+{
+    int paused = MACHINE_PAUSED;
+    if (!atomic_compare_exchange_strong(&machine->state, &paused, MACHINE_RUNNING))
+        return;
+    clock_run(machine->clock, true);
+    machine_cpu_start_threads(machine);
+    pthread_mutex_lock(&machine->run_lock);
+    pthread_cond_broadcast(&machine->run_changed);
+    pthread_mutex_unlock(&machine->run_lock);
+    loop_wake(machine->loop);
+}
+
+static bool all_standing(const struct machine *machine)
+{
+    for (int i = 0; i < MACHINE_CPUS; i++)
+        if (machine->cpu[i].has_thread && !machine->cpu[i].standing)
+            return false;
+    return true;
+}
+
+void machine_pause(struct machine *machine)
+{
+    int running = MACHINE_RUNNING;
+    atomic_compare_exchange_strong(&machine->state, &running, MACHINE_PAUSED);
+    wake_all(machine, EVENT_STOP);
+    pthread_mutex_lock(&machine->run_lock);
+    while (!all_standing(machine))
+        pthread_cond_wait(&machine->run_changed, &machine->run_lock);
+    pthread_mutex_unlock(&machine->run_lock);
+    clock_run(machine->clock, false);
+}
+
+void machine_reset(struct machine *machine)
+{
+    machine_request_reset(machine);
+}
+
+void machine_power_button(struct machine *machine)
+{
+    machine_lock(machine);
+    piix4_pm_power_button(machine->pm);
+    machine_unlock(machine);
+}
+
+void machine_hold_resets(struct machine *machine, bool hold)
+{
+    machine->hold_resets = hold;
+}
+
+enum machine_state machine_state(const struct machine *machine)
+{
+    return (enum machine_state)atomic_load(&machine->state);
+}
+
+int machine_exit_status(const struct machine *machine)
+{
+    return machine->exit_status;
+}
+
+void machine_turn(struct machine *machine, uint64_t max_ns)
+{
+    loop_turn(machine->loop, max_ns);
+}
+
+void machine_lock(struct machine *machine)
+{
+    pthread_mutex_lock(&machine->board_lock);
+}
+
+void machine_unlock(struct machine *machine)
+{
+    pthread_mutex_unlock(&machine->board_lock);
+}
+
+/* -- Ports and parts -- */
+
+struct fw_cfg *machine_fw_cfg(struct machine *machine)
+{
+    return machine->fw_cfg;
+}
+
+struct loop *machine_loop(struct machine *machine)
+{
+    return machine->loop;
+}
+
+struct clock *machine_clock(struct machine *machine)
+{
+    return machine->clock;
+}
+
+struct memory *machine_memory(struct machine *machine)
+{
+    return machine->memory;
+}
+
+struct device_list *machine_devices(struct machine *machine)
+{
+    return &machine->devices;
+}
+
+struct cpu *machine_cpu(struct machine *machine, int index)
+{
+    return index >= 0 && index < MACHINE_CPUS ? machine->cpu[index].cpu : NULL;
+}
+
+struct byte_port *machine_serial(struct machine *machine, int index)
+{
+    return index >= 0 && index < MACHINE_SERIALS ? &machine->serial[index] : NULL;
+}
+
+struct byte_port *machine_debug_console(struct machine *machine)
+{
+    return &machine->debug_console;
+}
+
+struct packet_port *machine_packet_port(struct machine *machine)
+{
+    return machine->has_nic ? &machine->packet : NULL;
+}
+
+struct display_port *machine_display(struct machine *machine)
+{
+    return &machine->display;
+}
+
+struct input_port *machine_input(struct machine *machine)
+{
+    return &machine->input;
+}
+
+uint64_t machine_disk_activity(const struct machine *machine)
+{
+    return piix_ide_activity(machine->ide);
+}
+
+uint64_t machine_instructions(const struct machine *machine)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < MACHINE_CPUS; i++)
+        sum += machine->cpu[i].cpu->instructions;
+    return sum;
+}

@@ -1,0 +1,90 @@
+/*
+ * struct machine: a board built from a configuration. Owns memory, devices, processors, their
+ * threads, the clock and the event loop. Nothing is global: several can live in one process.
+ *
+ * Threads: each CPU has its own; the thread that calls machine_turn() is the event loop (timers, I/O
+ * completion, network) and should be the process's main thread when there is a window.
+ * Devices and ports are touched under the board lock (machine_lock).
+ */
+#ifndef DOPPEL_HW_MACHINE_H
+#define DOPPEL_HW_MACHINE_H
+
+#include "cpu/cpu.h"
+#include "hw/fw_cfg.h"
+#include "hw/image/image.h"
+#include "hw/loop.h"
+#include "hw/memory.h"
+#include "hw/port.h"
+
+#define MACHINE_DRIVES 4 /* IDE: primary master, primary slave, secondary master, secondary slave */
+
+struct machine_drive {
+    struct image *image; /* owned by the machine from machine_new on; NULL: no medium (cdrom) */
+    bool present;
+    bool cdrom;
+};
+
+struct machine_config {
+    uint64_t memory_bytes;
+    const struct cpu_model *model;
+    const struct accel *accel;
+    const void *bios; /* image that ends at 4 GiB; copied */
+    size_t bios_size;
+    const void *vga_rom; /* option ROM of the display adapter; copied */
+    size_t vga_rom_size;
+    struct machine_drive drive[MACHINE_DRIVES];
+    bool nic; /* an e1000 */
+    uint8_t mac[6];
+    bool exit_port;             /* isa-debug-exit at 0xf4 */
+    uint8_t boot_3d, boot_38;   /* CMOS boot order */
+};
+
+enum machine_state {
+    MACHINE_PAUSED,
+    MACHINE_RUNNING,
+    MACHINE_OFF,        /* the guest powered off */
+    MACHINE_RESET_HELD, /* the guest asked for a reset and resets are to end the run (no-reboot) */
+    MACHINE_EXITED,     /* the guest wrote the exit port: machine_exit_status() */
+    MACHINE_FAILED,     /* an engine failed; the reason was logged */
+};
+
+struct machine;
+
+struct machine *machine_new(const struct machine_config *config, struct error *error);
+/* Stops the CPU threads and frees everything. */
+void machine_free(struct machine *machine);
+
+/* Any thread but a CPU's. */
+void machine_start(struct machine *machine); /* PAUSED -> RUNNING; creates the threads at first */
+void machine_pause(struct machine *machine); /* returns when every CPU stands still */
+void machine_reset(struct machine *machine);
+void machine_power_button(struct machine *machine);
+void machine_hold_resets(struct machine *machine, bool hold); /* --no-reboot */
+enum machine_state machine_state(const struct machine *machine);
+int machine_exit_status(const struct machine *machine);
+
+/* One turn of the event loop: sleeps at most max_ns, handles what is due. */
+void machine_turn(struct machine *machine, uint64_t max_ns);
+
+void machine_lock(struct machine *machine);
+void machine_unlock(struct machine *machine);
+
+/* -- Ports and parts for those outside -- */
+
+struct fw_cfg *machine_fw_cfg(struct machine *machine);
+struct loop *machine_loop(struct machine *machine);
+struct clock *machine_clock(struct machine *machine);
+struct memory *machine_memory(struct machine *machine);
+struct device_list *machine_devices(struct machine *machine);
+struct cpu *machine_cpu(struct machine *machine, int index);
+struct byte_port *machine_serial(struct machine *machine, int index); /* NULL beyond the last */
+struct byte_port *machine_debug_console(struct machine *machine);
+struct packet_port *machine_packet_port(struct machine *machine); /* NULL without NIC */
+struct display_port *machine_display(struct machine *machine);
+struct input_port *machine_input(struct machine *machine);
+/* Counts of disk and network requests since power-on, for status lights. */
+uint64_t machine_disk_activity(const struct machine *machine);
+/* Guest instructions retired by all CPUs. */
+uint64_t machine_instructions(const struct machine *machine);
+
+#endif

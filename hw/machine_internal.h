@@ -1,0 +1,81 @@
+/* struct machine as its own files (machine.c, pc.c, cpu_thread.c) see it. */
+#ifndef DOPPEL_HW_MACHINE_INTERNAL_H
+#define DOPPEL_HW_MACHINE_INTERNAL_H
+
+#include "hw/machine.h"
+#include "hw/pci.h"
+
+#include <pthread.h>
+
+#define MACHINE_CPUS 1 /* the interfaces are ready for more; the board starts one */
+#define MACHINE_SERIALS 2
+
+/* One processor and the thread that runs it. */
+struct machine_cpu {
+    struct machine *machine;
+    struct cpu *cpu;
+    struct lapic *lapic;
+    struct cpu_bus bus;
+    pthread_t thread;
+    bool has_thread;
+    atomic_bool sleeping; /* waits on machine->run_changed */
+    bool standing;        /* outside cpu_run(), by run_lock */
+};
+
+struct machine {
+    /* -- Threads and life -- */
+    pthread_mutex_t board_lock;
+    pthread_mutex_t run_lock;   /* taken after the board lock, never before it */
+    pthread_cond_t run_changed; /* a CPU may run, must wake, or has come to a stand */
+    _Atomic int state;          /* enum machine_state */
+    atomic_bool reset_requested;
+    bool quitting;
+    bool hold_resets;
+    int exit_status;
+    struct clock *clock;
+    struct loop *loop;
+    struct machine_cpu cpu[MACHINE_CPUS];
+    struct code_map *code;
+
+    /* -- The board (pc.c) -- */
+    struct device_list devices;
+    struct memory *memory;
+    struct io_bus *io;
+    struct pci_bus *pci;
+    struct apic_bus *apic_bus;
+    struct ioapic *ioapic;
+    struct i8259 *pic;
+    struct mc146818 *rtc;
+    struct piix4_pm *pm;
+    struct piix_ide *ide;
+    struct fw_cfg *fw_cfg;
+    struct vga *vga;
+    struct byte_port serial[MACHINE_SERIALS];
+    struct byte_port debug_console;
+    struct packet_port packet;
+    bool has_nic;
+    struct display_port display;
+    struct input_port input;
+    void *bios; /* page-aligned copy mapped as ROM */
+    size_t bios_size;
+};
+
+/* pc.c: makes every device and wires it. */
+bool pc_build(struct machine *machine, const struct machine_config *config, struct error *error);
+void pc_free(struct machine *machine);
+
+/* cpu_thread.c */
+bool machine_cpu_new(struct machine *machine, int index, const struct machine_config *config,
+                     struct error *error);
+void machine_cpu_start_threads(struct machine *machine);
+void machine_cpu_join_threads(struct machine *machine);
+/* Posts events and wakes a sleeping thread. Any thread; the run lock must not be held. */
+void machine_cpu_post(struct machine_cpu *cpu, uint32_t events);
+
+/* machine.c: what devices ask for. Any thread. */
+void machine_request_reset(void *machine);
+void machine_request_power_off(void *machine);
+void machine_request_exit(void *machine, int status);
+void machine_end(struct machine *machine, enum machine_state state);
+
+#endif

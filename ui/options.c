@@ -1,0 +1,361 @@
+#include "ui/options.h"
+
+#include "bios/bios.h"
+#include "cpu/log.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MEMORY_DEFAULT (1ull << 30)
+#define MEMORY_MIN (4ull << 20)
+#define MEMORY_MAX (1ull << 40)
+
+struct option_row;
+typedef bool option_fn(struct run_options *options, const struct option_row *row, const char *value,
+                       struct error *error);
+
+struct option_row {
+    char letter; /* 0: none */
+    const char *name;
+    const char *argument; /* NULL: takes none */
+    option_fn *set;       /* NULL: not built yet */
+    const char *help;
+};
+
+/* -- Values -- */
+
+static bool parse_size(const char *text, uint64_t *bytes)
+{
+    static const char units[] = "KMGT";
+    char *end;
+    errno = 0;
+    if (*text < '0' || *text > '9')
+        return false;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (errno)
+        return false;
+    unsigned shift = 20; /* a bare number means MiB */
+    if (*end) {
+        const char *unit = strchr(units, *end & ~0x20);
+        if (!unit)
+            return false;
+        shift = 10 * (unsigned)(unit - units + 1);
+        end++;
+        if (*end && strcmp(end, "iB") != 0 && strcmp(end, "B") != 0)
+            return false;
+    }
+    if (number > UINT64_MAX >> shift)
+        return false;
+    *bytes = (uint64_t)number << shift;
+    return true;
+}
+
+static bool set_memory(struct run_options *options, const struct option_row *row, const char *value,
+                       struct error *error)
+{
+    uint64_t bytes;
+    if (!parse_size(value, &bytes))
+        return error_set(error, "--memory: '%s' is no size; write for example 512M or 2G", value);
+    if (bytes < MEMORY_MIN || bytes > MEMORY_MAX)
+        return error_set(error, "--memory: %s is outside what a machine can have (4M to 1T)", value);
+    options->memory_bytes = bytes & ~0xfffffull;
+    return true;
+}
+
+static bool set_accel(struct run_options *options, const struct option_row *row, const char *value,
+                      struct error *error)
+{
+    static const char *const built[] = {"auto", "translator", "interpreter"};
+    for (size_t i = 0; i < sizeof built / sizeof built[0]; i++)
+        if (strcmp(value, built[i]) == 0) {
+            options->accel = built[i];
+            return true;
+        }
+    if (strcmp(value, "kvm") == 0)
+        return error_set(error, "--accel: kvm is not built yet; use auto, translator or interpreter");
+    return error_set(error, "--accel: '%s' is unknown; use auto, translator or interpreter", value);
+}
+
+/* Copies the next comma-separated word of *text (",," stands for a comma within it). */
+static char *next_word(const char **text)
+{
+    char *word = malloc(strlen(*text) + 1);
+    if (!word)
+        abort();
+    size_t length = 0;
+    while (**text && !(**text == ',' && (*text)[1] != ',')) {
+        if (**text == ',')
+            (*text)++;
+        word[length++] = *(*text)++;
+    }
+    if (**text == ',')
+        (*text)++;
+    word[length] = 0;
+    return word;
+}
+
+static bool set_disk_property(struct disk_option *disk, const char *word, struct error *error)
+{
+    if (strcmp(word, "readonly") == 0)
+        disk->read_only = true;
+    else if (strcmp(word, "temporary") == 0)
+        disk->temporary = true;
+    else if (strncmp(word, "bus=", 4) == 0 && strcmp(word + 4, "ide") != 0)
+        return error_set(error, "--disk: bus '%s' is not built yet; use bus=ide", word + 4);
+    else if (strncmp(word, "format=", 7) == 0 && strcmp(word + 7, "raw") != 0)
+        return error_set(error, "--disk: format '%s' is not built yet; use format=raw", word + 7);
+    else if (strncmp(word, "bus=", 4) != 0 && strncmp(word, "format=", 7) != 0)
+        return error_set(error, "--disk: '%s' is unknown; after the file come bus=, format=, readonly, "
+                                "temporary",
+                         word);
+    return true;
+}
+
+static bool set_disk(struct run_options *options, const struct option_row *row, const char *value,
+                     struct error *error)
+{
+    if (options->disks == OPTIONS_DISKS)
+        return error_set(error, "--disk: the IDE bus has room for %d drives only", OPTIONS_DISKS);
+    struct disk_option *disk = &options->disk[options->disks++];
+    disk->path = next_word(&value);
+    if (!*disk->path)
+        return error_set(error, "--disk needs a file name");
+    while (*value) {
+        char *word = next_word(&value);
+        bool ok = set_disk_property(disk, word, error);
+        free(word);
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+static bool set_boot(struct run_options *options, const struct option_row *row, const char *value,
+                     struct error *error)
+{
+    options->boot = value;
+    return bios_check_boot(value, error);
+}
+
+static bool set_display(struct run_options *options, const struct option_row *row, const char *value,
+                        struct error *error)
+{
+    if (strcmp(value, "window") == 0)
+        options->display = DISPLAY_WINDOW;
+    else if (strcmp(value, "none") == 0)
+        options->display = DISPLAY_NONE;
+    else if (strncmp(value, "vnc", 3) == 0)
+        return error_set(error, "--display: vnc is not built yet; use window or none");
+    else
+        return error_set(error, "--display: '%s' is unknown; use window or none", value);
+    return true;
+}
+
+static bool set_scale(struct run_options *options, const struct option_row *row, const char *value,
+                      struct error *error)
+{
+    if (strcmp(value, "fit") == 0)
+        options->scale = 0;
+    else if (value[0] >= '1' && value[0] <= '8' && !value[1])
+        options->scale = (unsigned)(value[0] - '0');
+    else
+        return error_set(error, "--scale: '%s' is no scale; use fit or 1 to 8", value);
+    return true;
+}
+
+static bool set_serial(struct run_options *options, const struct option_row *row, const char *value,
+                       struct error *error)
+{
+    if (options->serials == OPTIONS_SERIALS)
+        return error_set(error, "--serial: the board has %d serial lines", OPTIONS_SERIALS);
+    options->serial[options->serials++] = value;
+    return true;
+}
+
+static bool set_headless(struct run_options *options, const struct option_row *row,
+                         const char *value, struct error *error)
+{
+    options->headless = true;
+    return true;
+}
+
+static bool set_log(struct run_options *options, const struct option_row *row, const char *value,
+                    struct error *error)
+{
+    static const struct {
+        const char *name;
+        unsigned item;
+    } items[] = {{"guest", LOG_GUEST}, {"in", LOG_IN},   {"ir", LOG_IR}, {"out", LOG_OUT},
+                 {"exec", LOG_EXEC},   {"int", LOG_INT}, {"io", LOG_IO}};
+    const size_t count = sizeof items / sizeof items[0];
+    const char *colon = strchr(value, ':');
+    size_t length = colon ? (size_t)(colon - value) : strlen(value);
+    if (colon)
+        options->log_path = colon + 1;
+    if (colon && !colon[1])
+        return error_set(error, "--log: a file name must follow the colon");
+    for (const char *word = value; word < value + length;) {
+        size_t word_length = strcspn(word, ",:");
+        size_t i = 0;
+        while (i < count &&
+               (strlen(items[i].name) != word_length || memcmp(items[i].name, word, word_length) != 0))
+            i++;
+        if (i == count)
+            return error_set(error, "--log: '%.*s' is unknown; use guest, in, ir, out, exec, int, io",
+                             (int)word_length, word);
+        options->log_items |= items[i].item;
+        word += word_length + 1;
+    }
+    return true;
+}
+
+/* Plain strings and switches go by the member's place. */
+#define STRING_OPTION(member)                                                                      \
+    static bool set_##member(struct run_options *options, const struct option_row *row,           \
+                             const char *value, struct error *error)                              \
+    {                                                                                              \
+        options->member = value;                                                                   \
+        return true;                                                                               \
+    }
+#define SWITCH_OPTION(member)                                                                      \
+    static bool set_##member(struct run_options *options, const struct option_row *row,           \
+                             const char *value, struct error *error)                              \
+    {                                                                                              \
+        options->member = true;                                                                    \
+        return true;                                                                               \
+    }
+STRING_OPTION(cpu)
+STRING_OPTION(cdrom)
+STRING_OPTION(kernel)
+STRING_OPTION(initrd)
+STRING_OPTION(append)
+STRING_OPTION(net)
+STRING_OPTION(name)
+SWITCH_OPTION(fullscreen)
+SWITCH_OPTION(no_reboot)
+SWITCH_OPTION(exit_port)
+SWITCH_OPTION(verify)
+SWITCH_OPTION(stats)
+SWITCH_OPTION(paused)
+
+static const struct option_row rows[] = {
+    {'m', "memory", "SIZE", set_memory, "RAM: 512M, 2G (default 1G)"},
+    {'c', "cpus", "N", NULL, "virtual CPUs"},
+    {0, "cpu", "MODEL[,+FEAT,-FEAT]", set_cpu, "processor: default, x86-64-v1, x86-64-v2, pentium3, i486"},
+    {0, "accel", "ENGINE", set_accel, "how CPUs run: auto, translator, interpreter"},
+    {0, "disk", "FILE[,readonly][,temporary]", set_disk,
+     "raw disk image on IDE; repeatable; temporary discards writes"},
+    {0, "cdrom", "FILE", set_cdrom, "CD-ROM image"},
+    {0, "floppy", "FILE", NULL, "floppy image"},
+    {0, "kernel", "FILE", set_kernel, "start this Linux kernel directly"},
+    {0, "initrd", "FILE", set_initrd, "initial RAM disk of the kernel"},
+    {0, "append", "TEXT", set_append, "command line of the kernel"},
+    {0, "firmware", "KIND", NULL, "bios, uefi or a file"},
+    {0, "boot", "ORDER", set_boot, "boot order: disk,cdrom,menu"},
+    {0, "net", "KIND[,...]", set_net,
+     "user[,forward=tcp:HOSTPORT:GUESTPORT][,mac=..][,restrict][,capture=F], none"},
+    {0, "display", "WHERE", set_display, "window (default) or none"},
+    {0, "fullscreen", NULL, set_fullscreen, "start with the whole screen"},
+    {0, "scale", "fit|N", set_scale, "size of the picture: fit the window, or N times"},
+    {0, "serial", "WHERE", set_serial,
+     "serial line: stdio, null, file:PATH, unix:PATH, tcp:HOST:PORT; repeatable"},
+    {0, "headless", NULL, set_headless, "--display none --serial stdio"},
+    {0, "share", "DIR", NULL, "a host folder in the guest"},
+    {0, "usb", "DEVICE", NULL, "USB devices"},
+    {0, "audio", "WHERE", NULL, "sound"},
+    {0, "control", "unix:PATH", NULL, "control socket"},
+    {0, "gdb", "[HOST:]PORT", NULL, "gdb remote protocol"},
+    {0, "paused", NULL, set_paused, "start paused (Ctrl+Alt+P in the window goes on)"},
+    {0, "name", "NAME", set_name, "the machine's name, shown in the title"},
+    {0, "no-reboot", NULL, set_no_reboot, "end when the guest resets"},
+    {0, "exit-port", NULL, set_exit_port, "the guest ends the run by writing port 0xf4: status (v<<1)|1"},
+    {0, "verify", NULL, set_verify, "check every translation against the interpreter (slow)"},
+    {0, "log", "ITEMS[:FILE]", set_log, "guest,in,ir,out,exec,int,io: what to write to stderr or FILE"},
+    {0, "stats", NULL, set_stats, "print the engine's figures at the end"},
+};
+#define ROWS (sizeof rows / sizeof rows[0])
+
+void options_help(FILE *out)
+{
+    for (size_t i = 0; i < ROWS; i++) {
+        char left[64];
+        if (!rows[i].set)
+            continue;
+        snprintf(left, sizeof left, "%c%c%c --%s%s%s", rows[i].letter ? '-' : ' ',
+                 rows[i].letter ? rows[i].letter : ' ', rows[i].letter ? ',' : ' ', rows[i].name,
+                 rows[i].argument ? " " : "", rows[i].argument ? rows[i].argument : "");
+        if (strlen(left) <= 34)
+            fprintf(out, "  %-34s %s\n", left, rows[i].help);
+        else
+            fprintf(out, "  %s\n  %-34s %s\n", left, "", rows[i].help);
+    }
+}
+
+/* Finds the row for argv[*index]; *value gets the text after '=' or the letter, or NULL. */
+static const struct option_row *find_row(const char *argument, const char **value)
+{
+    *value = NULL;
+    if (argument[1] != '-') {
+        for (size_t i = 0; i < ROWS; i++)
+            if (rows[i].letter && rows[i].letter == argument[1]) {
+                *value = argument[2] ? argument + 2 : NULL;
+                return &rows[i];
+            }
+        return NULL;
+    }
+    size_t length = strcspn(argument + 2, "=");
+    for (size_t i = 0; i < ROWS; i++)
+        if (strlen(rows[i].name) == length && memcmp(argument + 2, rows[i].name, length) == 0) {
+            *value = argument[2 + length] ? argument + 2 + length + 1 : NULL;
+            return &rows[i];
+        }
+    return NULL;
+}
+
+static bool check_together(const struct run_options *options, struct error *error)
+{
+    if ((options->initrd || options->append) && !options->kernel)
+        return error_set(error, "%s needs --kernel", options->initrd ? "--initrd" : "--append");
+    if (options->disks + (options->cdrom != NULL) > OPTIONS_DISKS)
+        return error_set(error, "--cdrom: the IDE bus has room for %d drives only", OPTIONS_DISKS);
+    if (options->headless && options->display == DISPLAY_WINDOW)
+        return error_set(error, "--headless and --display window exclude each other");
+    return true;
+}
+
+bool options_parse(struct run_options *options, int argc, char **argv, struct error *error)
+{
+    *options = (struct run_options){.memory_bytes = MEMORY_DEFAULT, .cpu = "default", .accel = "auto"};
+    for (int i = 0; i < argc; i++) {
+        const char *value;
+        if (argv[i][0] != '-' || !argv[i][1])
+            return error_set(error, "'%s' is no option; see 'doppel help run'", argv[i]);
+        const struct option_row *row = find_row(argv[i], &value);
+        if (!row)
+            return error_set(error, "unknown option '%s'; see 'doppel help run'", argv[i]);
+        if (!row->set)
+            return error_set(error, "--%s is not built yet", row->name);
+        if (!row->argument && value)
+            return error_set(error, "--%s takes no value", row->name);
+        if (row->argument && !value) {
+            if (i + 1 == argc)
+                return error_set(error, "--%s needs a value: %s", row->name, row->argument);
+            value = argv[++i];
+        }
+        if (!row->set(options, row, value, error))
+            return false;
+    }
+    if (options->headless)
+        options->display = DISPLAY_NONE;
+    if (options->headless && options->serials == 0)
+        options->serial[options->serials++] = "stdio";
+    return check_together(options, error);
+}
+
+void options_free(struct run_options *options)
+{
+    for (unsigned i = 0; i < options->disks; i++)
+        free(options->disk[i].path);
+}

@@ -1,0 +1,52 @@
+/*
+ * The command line of `doppel run` (and later `new`, `start`): one table of options, one struct of
+ * results. An option that the product plan names but that is not built is in the table too, so that
+ * it is refused by name instead of being unknown.
+ */
+#ifndef DOPPEL_UI_OPTIONS_H
+#define DOPPEL_UI_OPTIONS_H
+
+#include "cpu/error.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define OPTIONS_DISKS 4
+#define OPTIONS_SERIALS 2
+
+struct disk_option {
+    char *path;
+    bool read_only, temporary;
+};
+
+enum display_kind { DISPLAY_DEFAULT, DISPLAY_WINDOW, DISPLAY_NONE };
+
+struct run_options {
+    uint64_t memory_bytes;
+    const char *cpu;   /* model text */
+    const char *accel; /* auto, translator, interpreter */
+    struct disk_option disk[OPTIONS_DISKS];
+    unsigned disks;
+    const char *cdrom;
+    const char *kernel, *initrd, *append;
+    const char *boot;
+    const char *net; /* text for net/, NULL: the default (user) */
+    enum display_kind display;
+    bool fullscreen;
+    unsigned scale; /* 0: fit */
+    const char *serial[OPTIONS_SERIALS];
+    unsigned serials;
+    const char *name;
+    bool headless, no_reboot, exit_port, verify, stats, paused;
+    unsigned log_items;
+    const char *log_path;
+};
+
+/* Parses argv (without program and command name). The struct borrows argv's strings, except disk
+ * paths, which options_free frees. */
+bool options_parse(struct run_options *options, int argc, char **argv, struct error *error);
+void options_free(struct run_options *options);
+void options_help(FILE *out);
+
+#endif
