@@ -35,6 +35,10 @@ void mem_probe_read(struct cpu *cpu, gva_t gva, size_t size);
 void *mem_host_read(struct cpu *cpu, gva_t gva, size_t size);
 void *mem_host_write(struct cpu *cpu, gva_t gva, size_t size);
 
+/* Host address of the instruction byte at gva (its page may be read to the end), its physical address
+ * in *gpa. NULL if the page is a device: then bytes come over the bus. Raises #PF, #GP. */
+const uint8_t *mem_fetch(struct cpu *cpu, gva_t gva, gpa_t *gpa);
+
 #define MEM_ACCESSORS(bits, bytes)                                                                 \
     static inline uint##bits##_t mem_read_u##bits(struct cpu *cpu, gva_t gva)                      \
     {                                                                                              \

@@ -118,16 +118,18 @@ enum mmu_index { MMU_KERNEL, MMU_KERNEL_SMAP, MMU_USER, MMU_COUNT };
  * `gva` hits when (gva ^ tag) <= 4096 - size (unsigned): right page, right permission, no page
  * crossing, all in one compare. Then the bytes are at host address gva + addend.
  *
- * TLB_SLOW in a tag makes every compare fail although the translation is known: the slow path finds
- * it in `info` (MMIO, ROM writes, pages with code, first write for a dirty log, A/D bits).
+ * TLB_SLOW, XORed into a tag, makes every compare fail although the translation is known: the slow path
+ * finds it in `info` (MMIO, ROM writes, pages with code, first write for a dirty log, D bit). It flips
+ * an index bit, so no address that leads to this slot can match, canonical or not. The tag of an empty
+ * slot likewise has a wrong index bit; bit 61 without bit 63 tells it from slow ones.
  */
 #define TLB_BITS 12
 #define TLB_ENTRIES (1u << TLB_BITS)
-#define TLB_INVALID (1ull << 61) /* no canonical address matches */
-#define TLB_SLOW (1ull << 62)
+#define TLB_SLOW 0x1000ull
+#define TLB_INVALID(slot) (1ull << 61 | (uint64_t)((slot) ^ 1) << 12)
 
 struct tlb_entry {
-    uint64_t read, write, fetch; /* page address, | TLB_SLOW, or TLB_INVALID */
+    uint64_t read, write, fetch; /* page address, ^ TLB_SLOW, or TLB_INVALID(slot) */
     uintptr_t addend;            /* host minus guest virtual */
 };
 
@@ -137,7 +139,8 @@ struct tlb_info {
     uint8_t rom;    /* writes go to the bus */
     uint8_t global; /* survives CR3 loads */
     uint8_t page_shift; /* 12, 21, 22, 30: size of the guest's page (INVLPG) */
-    uint8_t user, writable, executable, dirty; /* rights and D bit as the walk found them */
+    uint8_t dirty; /* D bit is set: a write needs no walk */
+    uint8_t log;   /* the first write must be noted on the bus (struct bus_page) */
 };
 
 struct tlb {
@@ -191,24 +194,31 @@ enum cpu_event {
     EVENT_FLUSH_TLB = 1 << 6, /* memory layout changed or dirty log cleared */
     EVENT_FLUSH_CODE = 1 << 7, /* code written by DMA or another CPU: ranges are queued */
     EVENT_SHADOW = 1 << 8,    /* STI / MOV SS shadow ends after the next instruction */
+    EVENT_STEP = 1 << 9,      /* MODE_STEP or MODE_BREAK: cpu_run() steps, engines stay out */
 };
 
 struct cpu_bus;
 struct accel;
 struct cpu_model;
 struct code_map;
+struct paging;
+struct interp;
+
+/* What holds events back for one instruction; MOV SS holds back debug traps and NMI too. */
+enum cpu_shadow { SHADOW_NONE, SHADOW_STI, SHADOW_MOV_SS };
 
 struct cpu {
-    /* -- hot: addressed by generated code -- */
-    uint64_t gpr[18]; /* 0-15 guest registers, REG_ZERO, REG_RIP slot (scratch of the interpreter) */
-    uint64_t rip;
-    uint64_t next_rip;
-    uint32_t eflags; /* complete architectural EFLAGS, arithmetic flags included; bit 1 set */
+    /* -- hot: addressed by generated code; the first 128 bytes have short displacements -- */
+    struct tlb *tlb;        /* mmu[index of the current mode] */
     _Atomic uint32_t event; /* enum cpu_event bits, polled at safe points */
+    uint32_t eflags; /* complete architectural EFLAGS, arithmetic flags included; bit 1 set */
     uint32_t mode;   /* enum cpu_mode_bit */
     uint32_t mxcsr;
+    uint64_t rip;
+    uint64_t next_rip;
+    uint64_t engine[11]; /* scratch of the engine that runs this CPU */
+    uint64_t gpr[18]; /* 0-15 guest registers, REG_ZERO, REG_RIP slot (scratch of the interpreter) */
     struct tlb *mmu[MMU_COUNT]; /* TLBs of the current address space */
-    struct tlb *tlb;            /* mmu[index of the current mode] */
     struct segment seg[SEG_COUNT];
     union vector xmm[16];
     struct x87 x87;
@@ -224,7 +234,13 @@ struct cpu {
     bool halted;         /* HLT/MWAIT/wait-for-SIPI: runs again on an event */
     bool wait_sipi;
     bool nmi_blocked;
-    uint8_t shadow;      /* 1: STI, 2: MOV SS: events are held back for one instruction */
+    uint8_t shadow;      /* enum cpu_shadow: events are held back for one instruction */
+    bool shutdown;       /* triple fault: only a reset helps */
+    bool mwait_break;    /* MWAIT with ECX[0]: an interrupt ends the wait though IF is clear */
+    _Atomic uint8_t sipi_vector; /* set by the board before it posts EVENT_SIPI */
+    uint64_t pdpte[4];   /* PAE paging: loaded with CR3 */
+    uint64_t feature_control, debug_ctl, spec_ctrl, microcode_signature;
+    uint64_t mcg_status;
     uint64_t instructions; /* retired, as counted by whichever engine ran */
 
     /* -- not architectural -- */
@@ -237,8 +253,17 @@ struct cpu {
     const struct insn *insn; /* being executed, when that matters to a fault (may be NULL) */
     struct {             /* exception being delivered, for double and triple faults */
         int vector;      /* -1 none */
-        uint32_t error;
+        bool external;   /* not an INT instruction: error codes of faults have EXT set */
     } fault;
+    struct {             /* exception raised by an instruction, not delivered yet */
+        int vector;      /* -1 none */
+        uint32_t error;
+    } raised;
+    uint32_t debug_hits; /* DR6 bits of the current instruction's data and I/O breakpoints */
+    bool step_inhibit;   /* the instruction entered a handler: no single-step trap after it */
+    struct interp *interp; /* decoded blocks; every engine interprets at times */
+    struct paging *paging; /* TLBs of all address spaces (cpu/paging.c) */
+    struct tlb *watch;   /* never hits: cpu->tlb while accesses are watched (#AC, breakpoints) */
     sigjmp_buf unwind;   /* cpu_raise() lands here */
     int index;           /* 0 is the bootstrap processor */
 };

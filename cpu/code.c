@@ -1,0 +1,111 @@
+#include "cpu/code.h"
+
+#include <stdlib.h>
+
+#define PAGE_SHIFT 12
+
+struct code_map {
+    gpa_t limit;
+    unsigned listeners;
+    struct code_listener *listener;
+    _Atomic uint64_t page[]; /* bit i: line i of the page holds cached code */
+};
+
+struct code_map *code_map_new(gpa_t limit)
+{
+    size_t pages = (size_t)((limit + 4095) >> PAGE_SHIFT);
+    struct code_map *map = calloc(1, sizeof *map + pages * sizeof map->page[0]);
+    if (map)
+        map->limit = limit;
+    return map;
+}
+
+void code_map_free(struct code_map *map)
+{
+    if (!map)
+        return;
+    free(map->listener);
+    free(map);
+}
+
+void code_listen(struct code_map *map, const struct code_listener *listener)
+{
+    struct code_listener *grown =
+        realloc(map->listener, (map->listeners + 1) * sizeof *map->listener);
+    if (!grown)
+        abort(); /* a few bytes at start-up */
+    map->listener = grown;
+    map->listener[map->listeners++] = *listener;
+}
+
+void code_unlisten(struct code_map *map, const void *opaque)
+{
+    unsigned kept = 0;
+    for (unsigned i = 0; i < map->listeners; i++)
+        if (map->listener[i].opaque != opaque)
+            map->listener[kept++] = map->listener[i];
+    map->listeners = kept;
+}
+
+/* Lines of one page that [gpa, gpa + size) touches; the range does not leave the page. */
+static uint64_t line_mask(gpa_t gpa, uint64_t size)
+{
+    unsigned first = (gpa & 0xfff) >> CODE_LINE_SHIFT;
+    unsigned last = ((gpa & 0xfff) + size - 1) >> CODE_LINE_SHIFT;
+    return ~0ull << first & ~0ull >> (63 - last);
+}
+
+bool code_mark(struct code_map *map, gpa_t gpa, unsigned size)
+{
+    if (!size || !code_tracked(gpa, map->limit))
+        return false;
+    return atomic_fetch_or(&map->page[gpa >> PAGE_SHIFT], line_mask(gpa, size)) == 0;
+}
+
+bool code_page_marked(const struct code_map *map, gpa_t gpa)
+{
+    return code_tracked(gpa, map->limit) &&
+           atomic_load_explicit(&map->page[gpa >> PAGE_SHIFT], memory_order_relaxed) != 0;
+}
+
+/* One page's part. Whole lines are reported, since their marks are gone afterwards. */
+static bool written_in_page(struct code_map *map, gpa_t gpa, uint64_t size)
+{
+    _Atomic uint64_t *lines = &map->page[gpa >> PAGE_SHIFT];
+    uint64_t mask = line_mask(gpa, size);
+    if (!(atomic_load_explicit(lines, memory_order_relaxed) & mask))
+        return false;
+    uint64_t hit = atomic_fetch_and(lines, ~mask) & mask;
+    if (!hit)
+        return false;
+    unsigned first = (unsigned)__builtin_ctzll(hit), last = 63u - (unsigned)__builtin_clzll(hit);
+    gpa_t start = (gpa & ~0xfffull) + ((gpa_t)first << CODE_LINE_SHIFT);
+    uint64_t length = (uint64_t)(last - first + 1) << CODE_LINE_SHIFT;
+    for (unsigned i = 0; i < map->listeners; i++)
+        map->listener[i].written(map->listener[i].opaque, start, length);
+    return true;
+}
+
+bool code_written(struct code_map *map, gpa_t gpa, uint64_t size)
+{
+    bool hit = false;
+    while (size && code_tracked(gpa, map->limit)) {
+        uint64_t part = 4096 - (gpa & 0xfff);
+        if (part > size)
+            part = size;
+        hit |= written_in_page(map, gpa, part);
+        gpa += part;
+        size -= part;
+    }
+    return hit;
+}
+
+void code_drop_all(struct code_map *map)
+{
+    size_t pages = (size_t)((map->limit + 4095) >> PAGE_SHIFT);
+    for (size_t i = 0; i < pages; i++)
+        if (atomic_load_explicit(&map->page[i], memory_order_relaxed))
+            atomic_store(&map->page[i], 0);
+    for (unsigned i = 0; i < map->listeners; i++)
+        map->listener[i].drop_all(map->listener[i].opaque);
+}

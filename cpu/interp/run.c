@@ -1,0 +1,513 @@
+/*
+ * The interpreter's loop and its cache of decoded blocks.
+ *
+ * A block is a run of decoded instructions, found by the physical address of its first byte and the part of
+ * the mode that decoding depends on. It ends after an instruction with the attribute END or a repeated
+ * string instruction, before an instruction that would leave the page, or at BLOCK_MAX. A first
+ * instruction that crosses into the next page makes a block of its own, which also remembers where that
+ * second page was.
+ *
+ * Stores into decoded code arrive through code_listen(): blocks that overlap are unlinked. If one of them
+ * is being executed, its end moves to the current instruction. Writes by other threads are queued and
+ * taken up when the loop starts again (EVENT_FLUSH_CODE). Block memory is an arena, given back all at
+ * once when it is full or when everything is dropped.
+ */
+#include "cpu/interp/interp.h"
+
+#include "cpu/decode.h"
+#include "cpu/log.h"
+#include "cpu/system.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define BLOCK_MAX   32
+#define TABLE_BITS  15
+#define TABLE_SIZE  (1u << TABLE_BITS)
+#define BLOCK_COUNT (1u << 16)
+#define INSN_COUNT  (1u << 18)
+#define QUEUE_SIZE  64
+
+#define NO_PAGE (~0ull)
+/* Mode bits that change how bytes decode. */
+#define DECODE_MODE (MODE_CODE32 | MODE_CODE64 | MODE_PROTECTED)
+
+struct block;
+
+/* A block stands in the list of each page that its bytes come from. */
+struct link {
+    struct link *next;
+    struct block *block;
+};
+
+struct block {
+    gpa_t gpa;         /* of the first byte; NO_PAGE once dropped */
+    gpa_t second_page; /* of the page that the only instruction extends to, or NO_PAGE */
+    uint32_t mode;     /* & DECODE_MODE */
+    uint16_t bytes;
+    uint16_t count;
+    struct insn *insn;
+    struct link link[2];
+};
+
+struct interp {
+    struct block *table[TABLE_SIZE];
+    struct link *page[TABLE_SIZE];
+    struct block *blocks;
+    struct insn *insns;
+    unsigned blocks_used, insns_used;
+
+    struct block *current;         /* being executed */
+    const struct insn *first;      /* its first instruction, until its instructions are counted */
+    const struct insn *end;        /* where execution of it stops */
+    bool drop_pending;             /* drop_all was asked for while a block was executed */
+
+    pthread_t thread;
+    pthread_mutex_t lock;          /* guards the queue */
+    struct { gpa_t gpa; uint64_t size; } queue[QUEUE_SIZE];
+    _Atomic unsigned queued;       /* > QUEUE_SIZE: overflow, drop everything */
+    struct cpu *cpu;
+};
+
+/* -- The cache -- */
+
+static unsigned table_slot(gpa_t gpa, uint32_t mode)
+{
+    return (unsigned)(gpa ^ gpa >> TABLE_BITS ^ mode << 5) & (TABLE_SIZE - 1);
+}
+
+static unsigned page_slot(gpa_t gpa)
+{
+    return (unsigned)(gpa >> 12 ^ gpa >> 27) & (TABLE_SIZE - 1);
+}
+
+static void drop_all(struct interp *interp)
+{
+    memset(interp->table, 0, sizeof interp->table);
+    memset(interp->page, 0, sizeof interp->page);
+    interp->blocks_used = interp->insns_used = 0;
+    interp->drop_pending = false;
+}
+
+static void drop_block(struct interp *interp, struct block *block)
+{
+    unsigned slot = table_slot(block->gpa, block->mode);
+    if (interp->table[slot] == block)
+        interp->table[slot] = NULL;
+    block->gpa = NO_PAGE;
+    if (block == interp->current)
+        interp->end = interp->cpu->insn + 1;
+}
+
+/* Drops the blocks that overlap a range within one page. */
+static void drop_range(struct interp *interp, gpa_t gpa, uint64_t size)
+{
+    struct link **link = &interp->page[page_slot(gpa)];
+    while (*link) {
+        struct block *block = (*link)->block;
+        bool dead = block->gpa == NO_PAGE;
+        if (!dead) {
+            gpa_t start = block->gpa, end = block->gpa + block->bytes;
+            bool hit = start < gpa + size && end > gpa;
+            if (block->second_page != NO_PAGE) { /* two pieces: rare, so drop on either page */
+                hit = gpa >> 12 == start >> 12 ? gpa + size > start
+                                               : gpa >> 12 == block->second_page >> 12;
+            }
+            if (hit) {
+                drop_block(interp, block);
+                dead = true;
+            }
+        }
+        if (dead)
+            *link = (*link)->next;
+        else
+            link = &(*link)->next;
+    }
+}
+
+static void on_written(void *opaque, gpa_t gpa, uint64_t size)
+{
+    struct interp *interp = opaque;
+    if (pthread_equal(pthread_self(), interp->thread)) {
+        drop_range(interp, gpa, size);
+        return;
+    }
+    pthread_mutex_lock(&interp->lock);
+    if (interp->queued < QUEUE_SIZE) {
+        interp->queue[interp->queued].gpa = gpa;
+        interp->queue[interp->queued++].size = size;
+    } else {
+        interp->queued = QUEUE_SIZE + 1;
+    }
+    pthread_mutex_unlock(&interp->lock);
+    cpu_post(interp->cpu, EVENT_FLUSH_CODE);
+}
+
+static void on_drop_all(void *opaque)
+{
+    struct interp *interp = opaque;
+    if (pthread_equal(pthread_self(), interp->thread)) {
+        interp->drop_pending = true;
+        if (interp->current)
+            interp->end = interp->cpu->insn + 1;
+        return;
+    }
+    pthread_mutex_lock(&interp->lock);
+    interp->queued = QUEUE_SIZE + 1;
+    pthread_mutex_unlock(&interp->lock);
+    cpu_post(interp->cpu, EVENT_FLUSH_CODE);
+}
+
+/* Takes up, between blocks, what other threads wrote and a drop that had to wait. */
+static void settle(struct interp *interp)
+{
+    pthread_mutex_lock(&interp->lock);
+    if (interp->queued > QUEUE_SIZE)
+        interp->drop_pending = true;
+    else
+        for (unsigned i = 0; i < interp->queued; i++)
+            drop_range(interp, interp->queue[i].gpa, interp->queue[i].size);
+    interp->queued = 0;
+    pthread_mutex_unlock(&interp->lock);
+    if (interp->drop_pending)
+        drop_all(interp);
+}
+
+void interp_enter(struct cpu *cpu)
+{
+    cpu->interp->thread = pthread_self();
+}
+
+/* -- Fetch and decode -- */
+
+/* Bytes of the code segment from rip on, at most 4096; raises #GP beyond its limit. */
+static uint64_t bytes_to_limit(struct cpu *cpu)
+{
+    if (cpu->mode & MODE_CODE64)
+        return 4096;
+    uint32_t limit = cpu->seg[SEG_CS].limit;
+    if (limit == 0xffffffff) {
+        cpu->rip = (uint32_t)cpu->rip;
+        return 4096; /* wraps at 4 GiB */
+    }
+    if (cpu->rip > limit)
+        cpu_raise_gp(cpu, 0);
+    uint64_t left = (uint64_t)limit - cpu->rip + 1;
+    return left < 4096 ? left : 4096;
+}
+
+static gva_t code_linear(const struct cpu *cpu)
+{
+    if (cpu->mode & MODE_CODE64)
+        return cpu->rip;
+    return (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
+}
+
+/* An instruction whose bytes are not all in one page of RAM: byte by byte, each page checked when the
+ * first byte of it is needed. `second_page` gets the physical address of the other page. */
+static void decode_slowly(struct cpu *cpu, struct insn *insn, gpa_t *second_page)
+{
+    struct decode_context context = decode_context(cpu);
+    gva_t gva = code_linear(cpu);
+    uint64_t limit = bytes_to_limit(cpu);
+    uint8_t bytes[INSN_MAX_LENGTH];
+
+    *second_page = NO_PAGE;
+    for (unsigned n = 0;;) {
+        if (n == limit)
+            cpu_raise_gp(cpu, 0);
+        gva_t at = cpu->mode & MODE_CODE64 ? gva + n : (uint32_t)(gva + n);
+        gpa_t gpa;
+        const uint8_t *host = mem_fetch(cpu, at, &gpa);
+        bytes[n++] = host ? *host : (uint8_t)cpu->bus->mem_read(cpu->bus->opaque, cpu, gpa, 1);
+        if (at >> 12 != gva >> 12)
+            *second_page = gpa & ~0xfffull;
+        if (decode(&context, bytes, n, insn))
+            return;
+    }
+}
+
+void interp_decode(struct cpu *cpu, struct insn *insn)
+{
+    struct decode_context context = decode_context(cpu);
+    gva_t gva = code_linear(cpu);
+    gpa_t gpa;
+    uint64_t available = bytes_to_limit(cpu);
+    const uint8_t *host = mem_fetch(cpu, gva, &gpa);
+    if (available > 4096 - (gva & 0xfff))
+        available = 4096 - (gva & 0xfff);
+    if (!host || !decode(&context, host, available, insn)) {
+        gpa_t second_page;
+        decode_slowly(cpu, insn, &second_page);
+    }
+}
+
+static bool ends_block(const struct insn *insn)
+{
+    const struct isa_row *row = &isa_rows[insn->row];
+    if (row->attributes & ISA_END)
+        return true;
+    /* Repeated strings may stop half-way, to be resumed. */
+    return insn->prefixes & (PREFIX_REP | PREFIX_REPNE) && row->attributes & (ISA_REP | ISA_REPZ);
+}
+
+static void note_page(struct cpu *cpu, struct block *block, unsigned which, gpa_t gpa,
+                      unsigned size)
+{
+    struct interp *interp = cpu->interp;
+    unsigned slot = page_slot(gpa);
+    block->link[which] = (struct link){interp->page[slot], block};
+    interp->page[slot] = &block->link[which];
+    if (code_mark(cpu->code, gpa, size))
+        tlb_protect_page(cpu, gpa);
+}
+
+/* Decodes a block at cpu->rip. NULL if its bytes must not be cached (device memory). */
+static struct block *make_block(struct cpu *cpu)
+{
+    struct interp *interp = cpu->interp;
+    if (interp->blocks_used == BLOCK_COUNT || interp->insns_used + BLOCK_MAX > INSN_COUNT)
+        drop_all(interp);
+
+    gva_t gva = code_linear(cpu);
+    uint64_t limit = bytes_to_limit(cpu);
+    gpa_t gpa;
+    const uint8_t *host = mem_fetch(cpu, gva, &gpa);
+    if (!host)
+        return NULL;
+    uint64_t available = 4096 - (gva & 0xfff);
+    if (available > limit)
+        available = limit;
+
+    struct decode_context context = decode_context(cpu);
+    struct insn *insn = interp->insns + interp->insns_used;
+    unsigned count = 0, bytes = 0;
+    gpa_t second_page = NO_PAGE;
+    while (count < BLOCK_MAX && bytes < available) {
+        int length = decode(&context, host + bytes, available - bytes, &insn[count]);
+        if (!length)
+            break;
+        bytes += (unsigned)length;
+        count++;
+        if (ends_block(&insn[count - 1]))
+            break;
+    }
+    if (!count) {
+        decode_slowly(cpu, insn, &second_page);
+        bytes = insn->length;
+        count = 1;
+    }
+
+    struct block *block = &interp->blocks[interp->blocks_used++];
+    interp->insns_used += count;
+    *block = (struct block){
+        .gpa = gpa,
+        .second_page = second_page,
+        .mode = cpu->mode & DECODE_MODE,
+        .bytes = (uint16_t)bytes,
+        .count = (uint16_t)count,
+        .insn = insn,
+    };
+    unsigned first_bytes = second_page == NO_PAGE ? bytes : 4096 - (unsigned)(gva & 0xfff);
+    note_page(cpu, block, 0, gpa, first_bytes);
+    if (second_page != NO_PAGE)
+        note_page(cpu, block, 1, second_page, bytes - first_bytes);
+    interp->table[table_slot(gpa, block->mode)] = block;
+    return block;
+}
+
+/* May a cached block run at the current rip? Physical address and mode match already. */
+static bool block_applies(struct cpu *cpu, const struct block *block)
+{
+    if (!(cpu->mode & MODE_FLAT_CS)) {
+        uint64_t limit = cpu->seg[SEG_CS].limit;
+        if (cpu->rip + block->bytes - 1 > limit)
+            return false;
+    }
+    if (block->second_page != NO_PAGE) {
+        gva_t next = (code_linear(cpu) | 0xfff) + 1;
+        gpa_t gpa;
+        mem_fetch(cpu, cpu->mode & MODE_CODE64 ? next : (uint32_t)next, &gpa);
+        return gpa == block->second_page;
+    }
+    return true;
+}
+
+static struct block *find_block(struct cpu *cpu)
+{
+    struct interp *interp = cpu->interp;
+    if (!(cpu->mode & MODE_CODE64) && cpu->rip >> 32)
+        bytes_to_limit(cpu); /* wraps, or raises */
+    gva_t gva = code_linear(cpu);
+    gpa_t gpa;
+    if (!mem_fetch(cpu, gva, &gpa))
+        return NULL;
+    uint32_t mode = cpu->mode & DECODE_MODE;
+    struct block *block = interp->table[table_slot(gpa, mode)];
+    if (__builtin_expect(block && block->gpa == gpa && block->mode == mode, 1)) {
+        if (block_applies(cpu, block))
+            return block;
+    }
+    return make_block(cpu);
+}
+
+/* -- Execution -- */
+
+static inline void execute(struct cpu *cpu, const struct insn *insn)
+{
+    cpu->insn = insn;
+    cpu->next_rip = cpu->rip + insn->length;
+    insn->exec(cpu, insn);
+    cpu->rip = cpu->next_rip;
+}
+
+/* What is due at a block boundary. */
+static void leave_block(struct cpu *cpu)
+{
+    struct interp *interp = cpu->interp;
+    if (interp->current) { /* left by a fault or an unwind */
+        cpu->instructions += (uint64_t)(cpu->insn - interp->first);
+        interp->current = NULL;
+    }
+    if (__builtin_expect(interp->drop_pending || interp->queued, 0))
+        settle(interp);
+}
+
+void interp_one(struct cpu *cpu)
+{
+    struct insn insn;
+    leave_block(cpu);
+    interp_decode(cpu, &insn);
+    execute(cpu, &insn);
+    cpu->insn = NULL;
+    cpu->instructions++;
+}
+
+void interp_block(struct cpu *cpu)
+{
+    struct interp *interp = cpu->interp;
+    leave_block(cpu);
+    struct block *block = find_block(cpu);
+    if (!block) {
+        interp_one(cpu);
+        return;
+    }
+    const struct insn *insn = block->insn;
+    interp->current = block;
+    interp->first = insn;
+    interp->end = insn + block->count;
+    log_if(LOG_EXEC, "%04x:%016llx mode %x", cpu->seg[SEG_CS].selector,
+           (unsigned long long)cpu->rip, cpu->mode);
+    do
+        execute(cpu, insn);
+    while (++insn < interp->end);
+    interp->current = NULL;
+    cpu->instructions += (uint64_t)(insn - block->insn);
+}
+
+static void run(struct cpu *cpu)
+{
+    do
+        interp_block(cpu);
+    while (!atomic_load_explicit(&cpu->event, memory_order_relaxed));
+}
+
+void interp_step(struct cpu *cpu)
+{
+    enum cpu_shadow shadow = cpu->shadow;
+    bool step = cpu->eflags & FLAG_TF;
+
+    if (cpu->mode & MODE_BREAK && !(cpu->eflags & FLAG_RF) && shadow != SHADOW_MOV_SS) {
+        uint32_t hits = debug_instruction_hits(cpu, code_linear(cpu));
+        if (hits)
+            debug_raise(cpu, hits);
+    }
+    cpu->shadow = SHADOW_NONE;
+    cpu->step_inhibit = false;
+    if (shadow != SHADOW_MOV_SS)
+        cpu->debug_hits = 0; /* else what MOV SS hit is due after this instruction */
+
+    struct insn insn;
+    leave_block(cpu);
+    interp_decode(cpu, &insn);
+    uint32_t resume = cpu->eflags & FLAG_RF;
+    cpu->insn = &insn;
+    cpu->next_rip = cpu->rip + insn.length;
+    insn.exec(cpu, &insn);
+    cpu->insn = NULL;
+    bool repeats = cpu->next_rip == cpu->rip && isa_rows[insn.row].attributes & (ISA_REP | ISA_REPZ);
+    cpu->rip = cpu->next_rip;
+    cpu->instructions++;
+    if (resume && !repeats && insn.op != OP_IRET)
+        cpu->eflags &= ~(uint32_t)FLAG_RF;
+
+    if (cpu->shadow == SHADOW_MOV_SS)
+        return;
+    uint32_t hits = cpu->debug_hits;
+    cpu->debug_hits = 0;
+    if (step && !cpu->step_inhibit)
+        hits |= DR6_BS;
+    if (hits)
+        debug_raise(cpu, hits);
+}
+
+/* -- Engine -- */
+
+bool interp_create(struct cpu *cpu, struct error *error)
+{
+    struct interp *interp = calloc(1, sizeof *interp);
+    size_t blocks = BLOCK_COUNT * sizeof(struct block), insns = INSN_COUNT * sizeof(struct insn);
+    uint8_t *memory = MAP_FAILED;
+    if (interp)
+        memory = mmap(NULL, blocks + insns, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+                      -1, 0);
+    if (memory == MAP_FAILED) {
+        free(interp);
+        return error_set(error, "cannot allocate the interpreter's cache: out of memory");
+    }
+    interp->blocks = (struct block *)memory;
+    interp->insns = (struct insn *)(memory + blocks);
+    interp->cpu = cpu;
+    interp->thread = pthread_self();
+    pthread_mutex_init(&interp->lock, NULL);
+    cpu->interp = interp;
+    code_listen(cpu->code, &(struct code_listener){on_written, on_drop_all, interp});
+    return true;
+}
+
+void interp_destroy(struct cpu *cpu)
+{
+    struct interp *interp = cpu->interp;
+    if (!interp)
+        return;
+    code_unlisten(cpu->code, interp);
+    munmap(interp->blocks, BLOCK_COUNT * sizeof(struct block) + INSN_COUNT * sizeof(struct insn));
+    pthread_mutex_destroy(&interp->lock);
+    free(interp);
+    cpu->interp = NULL;
+}
+
+static bool create(struct cpu *cpu, struct error *error)
+{
+    return true;
+}
+
+static void destroy(struct cpu *cpu)
+{
+}
+
+static void stats(struct cpu *cpu, FILE *out)
+{
+    fprintf(out, "interpreter: %llu instructions, %u blocks cached\n",
+            (unsigned long long)cpu->instructions, cpu->interp->blocks_used);
+}
+
+const struct accel accel_interpreter = {
+    .name = "interp",
+    .create = create,
+    .run = run,
+    .destroy = destroy,
+    .stats = stats,
+};

@@ -1,0 +1,645 @@
+/*
+ * Paging: page-table walks (Intel SDM 3A chapter 4) and the soft TLB.
+ *
+ * Address spaces. With PCIDs each of the last SPACES tagged address spaces keeps TLBs of its own: a
+ * CR3 load that changes the PCID changes three pointers. Without PCIDs everything is PCID 0. Each
+ * space has one TLB for each kind of right (enum mmu_index), so that a tag compare decides.
+ *
+ * Flushing costs what was filled: every TLB lists the slots that it filled since the last flush,
+ * global and other pages apart; when a list overflows, the flush walks the whole table.
+ *
+ * Large pages are entered in 4 KiB pieces. INVLPG must drop all pieces: a small hash set of large pages
+ * seen since the last flush tells whether the lists need to be searched at all.
+ *
+ * Not modelled: paging-structure caches (walks always read the tables), 5-level paging, protection
+ * keys, memory types.
+ */
+#include "cpu/isa.h"
+#include "cpu/log.h"
+#include "cpu/system.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+enum {
+    PTE_P = 1 << 0,
+    PTE_W = 1 << 1,
+    PTE_U = 1 << 2,
+    PTE_A = 1 << 5,
+    PTE_D = 1 << 6,
+    PTE_PS = 1 << 7,
+    PTE_G = 1 << 8,
+};
+#define PTE_NX (1ull << 63)
+
+enum { PF_P = 1, PF_W = 2, PF_U = 4, PF_RSVD = 8, PF_I = 16 };
+
+/* -- Data structures -- */
+
+#define SPACES     8
+#define LIST_SIZE  1024
+#define WALK_CACHE 64
+
+/* Slots filled since the last flush. A slot may stand here twice; length > LIST_SIZE: overflow. */
+struct slot_list {
+    unsigned length;
+    uint16_t slot[LIST_SIZE];
+};
+
+struct mmu_tlb {
+    struct tlb tlb; /* first: struct cpu points here */
+    struct slot_list plain, global;
+    uint64_t large[2]; /* hash set of large pages: by 2 MiB (and 4 MiB half) number, by 1 GiB number */
+};
+
+struct space {
+    unsigned pcid;
+    uint64_t used; /* time stamp of the last switch to it */
+    struct mmu_tlb *mmu; /* MMU_COUNT of them; NULL until first used */
+};
+
+struct paging {
+    struct space space[SPACES];
+    struct space *current;
+    uint64_t time;
+    struct {
+        gpa_t gpa;     /* page, or 1 when empty */
+        uint8_t *host; /* page tables that were walked lately */
+        bool log;      /* see struct bus_page */
+    } walk_cache[WALK_CACHE];
+    struct tlb watch;
+};
+
+static struct mmu_tlb *mmu_of(struct tlb *tlb)
+{
+    return (struct mmu_tlb *)tlb;
+}
+
+static void invalidate_slot(struct tlb *tlb, unsigned slot)
+{
+    struct tlb_entry *entry = &tlb->entry[slot];
+    entry->read = entry->write = entry->fetch = TLB_INVALID(slot);
+}
+
+static void clear_table(struct tlb *tlb)
+{
+    for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
+        invalidate_slot(tlb, slot);
+}
+
+static bool slot_used(const struct tlb_entry *entry)
+{
+    return tlb_tag_valid(entry->read) || tlb_tag_valid(entry->write) ||
+           tlb_tag_valid(entry->fetch);
+}
+
+/* Page address of a used slot. */
+static gva_t slot_page(const struct tlb *tlb, unsigned slot)
+{
+    const struct tlb_entry *entry = &tlb->entry[slot];
+    uint64_t tag = tlb_tag_valid(entry->read)    ? entry->read
+                   : tlb_tag_valid(entry->write) ? entry->write
+                                                 : entry->fetch;
+    return (tag & ~((uint64_t)(TLB_ENTRIES - 1) << 12)) | (uint64_t)slot << 12;
+}
+
+static uint64_t large_bit(gva_t gva, unsigned shift)
+{
+    return 1ull << ((gva >> shift) * 0x9e3779b97f4a7c15ull >> 58);
+}
+
+/* -- Flushing -- */
+
+static void flush_list(struct mmu_tlb *mmu, struct slot_list *list, bool global)
+{
+    if (list->length > LIST_SIZE) {
+        for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
+            if (global == (bool)mmu->tlb.info[slot].global)
+                invalidate_slot(&mmu->tlb, slot);
+    } else {
+        for (unsigned i = 0; i < list->length; i++) {
+            unsigned slot = list->slot[i];
+            if (global == (bool)mmu->tlb.info[slot].global)
+                invalidate_slot(&mmu->tlb, slot);
+        }
+    }
+    list->length = 0;
+}
+
+static void flush_space(struct space *space, bool globals_too)
+{
+    for (unsigned i = 0; space->mmu && i < MMU_COUNT; i++) {
+        struct mmu_tlb *mmu = &space->mmu[i];
+        flush_list(mmu, &mmu->plain, false);
+        if (globals_too) {
+            flush_list(mmu, &mmu->global, true);
+            mmu->large[0] = mmu->large[1] = 0;
+        }
+    }
+}
+
+static void clear_walk_cache(struct paging *paging)
+{
+    for (unsigned i = 0; i < WALK_CACHE; i++)
+        paging->walk_cache[i].gpa = 1;
+}
+
+void tlb_flush_all(struct cpu *cpu)
+{
+    for (unsigned i = 0; i < SPACES; i++)
+        flush_space(&cpu->paging->space[i], true);
+    clear_walk_cache(cpu->paging);
+}
+
+void tlb_flush_nonglobal(struct cpu *cpu)
+{
+    flush_space(cpu->paging->current, false);
+}
+
+/* Drops every piece of the large page of `shift` that holds gva. */
+static void flush_large(struct mmu_tlb *mmu, gva_t gva)
+{
+    for (unsigned slot = 0; slot < TLB_ENTRIES; slot++) {
+        unsigned shift = mmu->tlb.info[slot].page_shift;
+        if (shift > 12 && slot_used(&mmu->tlb.entry[slot]) &&
+            slot_page(&mmu->tlb, slot) >> shift == gva >> shift)
+            invalidate_slot(&mmu->tlb, slot);
+    }
+}
+
+static void flush_page_of(struct space *space, gva_t gva)
+{
+    unsigned slot = tlb_index(gva);
+    for (unsigned i = 0; space->mmu && i < MMU_COUNT; i++) {
+        struct mmu_tlb *mmu = &space->mmu[i];
+        if (slot_used(&mmu->tlb.entry[slot]) && slot_page(&mmu->tlb, slot) >> 12 == gva >> 12)
+            invalidate_slot(&mmu->tlb, slot);
+        /* 4 MiB pages are noted by both of their 2 MiB halves. */
+        if (mmu->large[0] & large_bit(gva, 21) || mmu->large[1] & large_bit(gva, 30))
+            flush_large(mmu, gva);
+    }
+}
+
+void tlb_flush_page(struct cpu *cpu, gva_t gva)
+{
+    /* In every space: the page may be global, and dropping more than needed is allowed. */
+    for (unsigned i = 0; i < SPACES; i++)
+        flush_page_of(&cpu->paging->space[i], gva);
+}
+
+void paging_invalidate_pcid_page(struct cpu *cpu, unsigned pcid, gva_t gva)
+{
+    for (unsigned i = 0; i < SPACES; i++)
+        if (cpu->paging->space[i].pcid == pcid)
+            flush_page_of(&cpu->paging->space[i], gva);
+}
+
+void paging_invalidate_pcid(struct cpu *cpu, unsigned pcid)
+{
+    for (unsigned i = 0; i < SPACES; i++)
+        if (cpu->paging->space[i].pcid == pcid)
+            flush_space(&cpu->paging->space[i], false);
+}
+
+void paging_invalidate_all_nonglobal(struct cpu *cpu)
+{
+    for (unsigned i = 0; i < SPACES; i++)
+        flush_space(&cpu->paging->space[i], false);
+}
+
+static void protect_slot(struct tlb *tlb, unsigned slot, gpa_t page)
+{
+    struct tlb_entry *entry = &tlb->entry[slot];
+    if (tlb->info[slot].gpa == page && tlb_tag_valid(entry->write) &&
+        (unsigned)(entry->write >> 12 & (TLB_ENTRIES - 1)) == slot)
+        entry->write ^= TLB_SLOW;
+}
+
+static void protect_list(struct tlb *tlb, const struct slot_list *list, gpa_t page)
+{
+    if (list->length > LIST_SIZE)
+        for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
+            protect_slot(tlb, slot, page);
+    else
+        for (unsigned i = 0; i < list->length; i++)
+            protect_slot(tlb, list->slot[i], page);
+}
+
+void tlb_protect_page(struct cpu *cpu, gpa_t gpa)
+{
+    gpa_t page = gpa & ~0xfffull;
+    for (unsigned i = 0; i < SPACES; i++) {
+        struct mmu_tlb *mmu = cpu->paging->space[i].mmu;
+        for (unsigned j = 0; mmu && j < MMU_COUNT; j++) {
+            protect_list(&mmu[j].tlb, &mmu[j].plain, page);
+            protect_list(&mmu[j].tlb, &mmu[j].global, page);
+        }
+    }
+}
+
+/* -- Address spaces -- */
+
+/* Memory of a space's TLBs is taken when the space is first used. */
+static bool space_allocate(struct space *space)
+{
+    void *memory = mmap(NULL, MMU_COUNT * sizeof(struct mmu_tlb), PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return false;
+    space->mmu = memory;
+    for (unsigned i = 0; i < MMU_COUNT; i++)
+        clear_table(&space->mmu[i].tlb);
+    return true;
+}
+
+/* The space of a PCID, or the one that was not used for longest, emptied. */
+static struct space *space_find(struct paging *paging, unsigned pcid)
+{
+    struct space *oldest = &paging->space[0];
+    for (unsigned i = 0; i < SPACES; i++) {
+        struct space *space = &paging->space[i];
+        if (space->mmu && space->pcid == pcid)
+            return space;
+        if (space->used < oldest->used)
+            oldest = space;
+    }
+    if (!oldest->mmu && !space_allocate(oldest))
+        oldest = paging->current; /* no memory: share, flushed below */
+    flush_space(oldest, true);
+    oldest->pcid = pcid;
+    return oldest;
+}
+
+void paging_switch(struct cpu *cpu, bool keep)
+{
+    struct paging *paging = cpu->paging;
+    unsigned pcid = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
+    if (paging->current->pcid != pcid) {
+        paging->current = space_find(paging, pcid);
+        for (unsigned i = 0; i < MMU_COUNT; i++)
+            cpu->mmu[i] = &paging->current->mmu[i].tlb;
+        if (cpu->tlb != cpu->watch)
+            cpu->tlb = cpu->mmu[cpu_mmu(cpu)];
+    }
+    paging->current->used = ++paging->time;
+    if (!keep)
+        flush_space(paging->current, false);
+}
+
+bool paging_create(struct cpu *cpu, struct error *error)
+{
+    struct paging *paging = calloc(1, sizeof *paging);
+    if (!paging || !space_allocate(&paging->space[0])) {
+        free(paging);
+        return error_set(error, "cannot allocate a processor's TLB: out of memory");
+    }
+    paging->current = &paging->space[0];
+    clear_table(&paging->watch);
+    clear_walk_cache(paging);
+    cpu->paging = paging;
+    cpu->watch = &paging->watch;
+    for (unsigned i = 0; i < MMU_COUNT; i++)
+        cpu->mmu[i] = &paging->space[0].mmu[i].tlb;
+    cpu->tlb = cpu->mmu[MMU_KERNEL];
+    return true;
+}
+
+void paging_destroy(struct cpu *cpu)
+{
+    struct paging *paging = cpu->paging;
+    if (!paging)
+        return;
+    for (unsigned i = 0; i < SPACES; i++)
+        if (paging->space[i].mmu)
+            munmap(paging->space[i].mmu, MMU_COUNT * sizeof(struct mmu_tlb));
+    free(paging);
+    cpu->paging = NULL;
+}
+
+/* -- Page-table entries -- */
+
+/* Host address of a page-table entry; NULL if it is not in RAM. */
+static uint8_t *table_host(struct cpu *cpu, gpa_t gpa, bool *log)
+{
+    struct paging *paging = cpu->paging;
+    gpa_t page = gpa & ~0xfffull;
+    unsigned slot = (page >> 12 ^ page >> 18) & (WALK_CACHE - 1);
+    if (paging->walk_cache[slot].gpa != page) {
+        struct bus_page found = cpu->bus->page(cpu->bus->opaque, cpu, page);
+        if (!found.host || !found.writable)
+            return NULL;
+        paging->walk_cache[slot].gpa = page;
+        paging->walk_cache[slot].host = found.host;
+        paging->walk_cache[slot].log = found.log_dirty;
+    }
+    *log = paging->walk_cache[slot].log;
+    return paging->walk_cache[slot].host + (gpa & 0xfff);
+}
+
+static uint64_t entry_read(struct cpu *cpu, gpa_t gpa, unsigned size)
+{
+    bool log;
+    uint8_t *host = table_host(cpu, gpa, &log);
+    if (!host) {
+        struct bus_page rom = cpu->bus->page(cpu->bus->opaque, cpu, gpa & ~0xfffull);
+        if (!rom.host)
+            return cpu->bus->mem_read(cpu->bus->opaque, cpu, gpa, size);
+        host = rom.host + (gpa & 0xfff);
+    }
+    if (size == 8)
+        return __atomic_load_n((uint64_t *)(void *)host, __ATOMIC_RELAXED);
+    return __atomic_load_n((uint32_t *)(void *)host, __ATOMIC_RELAXED);
+}
+
+/* Sets A/D bits if the entry is still what the walk read; false: walk again. */
+static bool entry_set_bits(struct cpu *cpu, gpa_t gpa, unsigned size, uint64_t old, uint32_t bits)
+{
+    bool log;
+    uint8_t *host = table_host(cpu, gpa, &log);
+    if (!host) { /* in ROM or a device: nobody else writes it concurrently */
+        cpu->bus->mem_write(cpu->bus->opaque, cpu, gpa, old | bits, size);
+        return true;
+    }
+    bool done;
+    if (size == 8) {
+        done = __atomic_compare_exchange_n((uint64_t *)(void *)host, &old, old | bits, false,
+                                           __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    } else {
+        uint32_t old32 = (uint32_t)old;
+        done = __atomic_compare_exchange_n((uint32_t *)(void *)host, &old32, old32 | bits, false,
+                                           __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+    }
+    if (done) {
+        code_written(cpu->code, gpa, size);
+        if (log)
+            cpu->bus->note_write(cpu->bus->opaque, gpa, size);
+    }
+    return done;
+}
+
+/* -- The walk -- */
+
+struct walk {
+    gpa_t gpa; /* of the 4 KiB piece */
+    unsigned page_shift;
+    bool user, writable, executable, global, dirty;
+    /* Entries used, leaf last, for setting A and D. */
+    unsigned count;
+    struct {
+        gpa_t gpa;
+        uint64_t value;
+    } step[4];
+};
+
+enum walk_result { WALK_OK, WALK_ABSENT, WALK_RESERVED };
+
+static void use_entry(struct walk *walk, gpa_t gpa, uint64_t entry)
+{
+    walk->step[walk->count].gpa = gpa;
+    walk->step[walk->count].value = entry;
+    walk->count++;
+    walk->user &= (entry & PTE_U) != 0;
+    walk->writable &= (entry & PTE_W) != 0;
+}
+
+static void use_leaf(struct cpu *cpu, struct walk *walk, uint64_t entry, unsigned shift,
+                     uint64_t frame, gva_t gva)
+{
+    walk->page_shift = shift;
+    walk->gpa = frame | (gva & ((1ull << shift) - 1) & ~0xfffull);
+    walk->dirty = entry & PTE_D;
+    walk->global = entry & PTE_G && cpu->cr4 & CR4_PGE;
+}
+
+/* Two levels of 4-byte entries. */
+static enum walk_result walk_32(struct cpu *cpu, gva_t gva, struct walk *walk)
+{
+    gpa_t gpa = (cpu->cr3 & 0xfffff000) + (gva >> 22 & 0x3ff) * 4;
+    uint64_t entry = entry_read(cpu, gpa, 4);
+    if (!(entry & PTE_P))
+        return WALK_ABSENT;
+    use_entry(walk, gpa, entry);
+    if (entry & PTE_PS && cpu->cr4 & CR4_PSE) {
+        /* PSE-36: bits 13-20 are address bits 32-39. */
+        bool pse36 = feature_test(cpu->features, FEATURE_PSE36);
+        if (entry & (pse36 ? 0x200000 : 0x3fe000))
+            return WALK_RESERVED;
+        uint64_t frame = (entry & 0xffc00000) | (entry >> 13 & 0xff) << 32;
+        use_leaf(cpu, walk, entry, 22, frame, gva);
+        return WALK_OK;
+    }
+    gpa = (entry & 0xfffff000) + (gva >> 12 & 0x3ff) * 4;
+    entry = entry_read(cpu, gpa, 4);
+    if (!(entry & PTE_P))
+        return WALK_ABSENT;
+    use_entry(walk, gpa, entry);
+    use_leaf(cpu, walk, entry, 12, entry & 0xfffff000, gva);
+    return WALK_OK;
+}
+
+/* The levels of 8-byte entries below `table`, from the one that bit `shift` of gva selects. */
+static enum walk_result walk_64(struct cpu *cpu, gva_t gva, struct walk *walk, gpa_t table,
+                                unsigned shift)
+{
+    uint64_t reserved = 0x000fffffffffffffull & ~PHYSICAL_MASK;
+    if (!is_long(cpu))
+        reserved |= 0x7ff0000000000000ull;
+    if (!(cpu->efer & EFER_NXE))
+        reserved |= PTE_NX;
+
+    for (;; shift -= 9) {
+        gpa_t gpa = table + (gva >> shift & 0x1ff) * 8;
+        uint64_t entry = entry_read(cpu, gpa, 8);
+        if (!(entry & PTE_P))
+            return WALK_ABSENT;
+        uint64_t frame = entry & PHYSICAL_MASK & ~0xfffull;
+        bool leaf = shift == 12;
+        if (shift > 12 && entry & PTE_PS) {
+            if (shift == 39 || (shift == 30 && !feature_test(cpu->features, FEATURE_PAGE1GB)))
+                return WALK_RESERVED;
+            /* Bit 12 is PAT; the rest below the frame is reserved. */
+            uint64_t low = (1ull << shift) - 1;
+            if (frame & low & ~0x1000ull)
+                return WALK_RESERVED;
+            frame &= ~low;
+            leaf = true;
+        }
+        if (entry & reserved)
+            return WALK_RESERVED;
+        use_entry(walk, gpa, entry);
+        if (entry & PTE_NX)
+            walk->executable = false;
+        if (leaf) {
+            use_leaf(cpu, walk, entry, shift, frame, gva);
+            return WALK_OK;
+        }
+        table = frame;
+    }
+}
+
+static enum walk_result walk_tables(struct cpu *cpu, gva_t gva, struct walk *walk)
+{
+    *walk = (struct walk){.user = true, .writable = true, .executable = true};
+    if (!(cpu->cr0 & CR0_PG)) {
+        walk->gpa = gva & ~0xfffull;
+        walk->page_shift = 12;
+        walk->dirty = true;
+        return WALK_OK;
+    }
+    if (!(cpu->cr4 & CR4_PAE))
+        return walk_32(cpu, gva, walk);
+    if (is_long(cpu))
+        return walk_64(cpu, gva, walk, cpu->cr3 & PHYSICAL_MASK & ~0xfffull, 39);
+    uint64_t pdpte = cpu->pdpte[gva >> 30 & 3];
+    if (!(pdpte & PTE_P))
+        return WALK_ABSENT;
+    return walk_64(cpu, gva, walk, pdpte & PHYSICAL_MASK & ~0xfffull, 21);
+}
+
+bool paging_load_pdptes(struct cpu *cpu, uint64_t cr3)
+{
+    uint64_t pdpte[4];
+    for (unsigned i = 0; i < 4; i++) {
+        pdpte[i] = entry_read(cpu, (cr3 & 0xffffffe0) + i * 8, 8);
+        if (pdpte[i] & PTE_P && pdpte[i] & (~PHYSICAL_MASK | 0x1e6))
+            return false;
+    }
+    memcpy(cpu->pdpte, pdpte, sizeof pdpte);
+    return true;
+}
+
+/* -- Rights and TLB fill -- */
+
+static bool allows(const struct cpu *cpu, const struct walk *walk, enum mmu_index mmu,
+                   enum access access)
+{
+    if (!(cpu->cr0 & CR0_PG))
+        return true;
+    if (mmu == MMU_USER) {
+        if (!walk->user)
+            return false;
+    } else if (walk->user) {
+        if (access == ACCESS_FETCH ? cpu->cr4 & CR4_SMEP : mmu == MMU_KERNEL_SMAP)
+            return false;
+    }
+    if (access == ACCESS_WRITE)
+        return walk->writable || (mmu != MMU_USER && !(cpu->cr0 & CR0_WP));
+    return access == ACCESS_READ || walk->executable;
+}
+
+static _Noreturn void raise_page_fault(struct cpu *cpu, enum mmu_index mmu, gva_t gva,
+                                       enum access access, enum walk_result result)
+{
+    uint32_t error = result == WALK_ABSENT ? 0 : result == WALK_RESERVED ? PF_P | PF_RSVD : PF_P;
+    if (access == ACCESS_WRITE)
+        error |= PF_W;
+    if (mmu == MMU_USER)
+        error |= PF_U;
+    bool nx = cpu->cr4 & CR4_PAE && cpu->efer & EFER_NXE;
+    if (access == ACCESS_FETCH && (nx || cpu->cr4 & CR4_SMEP))
+        error |= PF_I;
+    cpu_raise_page_fault(cpu, gva, error);
+}
+
+/* Sets the A bits on the way and, for a write, D of the leaf. False: the tables changed meanwhile. */
+static bool set_accessed(struct cpu *cpu, struct walk *walk, enum access access)
+{
+    unsigned size = cpu->cr4 & CR4_PAE ? 8 : 4;
+    for (unsigned i = 0; i < walk->count; i++) {
+        uint32_t bits = PTE_A;
+        if (i == walk->count - 1 && access == ACCESS_WRITE)
+            bits |= PTE_D;
+        uint64_t old = walk->step[i].value;
+        if ((old & bits) != bits && !entry_set_bits(cpu, walk->step[i].gpa, size, old, bits))
+            return false;
+    }
+    if (access == ACCESS_WRITE)
+        walk->dirty = true;
+    return true;
+}
+
+static void note_slot(struct mmu_tlb *mmu, unsigned slot, bool global)
+{
+    struct slot_list *list = global ? &mmu->global : &mmu->plain;
+    if (slot_used(&mmu->tlb.entry[slot]) && (bool)mmu->tlb.info[slot].global == global)
+        return; /* stands in the list already */
+    if (list->length < LIST_SIZE)
+        list->slot[list->length++] = (uint16_t)slot;
+    else
+        list->length = LIST_SIZE + 1;
+}
+
+static void fill(struct cpu *cpu, enum mmu_index index, gva_t gva, const struct walk *walk)
+{
+    struct mmu_tlb *mmu = mmu_of(cpu->mmu[index]);
+    unsigned slot = tlb_index(gva);
+    struct tlb_entry *entry = &mmu->tlb.entry[slot];
+    struct tlb_info *info = &mmu->tlb.info[slot];
+    gva_t page = gva & ~0xfffull;
+    struct bus_page backing = cpu->bus->page(cpu->bus->opaque, cpu, walk->gpa);
+
+    note_slot(mmu, slot, walk->global);
+    if (walk->page_shift == 30)
+        mmu->large[1] |= large_bit(gva, 30);
+    else if (walk->page_shift == 21)
+        mmu->large[0] |= large_bit(gva, 21);
+    else if (walk->page_shift == 22)
+        mmu->large[0] |= large_bit(gva & ~0x3fffffull, 21) | large_bit(gva | 0x200000, 21);
+
+    *info = (struct tlb_info){
+        .gpa = walk->gpa,
+        .host = backing.host != NULL,
+        .rom = !backing.writable,
+        .global = walk->global,
+        .page_shift = (uint8_t)walk->page_shift,
+        .dirty = walk->dirty,
+        .log = backing.log_dirty,
+    };
+    bool slow_write = !backing.writable || !walk->dirty || backing.log_dirty ||
+                      code_page_marked(cpu->code, walk->gpa);
+    uint64_t invalid = TLB_INVALID(slot), device = backing.host ? 0 : TLB_SLOW;
+    entry->read = allows(cpu, walk, index, ACCESS_READ) ? page ^ device : invalid;
+    entry->fetch = allows(cpu, walk, index, ACCESS_FETCH) ? page ^ device : invalid;
+    entry->write = !allows(cpu, walk, index, ACCESS_WRITE) ? invalid
+                   : !backing.host || slow_write           ? page ^ TLB_SLOW
+                                                           : page;
+    entry->addend = (uintptr_t)backing.host - (uintptr_t)page;
+}
+
+struct tlb_entry *paging_resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva,
+                                 enum access access, struct tlb_info **info)
+{
+    unsigned slot = tlb_index(gva);
+    struct tlb_entry *entry = &cpu->mmu[mmu]->entry[slot];
+    uint64_t tag = access == ACCESS_READ    ? entry->read
+                   : access == ACCESS_WRITE ? entry->write
+                                            : entry->fetch;
+    gva_t page = gva & ~0xfffull;
+
+    *info = &cpu->mmu[mmu]->info[slot];
+    if (tag == page || (tag == (page ^ TLB_SLOW) && (access != ACCESS_WRITE || (*info)->dirty)))
+        return entry;
+
+    struct walk walk;
+    do {
+        enum walk_result result = walk_tables(cpu, gva, &walk);
+        if (result != WALK_OK || !allows(cpu, &walk, mmu, access)) {
+            /* A stale entry with other rights must not outlive the fault. */
+            if (slot_used(entry) && slot_page(cpu->mmu[mmu], slot) == page)
+                flush_page_of(cpu->paging->current, gva);
+            raise_page_fault(cpu, mmu, gva, access, result);
+        }
+    } while (!set_accessed(cpu, &walk, access));
+    fill(cpu, mmu, gva, &walk);
+    return entry;
+}
+
+bool paging_translate(struct cpu *cpu, gva_t gva, gpa_t *gpa)
+{
+    struct walk walk;
+    if (walk_tables(cpu, gva, &walk) != WALK_OK)
+        return false;
+    *gpa = walk.gpa | (gva & 0xfff);
+    return true;
+}
