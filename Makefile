@@ -37,11 +37,17 @@ CFLAGS_ALL = -std=gnu11 $(WARNINGS) -fno-strict-aliasing $(CFLAGS) $(SANITIZERS)
 LDFLAGS_ALL = $(LDFLAGS) $(SANITIZERS) -pthread
 LDLIBS_ALL = $(PKG_LIBS) -lm
 
-include tests/tests.mk
+ROOT_PACKAGES = gcc make pkg-config libc6-dev libsdl2-dev libslirp-dev zlib1g-dev libcapstone-dev acpica-tools seabios
+# What tests and guests need beyond that.
+TEST_PACKAGES = check clang busybox-static cpio qemu-system-x86 qemu-utils xvfb xdotool imagemagick
+
+.PHONY: deps
+deps:
+	@tests/deps.sh $(ROOT_PACKAGES) $(TEST_PACKAGES)
 
 # -- The program: one archive per room, linked in one go --
 
-SOURCES := $(filter-out ui/main.c,$(shell find $(ROOMS) -name '*.c' -o -name '*.S' | sort))
+SOURCES := $(filter-out ui/main.c bios/kernelboot.S,$(shell find $(ROOMS) -name '*.c' -o -name '*.S' | sort))
 objects = $(patsubst %,$(BUILD)/%.o,$(filter $(1)/%,$(SOURCES)))
 ARCHIVES = $(ROOMS:%=$(BUILD)/%.a)
 OBJECTS = $(SOURCES:%=$(BUILD)/%.o) $(BUILD)/ui/main.c.o
@@ -61,6 +67,20 @@ $$(BUILD)/$(1).a: $$(call objects,$(1))
 endef
 $(foreach room,$(ROOMS),$(eval $(call room_archive,$(room))))
 
+# Pieces of bios/ that other tools make (bios/blobs.S puts them into the program).
+KERNELBOOT_BLOCKS = 2
+$(BUILD)/bios/kernelboot.bin: bios/kernelboot.S
+	@mkdir -p $(@D)
+	@echo "  AS    $@"
+	$(Q)$(CC) -m32 -DROM_BLOCKS=$(KERNELBOOT_BLOCKS) -c -o $(@:.bin=.o) $<
+	$(Q)$(LD) -m elf_i386 -Ttext 0 --oformat binary -o $@ $(@:.bin=.o)
+$(BUILD)/bios/dsdt.aml: bios/dsdt.asl
+	@mkdir -p $(@D)
+	@echo "  IASL  $@"
+	$(Q)iasl -p $(@:.aml=) -we $< >$(@:.aml=.log) 2>&1 || { cat $(@:.aml=.log); exit 1; }
+$(BUILD)/bios/blobs.S.o: $(BUILD)/bios/kernelboot.bin $(BUILD)/bios/dsdt.aml
+$(BUILD)/bios/blobs.S.o: CPPFLAGS += -Wa,-I$(BUILD)/bios
+
 $(BUILD)/%.c.o: %.c
 	@mkdir -p $(@D)
 	@echo "  CC    $<"
@@ -73,5 +93,9 @@ $(BUILD)/%.S.o: %.S
 .PHONY: clean
 clean:
 	rm -rf build build-* doppel
+
+include tests/tests.mk
+$(foreach main,$(TEST_MAINS),$(eval $(call test_rule,$(main))))
+$(TEST_BINARIES:%=%.c.o): CPPFLAGS += $(CHECK_CFLAGS)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

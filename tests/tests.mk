@@ -1,0 +1,19 @@
+# Tests: unit programs (tests/ROOM/test_*.c), larger programs and boot scripts, run by tests/check.sh.
+
+TEST_ROOMS := $(sort $(patsubst tests/%/,%,$(dir $(wildcard tests/*/*.c))))
+# Programs with a main() of their own beside test_*.c.
+TEST_PROGRAMS := $(basename $(wildcard tests/cpu/oracle.c tests/cpu/vectors.c tests/guests/run_guest.c))
+UNIT_TESTS := $(basename $(wildcard tests/*/test_*.c))
+TEST_MAINS := $(UNIT_TESTS) $(TEST_PROGRAMS)
+TEST_BINARIES := $(TEST_MAINS:%=$(BUILD)/%)
+CHECK_CFLAGS := $(shell $(PKG_CONFIG) --cflags check 2>/dev/null)
+CHECK_LIBS := $(shell $(PKG_CONFIG) --libs check 2>/dev/null)
+
+# What several programs of a room share.
+test_support = $(filter-out $(TEST_MAINS:%=%.c) %_main.c,$(wildcard tests/$(1)/*.c))
+
+define test_rule
+$$(BUILD)/$(1): $$(BUILD)/$(1).c.o $$(patsubst %,$$(BUILD)/%.o,$$(call test_support,$(notdir $(patsubst %/,%,$(dir $(1)))))) $$(ARCHIVES)
+	@echo "  LINK  $$@"
+	$$(Q)$$(CC) $$(LDFLAGS_ALL) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(ARCHIVES) -Wl,--end-group $$(LDLIBS_ALL) $$(CHECK_LIBS)
+endef

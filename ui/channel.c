@@ -12,9 +12,9 @@
 #include <termios.h>
 #include <unistd.h>
 
-#define INPUT_SIZE 4096
+#define INPUT_SIZE  4096
 #define OUTPUT_SIZE (256 * 1024)
-#define ESCAPE_KEY 1 /* Ctrl-A */
+#define ESCAPE_KEY  1 /* Ctrl-A */
 
 struct channel {
     struct byte_port *port;
@@ -30,7 +30,8 @@ struct channel {
     struct termios saved;
     uint8_t input[INPUT_SIZE]; /* read but not taken by the device yet */
     size_t input_start, input_end;
-    uint8_t *output; /* ring of what `out` did not take yet; the oldest stay, new ones are dropped */
+    uint8_t
+        *output; /* ring of what `out` did not take yet; the oldest stay, new ones are dropped */
     size_t output_start, output_count;
 };
 
@@ -202,7 +203,8 @@ static void update_watches(struct channel *channel)
     channel->out_watched = want_out;
 }
 
-/* The other end is gone: a socket waits for the next client; a file or terminal has no more input. */
+/* The other end is gone: a socket waits for the next client; a file or terminal has no more input.
+ */
 static void hang_up(struct channel *channel)
 {
     if (channel->in_watched || (channel->out_watched && channel->in == channel->out))
@@ -299,8 +301,8 @@ static bool open_tcp(struct channel *channel, const char *text, struct error *er
     channel->listener = socket(found->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (channel->listener >= 0)
         setsockopt(channel->listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-    bool bound = channel->listener >= 0 &&
-                 bind(channel->listener, found->ai_addr, found->ai_addrlen) == 0;
+    bool bound =
+        channel->listener >= 0 && bind(channel->listener, found->ai_addr, found->ai_addrlen) == 0;
     int reason = errno;
     freeaddrinfo(found);
     if (!bound)
@@ -320,8 +322,9 @@ static bool open_where(struct channel *channel, const char *where, struct error 
         return open_unix(channel, where + 5, error);
     if (strncmp(where, "tcp:", 4) == 0)
         return open_tcp(channel, where + 4, error);
-    return error_set(error, "--serial: '%s' is unknown; use stdio, null, file:PATH, unix:PATH or "
-                            "tcp:HOST:PORT",
+    return error_set(error,
+                     "--serial: '%s' is unknown; use stdio, null, file:PATH, unix:PATH or "
+                     "tcp:HOST:PORT",
                      where);
 }
 

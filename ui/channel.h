@@ -17,8 +17,8 @@ struct channel_keys {
     void *opaque;
 };
 
-/* `where` is stdio, null, file:PATH, unix:PATH or tcp:HOST:PORT (both listen; one client at a time).
- * NULL + error. Board lock held, or the machine not started yet. */
+/* `where` is stdio, null, file:PATH, unix:PATH or tcp:HOST:PORT (both listen; one client at a
+ * time). NULL + error. Board lock held, or the machine not started yet. */
 struct channel *channel_open(const char *where, struct byte_port *port, struct loop *loop,
                              const struct channel_keys *keys, struct error *error);
 /* Restores the terminal, removes a socket's path. */

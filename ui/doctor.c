@@ -33,8 +33,9 @@ static void check_processor(void)
         if (present[i])
             strcat(text, names[i]);
     report(true, "host", text);
-    report(base, "translator", base ? "runs here (--accel translator)"
-                                    : "needs SSE4.2 and POPCNT; use --accel interpreter");
+    report(base, "translator",
+           base ? "runs here (--accel translator)"
+                : "needs SSE4.2 and POPCNT; use --accel interpreter");
 }
 #else
 static void check_processor(void)
@@ -65,7 +66,8 @@ static bool check_firmware(const char *name)
     if (found)
         snprintf(text, sizeof text, "%s", path);
     else
-        snprintf(text, sizeof text, "%s is missing; install the package '%s'", name, FIRMWARE_PACKAGE);
+        snprintf(text, sizeof text, "%s is missing; install the package '%s'", name,
+                 FIRMWARE_PACKAGE);
     report(found, "firmware", text);
     return found;
 }
@@ -92,8 +94,8 @@ static void check_libraries(void)
     char text[256];
     int major, minor;
     cs_version(&major, &minor);
-    snprintf(text, sizeof text, "libslirp %s, Capstone %d.%d, zlib %s", slirp_version_string(), major,
-             minor, zlibVersion());
+    snprintf(text, sizeof text, "libslirp %s, Capstone %d.%d, zlib %s", slirp_version_string(),
+             major, minor, zlibVersion());
     report(true, "libraries", text);
 }
 

@@ -15,12 +15,23 @@ static const struct command {
     {"run", command_run, "run a machine that lives as long as the command"},
     {"doctor", command_doctor, "what this host offers: engines, firmware, display, network"},
     {"help", command_help, "show help, also for one command: doppel help run"},
-    {"new", NULL, NULL},      {"start", NULL, NULL},   {"stop", NULL, NULL},
-    {"reset", NULL, NULL},    {"suspend", NULL, NULL}, {"resume", NULL, NULL},
-    {"delete", NULL, NULL},   {"clone", NULL, NULL},   {"rename", NULL, NULL},
-    {"show", NULL, NULL},     {"edit", NULL, NULL},    {"list", NULL, NULL},
-    {"snapshot", NULL, NULL}, {"image", NULL, NULL},   {"import", NULL, NULL},
-    {"export", NULL, NULL},   {"monitor", NULL, NULL},
+    {"new", NULL, NULL},
+    {"start", NULL, NULL},
+    {"stop", NULL, NULL},
+    {"reset", NULL, NULL},
+    {"suspend", NULL, NULL},
+    {"resume", NULL, NULL},
+    {"delete", NULL, NULL},
+    {"clone", NULL, NULL},
+    {"rename", NULL, NULL},
+    {"show", NULL, NULL},
+    {"edit", NULL, NULL},
+    {"list", NULL, NULL},
+    {"snapshot", NULL, NULL},
+    {"image", NULL, NULL},
+    {"import", NULL, NULL},
+    {"export", NULL, NULL},
+    {"monitor", NULL, NULL},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
@@ -74,7 +85,8 @@ int command_help(int argc, char **argv)
         puts("\nUsage: doppel run [OPTIONS]\n");
         options_help(stdout);
         puts("\nOn the terminal, Ctrl-A X ends the machine and Ctrl-A H lists the keys.\n"
-             "Exit status: 0 the guest powered off; 1 usage or start-up error; 2 the machine failed;\n"
+             "Exit status: 0 the guest powered off; 1 usage or start-up error; 2 the machine "
+             "failed;\n"
              "with --exit-port, the guest's own status.");
     }
     return STATUS_DONE;

@@ -9,8 +9,8 @@
 #include <string.h>
 
 #define MEMORY_DEFAULT (1ull << 30)
-#define MEMORY_MIN (4ull << 20)
-#define MEMORY_MAX (1ull << 40)
+#define MEMORY_MIN     (4ull << 20)
+#define MEMORY_MAX     (1ull << 40)
 
 struct option_row;
 typedef bool option_fn(struct run_options *options, const struct option_row *row, const char *value,
@@ -59,7 +59,8 @@ static bool set_memory(struct run_options *options, const struct option_row *row
     if (!parse_size(value, &bytes))
         return error_set(error, "--memory: '%s' is no size; write for example 512M or 2G", value);
     if (bytes < MEMORY_MIN || bytes > MEMORY_MAX)
-        return error_set(error, "--memory: %s is outside what a machine can have (4M to 1T)", value);
+        return error_set(error, "--memory: %s is outside what a machine can have (4M to 1T)",
+                         value);
     options->memory_bytes = bytes & ~0xfffffull;
     return true;
 }
@@ -74,7 +75,8 @@ static bool set_accel(struct run_options *options, const struct option_row *row,
             return true;
         }
     if (strcmp(value, "kvm") == 0)
-        return error_set(error, "--accel: kvm is not built yet; use auto, translator or interpreter");
+        return error_set(error,
+                         "--accel: kvm is not built yet; use auto, translator or interpreter");
     return error_set(error, "--accel: '%s' is unknown; use auto, translator or interpreter", value);
 }
 
@@ -107,8 +109,9 @@ static bool set_disk_property(struct disk_option *disk, const char *word, struct
     else if (strncmp(word, "format=", 7) == 0 && strcmp(word + 7, "raw") != 0)
         return error_set(error, "--disk: format '%s' is not built yet; use format=raw", word + 7);
     else if (strncmp(word, "bus=", 4) != 0 && strncmp(word, "format=", 7) != 0)
-        return error_set(error, "--disk: '%s' is unknown; after the file come bus=, format=, readonly, "
-                                "temporary",
+        return error_set(error,
+                         "--disk: '%s' is unknown; after the file come bus=, format=, readonly, "
+                         "temporary",
                          word);
     return true;
 }
@@ -139,8 +142,8 @@ static bool set_boot(struct run_options *options, const struct option_row *row, 
     return bios_check_boot(value, error);
 }
 
-static bool set_display(struct run_options *options, const struct option_row *row, const char *value,
-                        struct error *error)
+static bool set_display(struct run_options *options, const struct option_row *row,
+                        const char *value, struct error *error)
 {
     if (strcmp(value, "window") == 0)
         options->display = DISPLAY_WINDOW;
@@ -199,11 +202,12 @@ static bool set_log(struct run_options *options, const struct option_row *row, c
     for (const char *word = value; word < value + length;) {
         size_t word_length = strcspn(word, ",:");
         size_t i = 0;
-        while (i < count &&
-               (strlen(items[i].name) != word_length || memcmp(items[i].name, word, word_length) != 0))
+        while (i < count && (strlen(items[i].name) != word_length ||
+                             memcmp(items[i].name, word, word_length) != 0))
             i++;
         if (i == count)
-            return error_set(error, "--log: '%.*s' is unknown; use guest, in, ir, out, exec, int, io",
+            return error_set(error,
+                             "--log: '%.*s' is unknown; use guest, in, ir, out, exec, int, io",
                              (int)word_length, word);
         options->log_items |= items[i].item;
         word += word_length + 1;
@@ -213,15 +217,15 @@ static bool set_log(struct run_options *options, const struct option_row *row, c
 
 /* Plain strings and switches go by the member's place. */
 #define STRING_OPTION(member)                                                                      \
-    static bool set_##member(struct run_options *options, const struct option_row *row,           \
-                             const char *value, struct error *error)                              \
+    static bool set_##member(struct run_options *options, const struct option_row *row,            \
+                             const char *value, struct error *error)                               \
     {                                                                                              \
         options->member = value;                                                                   \
         return true;                                                                               \
     }
 #define SWITCH_OPTION(member)                                                                      \
-    static bool set_##member(struct run_options *options, const struct option_row *row,           \
-                             const char *value, struct error *error)                              \
+    static bool set_##member(struct run_options *options, const struct option_row *row,            \
+                             const char *value, struct error *error)                               \
     {                                                                                              \
         options->member = true;                                                                    \
         return true;                                                                               \
@@ -243,7 +247,8 @@ SWITCH_OPTION(paused)
 static const struct option_row rows[] = {
     {'m', "memory", "SIZE", set_memory, "RAM: 512M, 2G (default 1G)"},
     {'c', "cpus", "N", NULL, "virtual CPUs"},
-    {0, "cpu", "MODEL[,+FEAT,-FEAT]", set_cpu, "processor: default, x86-64-v1, x86-64-v2, pentium3, i486"},
+    {0, "cpu", "MODEL[,+FEAT,-FEAT]", set_cpu,
+     "processor: default, x86-64-v1, x86-64-v2, pentium3, i486"},
     {0, "accel", "ENGINE", set_accel, "how CPUs run: auto, translator, interpreter"},
     {0, "disk", "FILE[,readonly][,temporary]", set_disk,
      "raw disk image on IDE; repeatable; temporary discards writes"},
@@ -270,9 +275,11 @@ static const struct option_row rows[] = {
     {0, "paused", NULL, set_paused, "start paused (Ctrl+Alt+P in the window goes on)"},
     {0, "name", "NAME", set_name, "the machine's name, shown in the title"},
     {0, "no-reboot", NULL, set_no_reboot, "end when the guest resets"},
-    {0, "exit-port", NULL, set_exit_port, "the guest ends the run by writing port 0xf4: status (v<<1)|1"},
+    {0, "exit-port", NULL, set_exit_port,
+     "the guest ends the run by writing port 0xf4: status (v<<1)|1"},
     {0, "verify", NULL, set_verify, "check every translation against the interpreter (slow)"},
-    {0, "log", "ITEMS[:FILE]", set_log, "guest,in,ir,out,exec,int,io: what to write to stderr or FILE"},
+    {0, "log", "ITEMS[:FILE]", set_log,
+     "guest,in,ir,out,exec,int,io: what to write to stderr or FILE"},
     {0, "stats", NULL, set_stats, "print the engine's figures at the end"},
 };
 #define ROWS (sizeof rows / sizeof rows[0])
@@ -327,7 +334,8 @@ static bool check_together(const struct run_options *options, struct error *erro
 
 bool options_parse(struct run_options *options, int argc, char **argv, struct error *error)
 {
-    *options = (struct run_options){.memory_bytes = MEMORY_DEFAULT, .cpu = "default", .accel = "auto"};
+    *options =
+        (struct run_options){.memory_bytes = MEMORY_DEFAULT, .cpu = "default", .accel = "auto"};
     for (int i = 0; i < argc; i++) {
         const char *value;
         if (argv[i][0] != '-' || !argv[i][1])

@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define OPTIONS_DISKS 4
+#define OPTIONS_DISKS   4
 #define OPTIONS_SERIALS 2
 
 struct disk_option {

@@ -1,6 +1,6 @@
 /*
- * `doppel run`: puts a machine together from the options, connects terminal, window and network, and
- * turns the event loop until the guest or the user ends it.
+ * `doppel run`: puts a machine together from the options, connects terminal, window and network,
+ * and turns the event loop until the guest or the user ends it.
  */
 #include "bios/bios.h"
 #include "hw/machine.h"
@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define WINDOW_TURN_NS (NS_PER_SECOND / 60)
-#define IDLE_TURN_NS (NS_PER_SECOND / 4)
+#define IDLE_TURN_NS   (NS_PER_SECOND / 4)
 
 static volatile sig_atomic_t signalled;
 
@@ -50,7 +50,8 @@ static bool open_log(struct run *run, struct error *error)
 {
     log_items |= run->options.log_items;
     if (run->options.log_path && !(log_file = fopen(run->options.log_path, "w")))
-        return error_set(error, "--log: cannot write '%s': %s", run->options.log_path, strerror(errno));
+        return error_set(error, "--log: cannot write '%s': %s", run->options.log_path,
+                         strerror(errno));
     return true;
 }
 
@@ -74,7 +75,8 @@ static bool open_drives(struct run *run, struct error *error)
         struct machine_drive *drive = &run->config.drive[2];
         *drive = (struct machine_drive){.present = true, .cdrom = true};
         drive->image = image_open(
-            &(struct image_options){.path = options->cdrom, .read_only = true, .optical = true}, error);
+            &(struct image_options){.path = options->cdrom, .read_only = true, .optical = true},
+            error);
         if (!drive->image)
             return false;
     }
