@@ -2,8 +2,8 @@
  * ACPI tables (ACPI 6.4, chapter 5) for the i440FX board, handed to SeaBIOS as fw_cfg files.
  *
  * "etc/acpi/tables" holds all tables but the RSDP, "etc/acpi/rsdp" that one. Addresses are unknown
- * until the firmware has placed the files, so "etc/table-loader" lists what it must do: allocate each
- * file, add a file's address to a field, compute a checksum. Records are 128 bytes.
+ * until the firmware has placed the files, so "etc/table-loader" lists what it must do: allocate
+ * each file, add a file's address to a field, compute a checksum. Records are 128 bytes.
  */
 #include "bios/tables.h"
 
@@ -12,28 +12,28 @@
 extern const uint8_t bios_dsdt_aml[], bios_dsdt_aml_end[];
 
 #define TABLES_FILE "etc/acpi/tables"
-#define RSDP_FILE "etc/acpi/rsdp"
+#define RSDP_FILE   "etc/acpi/rsdp"
 #define LOADER_FILE "etc/table-loader"
 
 /* -- Board facts that the tables repeat (hw/pc.c, hw/chipset/piix4_pm.c; SeaBIOS places PM) -- */
 
-#define PM_BASE 0x600
-#define GPE0_BASE 0xafe0
-#define SCI_IRQ 9
-#define SMI_COMMAND_PORT 0xb2
-#define ACPI_ENABLE_COMMAND 0xf1
+#define PM_BASE              0x600
+#define GPE0_BASE            0xafe0
+#define SCI_IRQ              9
+#define SMI_COMMAND_PORT     0xb2
+#define ACPI_ENABLE_COMMAND  0xf1
 #define ACPI_DISABLE_COMMAND 0xf0
-#define RESET_PORT 0xcf9
-#define RESET_VALUE 0x06
-#define LAPIC_BASE 0xfee00000u
-#define IOAPIC_BASE 0xfec00000u
+#define RESET_PORT           0xcf9
+#define RESET_VALUE          0x06
+#define LAPIC_BASE           0xfee00000u
+#define IOAPIC_BASE          0xfec00000u
 
 /* -- Loader script -- */
 
 enum loader_command { LOADER_ALLOCATE = 1, LOADER_ADD_POINTER = 2, LOADER_ADD_CHECKSUM = 3 };
 enum loader_zone { ZONE_HIGH = 1, ZONE_FSEG = 2 };
 
-#define LOADER_NAME_SIZE 56
+#define LOADER_NAME_SIZE   56
 #define LOADER_RECORD_SIZE 128
 
 static void loader_name(struct table *loader, const char *name)
@@ -82,7 +82,7 @@ static void loader_checksum(struct table *loader, const char *file, size_t offse
 
 /* -- Common table header (5.2.6) -- */
 
-#define HEADER_LENGTH 4
+#define HEADER_LENGTH   4
 #define HEADER_CHECKSUM 9
 
 static size_t begin_table(struct table *tables, const char *signature, uint8_t revision)
@@ -181,12 +181,12 @@ static size_t build_fadt(struct table *tables, struct table *loader, size_t facs
     table_u32(tables, PM_BASE + 8);
     table_u32(tables, GPE0_BASE);
     table_u32(tables, 0);
-    table_u8(tables, 4);      /* PM1 event block length */
-    table_u8(tables, 2);      /* PM1 control */
-    table_u8(tables, 0);      /* PM2 control */
-    table_u8(tables, 4);      /* PM timer */
-    table_u8(tables, 4);      /* GPE0 */
-    table_u8(tables, 0);      /* GPE1 */
+    table_u8(tables, 4); /* PM1 event block length */
+    table_u8(tables, 2); /* PM1 control */
+    table_u8(tables, 0); /* PM2 control */
+    table_u8(tables, 4); /* PM timer */
+    table_u8(tables, 4); /* GPE0 */
+    table_u8(tables, 0); /* GPE1 */
     table_u8(tables, 0);
     table_u8(tables, 0);      /* C-state control */
     table_u16(tables, 0xfff); /* no C2 */

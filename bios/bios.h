@@ -22,23 +22,23 @@ void blob_free(struct blob *blob);
 bool blob_read(struct blob *blob, const char *path, const char *what, size_t limit,
                struct error *error);
 
-/* Looks for a firmware image in the distribution's usual places (and first in $DOPPEL_FIRMWARE_PATH,
- * a colon-separated list). The error names the package that has it. */
+/* Looks for a firmware image in the distribution's usual places (and first in
+ * $DOPPEL_FIRMWARE_PATH, a colon-separated list). The error names the package that has it. */
 bool firmware_load(struct blob *blob, const char *name, const char *package, struct error *error);
 /* The path where firmware_load would find it, or NULL. The string is static to the call. */
 const char *firmware_path(const char *name, char *buffer, size_t size);
 
-#define FIRMWARE_BIOS "bios-256k.bin"
-#define FIRMWARE_VGA "vgabios-stdvga.bin"
+#define FIRMWARE_BIOS    "bios-256k.bin"
+#define FIRMWARE_VGA     "vgabios-stdvga.bin"
 #define FIRMWARE_PACKAGE "seabios"
 
 /* What the tables depend on. */
 struct bios_config {
     uint64_t ram_low, ram_high; /* bytes below the PCI hole and above 4 GiB */
     unsigned cpus;
-    const char *name;     /* machine's name, for SMBIOS */
-    const char *boot;     /* "disk,cdrom,menu" ... already checked by bios_check_boot; or NULL */
-    bool direct_kernel;   /* bios_add_linux will be called: it boots first */
+    const char *name;   /* machine's name, for SMBIOS */
+    const char *boot;   /* "disk,cdrom,menu" ... already checked by bios_check_boot; or NULL */
+    bool direct_kernel; /* bios_add_linux will be called: it boots first */
 };
 
 /* Is `text` a boot order that --boot accepts? */

@@ -5,14 +5,6 @@
 
 #include <string.h>
 
-/* fw_cfg selectors that SeaBIOS and its relatives know. */
-enum {
-    KEY_CPUS = 0x05,
-    KEY_BOOT_MENU = 0x0e,
-    KEY_MAX_CPUS = 0x0f,
-    KEY_RAM_SIZE = 0x03,
-};
-
 enum e820_type { E820_RAM = 1, E820_RESERVED = 2 };
 
 static void add_e820(struct fw_cfg *fw_cfg, const struct bios_config *config)
@@ -54,7 +46,7 @@ static const struct boot_device {
      3},
 };
 #define BOOT_DEVICES (sizeof boot_devices / sizeof boot_devices[0])
-#define MENU "menu"
+#define MENU         "menu"
 
 /* Walks the comma-separated words of an order; returns the word's length, 0 at the end. */
 static size_t next_word(const char **text, const char **word)
@@ -86,7 +78,8 @@ bool bios_check_boot(const char *text, struct error *error)
     size_t length, count = 0;
     for (; (length = next_word(&text, &word)) > 0; count++) {
         if (word_is(word, length, "floppy") || word_is(word, length, "net"))
-            return error_set(error, "--boot: booting from '%.*s' is not built yet; use disk, cdrom, menu",
+            return error_set(error,
+                             "--boot: booting from '%.*s' is not built yet; use disk, cdrom, menu",
                              (int)length, word);
         if (!find_boot_device(word, length) && !word_is(word, length, MENU))
             return error_set(error, "--boot: '%.*s' is no boot device; use disk, cdrom, menu",
@@ -133,14 +126,14 @@ static void add_boot_order(struct fw_cfg *fw_cfg, const struct bios_config *conf
     }
     if (used) /* entries end in newlines, the file in a zero byte */
         fw_cfg_add_file(fw_cfg, "bootorder", list, used + 1);
-    fw_cfg_add_u16(fw_cfg, KEY_BOOT_MENU, menu);
+    fw_cfg_add_u16(fw_cfg, FW_CFG_BOOT_MENU, menu);
 }
 
 void bios_add_tables(struct fw_cfg *fw_cfg, const struct bios_config *config)
 {
-    fw_cfg_add_u16(fw_cfg, KEY_CPUS, (uint16_t)config->cpus);
-    fw_cfg_add_u16(fw_cfg, KEY_MAX_CPUS, (uint16_t)config->cpus);
-    fw_cfg_add_u64(fw_cfg, KEY_RAM_SIZE, config->ram_low + config->ram_high);
+    fw_cfg_add_u16(fw_cfg, FW_CFG_NB_CPUS, (uint16_t)config->cpus);
+    fw_cfg_add_u16(fw_cfg, FW_CFG_MAX_CPUS, (uint16_t)config->cpus);
+    fw_cfg_add_u64(fw_cfg, FW_CFG_RAM_SIZE, config->ram_low + config->ram_high);
     add_e820(fw_cfg, config);
     add_boot_order(fw_cfg, config);
     acpi_add_tables(fw_cfg, config);

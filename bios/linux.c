@@ -1,7 +1,7 @@
 /*
  * Direct start of a Linux bzImage (Linux Documentation/arch/x86/boot.rst): checks the setup header,
- * lays out kernel, initrd, command line and boot_params, and makes the option ROM (kernelboot.S) that
- * pulls them into memory by fw_cfg DMA and enters the kernel.
+ * lays out kernel, initrd, command line and boot_params, and makes the option ROM (kernelboot.S)
+ * that pulls them into memory by fw_cfg DMA and enters the kernel.
  */
 #include "bios/tables.h"
 
@@ -12,48 +12,46 @@ extern const uint8_t bios_kernelboot_rom[], bios_kernelboot_rom_end[];
 
 /* -- Setup header: offsets in the file and in boot_params -- */
 
-#define HEADER_SETUP_SECTS 0x1f1
-#define HEADER_BOOT_FLAG 0x1fe
-#define HEADER_JUMP 0x200
-#define HEADER_MAGIC 0x202 /* "HdrS" */
-#define HEADER_VERSION 0x206
+#define HEADER_SETUP_SECTS    0x1f1
+#define HEADER_BOOT_FLAG      0x1fe
+#define HEADER_JUMP           0x200
+#define HEADER_MAGIC          0x202 /* "HdrS" */
+#define HEADER_VERSION        0x206
 #define HEADER_TYPE_OF_LOADER 0x210
-#define HEADER_LOADFLAGS 0x211
-#define HEADER_RAMDISK_IMAGE 0x218
-#define HEADER_RAMDISK_SIZE 0x21c
-#define HEADER_HEAP_END 0x224
-#define HEADER_CMD_LINE_PTR 0x228
-#define HEADER_INITRD_MAX 0x22c
-#define HEADER_XLOADFLAGS 0x236
-#define HEADER_CMDLINE_SIZE 0x238
-#define HEADER_INIT_SIZE 0x260
-#define HEADER_PREF_ADDRESS 0x258
+#define HEADER_LOADFLAGS      0x211
+#define HEADER_RAMDISK_IMAGE  0x218
+#define HEADER_RAMDISK_SIZE   0x21c
+#define HEADER_HEAP_END       0x224
+#define HEADER_CMD_LINE_PTR   0x228
+#define HEADER_INITRD_MAX     0x22c
+#define HEADER_XLOADFLAGS     0x236
+#define HEADER_CMDLINE_SIZE   0x238
+#define HEADER_INIT_SIZE      0x260
+#define HEADER_PREF_ADDRESS   0x258
 
-#define LOADFLAG_HIGH 0x01
-#define LOADFLAG_HEAP 0x80
-#define XLOADFLAG_64 0x01
-#define PROTOCOL_MIN 0x0206 /* relocatable bzImage with cmdline_size: every kernel since 2.6.22 */
-#define LOADER_UNDEFINED 0xff
+#define LOADFLAG_HIGH         0x01
+#define LOADFLAG_HEAP         0x80
+#define XLOADFLAG_64          0x01
+#define PROTOCOL_MIN          0x0206 /* relocatable bzImage with cmdline_size: every kernel since 2.6.22 */
+#define LOADER_UNDEFINED      0xff
 
 /* -- Where things go in guest memory (kernelboot.S knows BOOT_PARAMS) -- */
 
-#define BOOT_PARAMS 0x10000u
+#define BOOT_PARAMS      0x10000u
 #define BOOT_PARAMS_SIZE 4096u
-#define COMMAND_LINE 0x20000u
+#define COMMAND_LINE     0x20000u
 #define COMMAND_LINE_MAX 0x10000u
-#define KERNEL_BASE 0x100000u
+#define KERNEL_BASE      0x100000u
 /* Left free below the end of low memory for what SeaBIOS puts there (ACPI tables, its heap). */
 #define FIRMWARE_RESERVE (2u << 20)
 
 /* -- kernelboot.S: patched fields -- */
 
-#define ROM_PARAMETERS 0x40
+#define ROM_PARAMETERS  0x40
 #define ROM_DESCRIPTORS (ROM_PARAMETERS + 12)
 
-/* fw_cfg keys that carry the pieces; the traditional ones, so that `fw_cfg` tools can name them. */
-enum { KEY_KERNEL = 0x11, KEY_INITRD = 0x12, KEY_CMDLINE = 0x15, KEY_SETUP = 0x18 };
 #define DMA_SELECT 0x08u
-#define DMA_READ 0x02u
+#define DMA_READ   0x02u
 
 struct piece {
     uint16_t key;
@@ -89,10 +87,12 @@ static bool check_kernel(const struct blob *kernel, const char *path, struct err
         return error_set(error, "the kernel '%s' is no Linux bzImage; give a vmlinuz file", path);
     if (get(kernel->bytes, HEADER_VERSION, 2) < PROTOCOL_MIN ||
         !(get(kernel->bytes, HEADER_LOADFLAGS, 1) & LOADFLAG_HIGH))
-        return error_set(error, "the kernel '%s' is older than boot protocol 2.06 or no bzImage", path);
+        return error_set(error, "the kernel '%s' is older than boot protocol 2.06 or no bzImage",
+                         path);
     unsigned sectors = kernel->bytes[HEADER_SETUP_SECTS] ? kernel->bytes[HEADER_SETUP_SECTS] : 4;
     if (kernel->size <= (sectors + 1) * 512u)
-        return error_set(error, "the kernel '%s' is cut short: it ends within its setup code", path);
+        return error_set(error, "the kernel '%s' is cut short: it ends within its setup code",
+                         path);
     return true;
 }
 
@@ -105,8 +105,8 @@ static uint32_t place_initrd(const uint8_t *header, const struct bios_config *co
     if (top > limit)
         top = limit;
     uint64_t preferred = get(header, HEADER_PREF_ADDRESS, 4);
-    uint64_t bottom = (preferred > KERNEL_BASE ? preferred : KERNEL_BASE) +
-                      get(header, HEADER_INIT_SIZE, 4);
+    uint64_t bottom =
+        (preferred > KERNEL_BASE ? preferred : KERNEL_BASE) + get(header, HEADER_INIT_SIZE, 4);
     if (bottom + size > top) {
         error_set(error,
                   "the initrd '%s' (%zu MiB) does not fit beside the kernel in %llu MiB of memory; "
@@ -166,44 +166,46 @@ static bool lay_out(struct fw_cfg *fw_cfg, const struct bios_config *config,
     uint64_t run_size = get(file, HEADER_INIT_SIZE, 4);
     if (KERNEL_BASE + (run_size > kernel_size ? run_size : kernel_size) + FIRMWARE_RESERVE >
         config->ram_low)
-        return error_set(error, "the kernel does not fit in %llu MiB of memory; give the machine more "
-                                "with --memory",
+        return error_set(error,
+                         "the kernel does not fit in %llu MiB of memory; give the machine more "
+                         "with --memory",
                          (unsigned long long)(config->ram_low + config->ram_high) >> 20);
 
     struct piece pieces[4];
     unsigned count = 0;
-    pieces[count++] = (struct piece){KEY_KERNEL, KERNEL_BASE, file + setup_size, kernel_size};
-    pieces[count++] = (struct piece){KEY_CMDLINE, COMMAND_LINE, command_line, command_line_size};
+    pieces[count++] = (struct piece){FW_CFG_KERNEL_DATA, KERNEL_BASE, file + setup_size, kernel_size};
+    pieces[count++] = (struct piece){FW_CFG_CMDLINE_DATA, COMMAND_LINE, command_line, command_line_size};
     if (initrd) {
         uint32_t address = place_initrd(file, config, initrd->size, initrd_path, error);
         if (!address)
             return false;
         put(params, HEADER_RAMDISK_IMAGE, address, 4);
         put(params, HEADER_RAMDISK_SIZE, (uint32_t)initrd->size, 4);
-        pieces[count++] = (struct piece){KEY_INITRD, address, initrd->bytes, initrd->size};
+        pieces[count++] = (struct piece){FW_CFG_INITRD_DATA, address, initrd->bytes, initrd->size};
     }
     put(params, HEADER_TYPE_OF_LOADER, LOADER_UNDEFINED, 1);
     put(params, HEADER_LOADFLAGS, get(params, HEADER_LOADFLAGS, 1) & ~LOADFLAG_HEAP, 1);
     put(params, HEADER_CMD_LINE_PTR, COMMAND_LINE, 4);
-    pieces[count++] = (struct piece){KEY_SETUP, BOOT_PARAMS, params, sizeof params};
+    pieces[count++] = (struct piece){FW_CFG_SETUP_DATA, BOOT_PARAMS, params, sizeof params};
 
     for (unsigned i = 0; i < count; i++)
         fw_cfg_add_bytes(fw_cfg, pieces[i].key, pieces[i].bytes, pieces[i].size);
-    bool long_mode = get(file, HEADER_VERSION, 2) >= 0x020c &&
-                     (get(file, HEADER_XLOADFLAGS, 2) & XLOADFLAG_64);
+    bool long_mode =
+        get(file, HEADER_VERSION, 2) >= 0x020c && (get(file, HEADER_XLOADFLAGS, 2) & XLOADFLAG_64);
     add_rom(fw_cfg, pieces, count, long_mode ? KERNEL_BASE + 0x200 : KERNEL_BASE, long_mode);
     return true;
 }
 
-bool bios_add_linux(struct fw_cfg *fw_cfg, const struct bios_config *config, const char *kernel_path,
-                    const char *initrd_path, const char *append, struct error *error)
+bool bios_add_linux(struct fw_cfg *fw_cfg, const struct bios_config *config,
+                    const char *kernel_path, const char *initrd_path, const char *append,
+                    struct error *error)
 {
     struct blob kernel = {0}, initrd = {0};
-    bool ok = blob_read(&kernel, kernel_path, "kernel", 1u << 30, error) &&
-              check_kernel(&kernel, kernel_path, error) &&
-              (!initrd_path || blob_read(&initrd, initrd_path, "initrd", 0x7fffffff, error)) &&
-              lay_out(fw_cfg, config, &kernel, initrd_path ? &initrd : NULL, initrd_path, append,
-                      error);
+    bool ok =
+        blob_read(&kernel, kernel_path, "kernel", 1u << 30, error) &&
+        check_kernel(&kernel, kernel_path, error) &&
+        (!initrd_path || blob_read(&initrd, initrd_path, "initrd", 0x7fffffff, error)) &&
+        lay_out(fw_cfg, config, &kernel, initrd_path ? &initrd : NULL, initrd_path, append, error);
     blob_free(&kernel);
     blob_free(&initrd);
     return ok;

@@ -68,7 +68,7 @@ static void add_bios(struct smbios *smbios)
     string(smbios, DOPPEL_VERSION);
     table_u16(table, 0xe800);
     string(smbios, "04/01/2014");
-    table_u8(table, 0);         /* ROM size: one 64 KiB unit */
+    table_u8(table, 0);          /* ROM size: one 64 KiB unit */
     table_u64(table, 1ull << 3); /* characteristics not supported */
     table_u8(table, 0);
     table_u8(table, 1 << 4); /* is a virtual machine */

@@ -1,13 +1,26 @@
 #include "cpu/code.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 
 #define PAGE_SHIFT 12
+
+/* Ranges noted by other threads; more than fit count as a drop of everything. */
+#define QUEUE_RANGES 64
 
 struct code_map {
     gpa_t limit;
     unsigned listeners;
     struct code_listener *listener;
+    struct {
+        pthread_mutex_t lock;
+        unsigned count;
+        bool drop_all;
+        struct {
+            gpa_t gpa;
+            uint64_t size;
+        } range[QUEUE_RANGES];
+    } queue;
     _Atomic uint64_t page[]; /* bit i: line i of the page holds cached code */
 };
 
@@ -15,8 +28,10 @@ struct code_map *code_map_new(gpa_t limit)
 {
     size_t pages = (size_t)((limit + 4095) >> PAGE_SHIFT);
     struct code_map *map = calloc(1, sizeof *map + pages * sizeof map->page[0]);
-    if (map)
-        map->limit = limit;
+    if (!map)
+        return NULL;
+    map->limit = limit;
+    pthread_mutex_init(&map->queue.lock, NULL);
     return map;
 }
 
@@ -24,6 +39,7 @@ void code_map_free(struct code_map *map)
 {
     if (!map)
         return;
+    pthread_mutex_destroy(&map->queue.lock);
     free(map->listener);
     free(map);
 }
@@ -108,4 +124,55 @@ void code_drop_all(struct code_map *map)
             atomic_store(&map->page[i], 0);
     for (unsigned i = 0; i < map->listeners; i++)
         map->listener[i].drop_all(map->listener[i].opaque);
+}
+
+/* -- From other threads -- */
+
+static bool range_holds_code(const struct code_map *map, gpa_t gpa, uint64_t size)
+{
+    while (size && code_tracked(gpa, map->limit)) {
+        uint64_t part = 4096 - (gpa & 0xfff);
+        if (part > size)
+            part = size;
+        if (atomic_load(&map->page[gpa >> PAGE_SHIFT]) & line_mask(gpa, part))
+            return true;
+        gpa += part;
+        size -= part;
+    }
+    return false;
+}
+
+bool code_queue_written(struct code_map *map, gpa_t gpa, uint64_t size)
+{
+    if (!range_holds_code(map, gpa, size))
+        return false;
+    pthread_mutex_lock(&map->queue.lock);
+    if (map->queue.count == QUEUE_RANGES) {
+        map->queue.drop_all = true;
+    } else {
+        map->queue.range[map->queue.count].gpa = gpa;
+        map->queue.range[map->queue.count++].size = size;
+    }
+    pthread_mutex_unlock(&map->queue.lock);
+    return true;
+}
+
+void code_queue_drop_all(struct code_map *map)
+{
+    pthread_mutex_lock(&map->queue.lock);
+    map->queue.drop_all = true;
+    pthread_mutex_unlock(&map->queue.lock);
+}
+
+void code_run_queue(struct code_map *map)
+{
+    pthread_mutex_lock(&map->queue.lock);
+    if (map->queue.drop_all)
+        code_drop_all(map);
+    else
+        for (unsigned i = 0; i < map->queue.count; i++)
+            code_written(map, map->queue.range[i].gpa, map->queue.range[i].size);
+    map->queue.count = 0;
+    map->queue.drop_all = false;
+    pthread_mutex_unlock(&map->queue.lock);
 }

@@ -355,7 +355,8 @@ static enum boundary handle_events(struct cpu *cpu, enum cpu_exit *exit)
     }
     if (take_event(cpu, EVENT_FLUSH_TLB))
         tlb_flush_all(cpu);
-    take_event(cpu, EVENT_FLUSH_CODE); /* the engines look at their queues when they start */
+    if (take_event(cpu, EVENT_FLUSH_CODE))
+        code_run_queue(cpu->code);
     if (take_event(cpu, EVENT_INIT)) {
         reset_common(cpu);
         return BOUNDARY_MOVED;

@@ -2,9 +2,9 @@
  * Processors on the board: the thread that runs each, and the bus it sees (cpu/bus.h).
  *
  * A CPU runs without the board lock and takes it for every access that leaves RAM. It sleeps on
- * run_changed while halted or paused. Whoever posts an event looks at `sleeping` afterwards; the CPU
- * sets it, under the run lock, before it looks for work: so no wake-up is lost and a running CPU costs
- * the poster no lock.
+ * run_changed while halted or paused. Whoever posts an event looks at `sleeping` afterwards; the
+ * CPU sets it, under the run lock, before it looks for work: so no wake-up is lost and a running
+ * CPU costs the poster no lock.
  */
 #include "hw/irq/i8259.h"
 #include "hw/irq/lapic.h"
@@ -16,7 +16,8 @@
 
 static bool is_apic_page(const struct machine_cpu *cpu, gpa_t gpa)
 {
-    return lapic_enabled_mmio(cpu->lapic) && (gpa & ~0xfffull) == lapic_base(cpu->lapic);
+    uint64_t base;
+    return lapic_page(cpu->lapic, &base) && (gpa & ~0xfffull) == base;
 }
 
 static struct bus_page bus_page(void *opaque, struct cpu *cpu, gpa_t gpa)
@@ -71,7 +72,8 @@ static uint32_t bus_io_read(void *opaque, struct cpu *cpu, uint16_t port, unsign
     return value;
 }
 
-static void bus_io_write(void *opaque, struct cpu *cpu, uint16_t port, uint32_t value, unsigned size)
+static void bus_io_write(void *opaque, struct cpu *cpu, uint16_t port, uint32_t value,
+                         unsigned size)
 {
     struct machine *machine = ((struct machine_cpu *)opaque)->machine;
     log_if(LOG_IO, "out %#06x/%u <- %#x", port, size, value);
@@ -100,16 +102,16 @@ static uint8_t bus_tpr_read(void *opaque, struct cpu *cpu)
 {
     struct machine_cpu *self = opaque;
     machine_lock(self->machine);
-    uint8_t tpr = lapic_get_tpr(self->lapic);
+    uint8_t priority_class = lapic_get_tpr(self->lapic);
     machine_unlock(self->machine);
-    return tpr >> 4;
+    return priority_class;
 }
 
 static void bus_tpr_write(void *opaque, struct cpu *cpu, uint8_t priority_class)
 {
     struct machine_cpu *self = opaque;
     machine_lock(self->machine);
-    lapic_set_tpr(self->lapic, (uint8_t)(priority_class << 4));
+    lapic_set_tpr(self->lapic, priority_class);
     machine_unlock(self->machine);
 }
 
@@ -126,11 +128,12 @@ static bool bus_apic_msr_write(void *opaque, struct cpu *cpu, uint32_t msr, uint
 {
     struct machine_cpu *self = opaque;
     machine_lock(self->machine);
-    uint64_t base = lapic_base(self->lapic);
+    uint64_t before = 0, after = 0;
+    lapic_page(self->lapic, &before);
     bool ok = lapic_msr_write(self->lapic, msr, value);
-    bool moved = lapic_base(self->lapic) != base;
+    lapic_page(self->lapic, &after);
     machine_unlock(self->machine);
-    if (moved) /* another page is MMIO now */
+    if (before != after) /* another page is MMIO now */
         cpu_post(cpu, EVENT_FLUSH_TLB);
     return ok;
 }
@@ -204,8 +207,8 @@ static bool wait_for_work(struct machine_cpu *self, bool halted)
     self->standing = true;
     pthread_cond_broadcast(&machine->run_changed);
     atomic_store(&self->sleeping, true);
-    while (!machine->quitting &&
-           (atomic_load(&machine->state) != MACHINE_RUNNING || (halted && !cpu_has_work(self->cpu))))
+    while (!machine->quitting && (atomic_load(&machine->state) != MACHINE_RUNNING ||
+                                  (halted && !cpu_has_work(self->cpu))))
         pthread_cond_wait(&machine->run_changed, &machine->run_lock);
     atomic_store(&self->sleeping, false);
     bool go_on = !machine->quitting;
@@ -262,7 +265,8 @@ bool machine_cpu_new(struct machine *machine, int index, const struct machine_co
     };
     struct lapic_cpu lapic_cpu = callbacks;
     lapic_cpu.opaque = self;
-    self->lapic = lapic_new(&machine->devices, index, machine->clock, &lapic_cpu, machine->apic_bus);
+    self->lapic =
+        lapic_new(&machine->devices, index, machine->clock, &lapic_cpu, machine->apic_bus);
     self->cpu = cpu_new(index, &self->bus, machine->code, config->model, config->accel, error);
     return self->cpu != NULL;
 }
