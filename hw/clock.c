@@ -78,16 +78,18 @@ void clock_free(struct clock *clock)
     free(clock);
 }
 
+static uint64_t read_time(const struct clock *clock)
+{
+    if (!atomic_load_explicit(&clock->running, memory_order_relaxed))
+        return atomic_load_explicit(&clock->stopped_ns, memory_order_relaxed);
+    return host_ns(CLOCK_MONOTONIC) - atomic_load_explicit(&clock->offset_ns, memory_order_relaxed);
+}
+
 uint64_t clock_now(const struct clock *clock)
 {
     for (;;) {
         uint32_t version = atomic_load_explicit(&clock->version, memory_order_acquire);
-        uint64_t now;
-        if (atomic_load_explicit(&clock->running, memory_order_relaxed))
-            now = host_ns(CLOCK_MONOTONIC) -
-                  atomic_load_explicit(&clock->offset_ns, memory_order_relaxed);
-        else
-            now = atomic_load_explicit(&clock->stopped_ns, memory_order_relaxed);
+        uint64_t now = read_time(clock);
         atomic_thread_fence(memory_order_acquire);
         if (!(version & 1) &&
             version == atomic_load_explicit(&clock->version, memory_order_relaxed))
@@ -105,8 +107,9 @@ void clock_run(struct clock *clock, bool running)
     if (clock_running(clock) == running)
         return;
 
-    uint64_t now = clock_now(clock);
     publish_begin(clock);
+    /* Read only now: from here on nobody else gets a time until the change is complete. */
+    uint64_t now = read_time(clock);
     if (running) {
         clock->offset_ns = host_ns(CLOCK_MONOTONIC) - now;
         clock->wall_ns = (int64_t)(host_ns(CLOCK_REALTIME) - now);
