@@ -1,0 +1,248 @@
+/*
+ * fw_cfg as a guest's firmware uses it: selector and data port, directory, DMA, and misuse.
+ */
+#include "hw/fw_cfg.h"
+#include "hw/state.h"
+
+#include <check.h>
+#include <endian.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define RAM_BYTES  (16u << 20)
+#define DESCRIPTOR 0x1000
+#define BUFFER     0x2000
+
+static struct device_list list;
+static struct io_bus *io;
+static struct memory *memory;
+static struct fw_cfg *fw_cfg;
+static uint8_t *ram;
+
+static void setup(void)
+{
+    device_list_init(&list);
+    io = io_bus_new();
+    memory = memory_new(RAM_BYTES, NULL);
+    ram = memory_ram_host(memory);
+    fw_cfg = fw_cfg_new(&list, io, memory);
+}
+
+static void teardown(void)
+{
+    device_list_destroy(&list);
+    memory_free(memory);
+    io_bus_free(io);
+}
+
+static void select_key(uint16_t key)
+{
+    io_bus_write(io, 0x510, key, 2);
+}
+
+static uint8_t next(void)
+{
+    return (uint8_t)io_bus_read(io, 0x511, 1);
+}
+
+static void next_bytes(void *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        ((uint8_t *)bytes)[i] = next();
+}
+
+static uint32_t dma(uint32_t control, uint32_t length, uint64_t address)
+{
+    uint32_t answer;
+    struct {
+        uint32_t control, length;
+        uint64_t address;
+    } descriptor = {htobe32(control), htobe32(length), htobe64(address)};
+
+    memcpy(ram + DESCRIPTOR, &descriptor, sizeof descriptor);
+    io_bus_write(io, 0x518, htobe32(DESCRIPTOR), 4);
+    memcpy(&answer, ram + DESCRIPTOR, sizeof answer);
+    return be32toh(answer);
+}
+
+START_TEST(signature_and_identification)
+{
+    char signature[5] = "";
+    uint8_t id[4];
+
+    select_key(FW_CFG_SIGNATURE);
+    next_bytes(signature, 4);
+    ck_assert_str_eq(signature, "QEMU");
+    ck_assert_uint_eq(next(), 0);
+    select_key(FW_CFG_ID);
+    next_bytes(id, 4);
+    ck_assert_uint_eq(id[0], 3);
+    ck_assert_uint_eq(be32toh(io_bus_read(io, 0x514, 4)), 0x51454d55);
+    ck_assert_uint_eq(be32toh(io_bus_read(io, 0x518, 4)), 0x20434647);
+    ck_assert_uint_eq(io_bus_read(io, 0x51b, 1), 'G');
+}
+END_TEST
+
+START_TEST(numbers_are_little_endian)
+{
+    uint8_t bytes[8];
+
+    fw_cfg_add_u16(fw_cfg, FW_CFG_NB_CPUS, 0x0102);
+    fw_cfg_add_u32(fw_cfg, FW_CFG_KERNEL_SIZE, 0x01020304);
+    fw_cfg_add_u64(fw_cfg, FW_CFG_RAM_SIZE, 0x0102030405060708);
+    select_key(FW_CFG_NB_CPUS);
+    next_bytes(bytes, 3);
+    ck_assert_mem_eq(bytes, "\x02\x01\x00", 3);
+    select_key(FW_CFG_RAM_SIZE);
+    next_bytes(bytes, 8);
+    ck_assert_mem_eq(bytes, "\x08\x07\x06\x05\x04\x03\x02\x01", 8);
+    fw_cfg_add_u16(fw_cfg, FW_CFG_NB_CPUS, 9);
+    select_key(FW_CFG_NB_CPUS);
+    ck_assert_uint_eq(next(), 9);
+    select_key(0x3fff);
+    ck_assert_uint_eq(next(), 0);
+}
+END_TEST
+
+START_TEST(files_are_in_the_directory)
+{
+    uint32_t count;
+    struct {
+        uint32_t size;
+        uint16_t key, reserved;
+        char name[56];
+    } entry;
+    size_t size;
+    char text[6] = "";
+
+    fw_cfg_add_file(fw_cfg, "etc/one", "first", 5);
+    fw_cfg_add_file(fw_cfg, "etc/two", NULL, 0);
+    fw_cfg_add_file(fw_cfg, "etc/one", "again!", 6);
+    select_key(FW_CFG_FILE_DIR);
+    next_bytes(&count, 4);
+    ck_assert_uint_eq(be32toh(count), 2);
+    next_bytes(&entry, sizeof entry);
+    ck_assert_str_eq(entry.name, "etc/one");
+    ck_assert_uint_eq(be32toh(entry.size), 6);
+    ck_assert_uint_eq(be16toh(entry.key), fw_cfg_file_key(fw_cfg, "etc/one"));
+    select_key(be16toh(entry.key));
+    next_bytes(text, 5);
+    ck_assert_str_eq(text, "again");
+    ck_assert_mem_eq(fw_cfg_file(fw_cfg, "etc/one", &size), "again!", 6);
+    ck_assert_uint_eq(size, 6);
+    ck_assert_ptr_null(fw_cfg_file(fw_cfg, "etc/three", &size));
+    ck_assert_uint_eq(fw_cfg_file_key(fw_cfg, "etc/three"), 0);
+}
+END_TEST
+
+START_TEST(dma_reads_skips_and_selects)
+{
+    fw_cfg_add_bytes(fw_cfg, FW_CFG_CMDLINE_DATA, "0123456789", 10);
+    memset(ram + BUFFER, 0xee, 32);
+    ck_assert_uint_eq(dma(FW_CFG_CMDLINE_DATA << 16 | 8 | 2, 4, BUFFER), 0);
+    ck_assert_mem_eq(ram + BUFFER, "0123\xee", 5);
+    ck_assert_uint_eq(dma(4, 2, 0), 0);
+    /* Behind the end come zeros. */
+    ck_assert_uint_eq(dma(2, 8, BUFFER), 0);
+    ck_assert_mem_eq(ram + BUFFER, "6789\0\0\0\0\xee", 9);
+    ck_assert_uint_eq(next(), 0);
+    select_key(FW_CFG_CMDLINE_DATA);
+    ck_assert_uint_eq(dma(4, 0xffffffff, 0), 0);
+    ck_assert_uint_eq(dma(4, 0xffffffff, 0), 0);
+    ck_assert_uint_eq(next(), 0);
+}
+END_TEST
+
+START_TEST(dma_above_4_gib_uses_both_halves)
+{
+    io_bus_write(io, 0x514, htobe32(1), 4);
+    memset(ram + DESCRIPTOR, 0x11, 16);
+    io_bus_write(io, 0x518, htobe32(DESCRIPTOR), 4);
+    ck_assert_uint_eq(ram[DESCRIPTOR], 0x11); /* the descriptor was not the one below */
+    /* The upper half counts once. */
+    fw_cfg_add_bytes(fw_cfg, FW_CFG_CMDLINE_DATA, "x", 1);
+    ck_assert_uint_eq(dma(FW_CFG_CMDLINE_DATA << 16 | 8 | 2, 1, BUFFER), 0);
+    ck_assert_uint_eq(ram[BUFFER], 'x');
+}
+END_TEST
+
+START_TEST(dma_misuse_ends_with_the_error_bit)
+{
+    fw_cfg_add_bytes(fw_cfg, FW_CFG_CMDLINE_DATA, "0123456789", 10);
+    select_key(FW_CFG_CMDLINE_DATA);
+    ck_assert_uint_eq(dma(2, 4, 0xfff00000000), 1);
+    ck_assert_uint_eq(dma(2, 0xffffffff, RAM_BYTES - 0x100000), 1);
+    ck_assert_uint_eq(dma(2, 0xffffffff, UINT64_MAX - 2), 1);
+    ck_assert_uint_eq(dma(0x10, 4, BUFFER), 1);
+    io_bus_write(io, 0x518, 0xffffffff, 4); /* no memory there */
+    ck_assert_uint_eq(dma(0, 0, 0), 0);
+    /* Odd accesses at every port. */
+    for (uint16_t port = 0x50e; port < 0x51e; port++) {
+        for (unsigned size = 1; size <= 4; size *= 2) {
+            io_bus_read(io, port, size);
+            io_bus_write(io, port, 0x5a5a5a5a, size);
+        }
+    }
+}
+END_TEST
+
+static uint16_t selected_key;
+
+static void selected(void *opaque, uint16_t key)
+{
+    selected_key = key;
+    if (key == FW_CFG_UUID)
+        fw_cfg_add_bytes(fw_cfg, key, "fresh", 5);
+}
+
+START_TEST(select_callback_may_replace_contents)
+{
+    fw_cfg_add_bytes(fw_cfg, FW_CFG_UUID, "stale", 5);
+    fw_cfg_on_select(fw_cfg, selected, NULL);
+    select_key(FW_CFG_UUID);
+    ck_assert_uint_eq(selected_key, FW_CFG_UUID);
+    ck_assert_uint_eq(next(), 'f');
+    ck_assert_uint_eq(dma(FW_CFG_UUID << 16 | 8 | 2, 5, BUFFER), 0);
+    ck_assert_mem_eq(ram + BUFFER, "fresh", 5);
+}
+END_TEST
+
+START_TEST(place_in_an_item_is_saved)
+{
+    struct state_buffer buffer = {0};
+    struct error error;
+
+    fw_cfg_add_bytes(fw_cfg, FW_CFG_UUID, "0123456789", 10);
+    select_key(FW_CFG_UUID);
+    next();
+    next();
+    state_save_devices(&buffer, &list);
+    device_list_reset(&list);
+    ck_assert_uint_eq(next(), 'Q');
+    ck_assert_msg(state_load_devices(buffer.bytes, buffer.length, &list, &error), "%s", error.text);
+    ck_assert_uint_eq(next(), '2');
+    state_buffer_free(&buffer);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("fw_cfg");
+    TCase *tcase = tcase_create("fw_cfg");
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, signature_and_identification);
+    tcase_add_test(tcase, numbers_are_little_endian);
+    tcase_add_test(tcase, files_are_in_the_directory);
+    tcase_add_test(tcase, dma_reads_skips_and_selects);
+    tcase_add_test(tcase, dma_above_4_gib_uses_both_halves);
+    tcase_add_test(tcase, dma_misuse_ends_with_the_error_bit);
+    tcase_add_test(tcase, select_callback_may_replace_contents);
+    tcase_add_test(tcase, place_in_an_item_is_saved);
+    suite_add_tcase(suite, tcase);
+    SRunner *runner = srunner_create(suite);
+    srunner_set_fork_status(runner, CK_NOFORK);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed != 0;
+}
