@@ -39,7 +39,7 @@ LDLIBS_ALL = $(PKG_LIBS) -lm
 
 ROOT_PACKAGES = gcc make pkg-config libc6-dev libsdl2-dev libslirp-dev zlib1g-dev libcapstone-dev acpica-tools seabios
 # What tests and guests need beyond that.
-TEST_PACKAGES = check clang busybox-static cpio qemu-system-x86 qemu-utils xvfb xdotool imagemagick
+TEST_PACKAGES = check clang cpio kmod qemu-system-x86 qemu-utils xvfb xdotool imagemagick
 
 .PHONY: deps
 deps:

@@ -1,9 +1,9 @@
 /*
- * Life of a machine: running, pausing, resetting, ending, and its event loop. The board itself is in
- * pc.c, the processors' threads in cpu_thread.c.
+ * Life of a machine: running, pausing, resetting, ending, and its event loop. The board itself is
+ * in pc.c, the processors' threads in cpu_thread.c.
  *
- * State changes are requested from anywhere (a device on a CPU's thread, the window, a timer) and only
- * noted there. CPUs notice at an instruction boundary; the event loop is woken to look.
+ * State changes are requested from anywhere (a device on a CPU's thread, the window, a timer) and
+ * only noted there. CPUs notice at an instruction boundary; the event loop is woken to look.
  */
 #include "hw/chipset/piix4_pm.h"
 #include "hw/machine_internal.h"
@@ -11,6 +11,7 @@
 #include "hw/storage/piix_ide.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* -- Requests -- */
 
@@ -99,6 +100,7 @@ struct machine *machine_new(const struct machine_config *config, struct error *e
     machine_unlock(machine);
     if (ok)
         return machine;
+    memset(machine->image, 0, sizeof machine->image); /* they stay the caller's */
     machine_free(machine);
     return NULL;
 }

@@ -2,9 +2,9 @@
  * struct machine: a board built from a configuration. Owns memory, devices, processors, their
  * threads, the clock and the event loop. Nothing is global: several can live in one process.
  *
- * Threads: each CPU has its own; the thread that calls machine_turn() is the event loop (timers, I/O
- * completion, network) and should be the process's main thread when there is a window.
- * Devices and ports are touched under the board lock (machine_lock).
+ * Threads: each CPU has its own; the thread that calls machine_turn() is the event loop (timers,
+ * I/O completion, network) and should be the process's main thread when there is a window. Devices
+ * and ports are touched under the board lock (machine_lock).
  */
 #ifndef DOPPEL_HW_MACHINE_H
 #define DOPPEL_HW_MACHINE_H
@@ -16,10 +16,11 @@
 #include "hw/memory.h"
 #include "hw/port.h"
 
-#define MACHINE_DRIVES 4 /* IDE: primary master, primary slave, secondary master, secondary slave */
+#define MACHINE_DRIVES 4 /* IDE: primary master, primary slave, secondary master, secondary slave  \
+                          */
 
 struct machine_drive {
-    struct image *image; /* owned by the machine from machine_new on; NULL: no medium (cdrom) */
+    struct image *image; /* the machine's once machine_new succeeds; NULL: no medium (cdrom) */
     bool present;
     bool cdrom;
 };
@@ -35,8 +36,8 @@ struct machine_config {
     struct machine_drive drive[MACHINE_DRIVES];
     bool nic; /* an e1000 */
     uint8_t mac[6];
-    bool exit_port;             /* isa-debug-exit at 0xf4 */
-    uint8_t boot_3d, boot_38;   /* CMOS boot order */
+    bool exit_port;           /* isa-debug-exit at 0xf4 */
+    uint8_t boot_3d, boot_38; /* CMOS boot order */
 };
 
 enum machine_state {

@@ -7,7 +7,7 @@
 
 #include <pthread.h>
 
-#define MACHINE_CPUS 1 /* the interfaces are ready for more; the board starts one */
+#define MACHINE_CPUS    1 /* the interfaces are ready for more; the board starts one */
 #define MACHINE_SERIALS 2
 
 /* One processor and the thread that runs it. */
@@ -49,15 +49,13 @@ struct machine {
     struct piix4_pm *pm;
     struct piix_ide *ide;
     struct fw_cfg *fw_cfg;
-    struct vga *vga;
     struct byte_port serial[MACHINE_SERIALS];
     struct byte_port debug_console;
     struct packet_port packet;
     bool has_nic;
     struct display_port display;
     struct input_port input;
-    void *bios; /* page-aligned copy mapped as ROM */
-    size_t bios_size;
+    struct image *image[MACHINE_DRIVES];
 };
 
 /* pc.c: makes every device and wires it. */

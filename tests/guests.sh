@@ -1,0 +1,140 @@
+#!/usr/bin/env bash
+# Prepares guests from Debian packages in .cache/guests: kernels, initial RAM disks with a static
+# busybox and the drivers that the board needs. Nothing is downloaded twice.
+# Usage: guests.sh [amd64] [i386] [grub]   (default: amd64)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+cache=$PWD/.cache/guests
+packages=$cache/packages
+mkdir -p "$packages"
+
+say() { echo "guests: $*"; }
+
+# apt with a state of its own, so that another architecture needs no change to the system.
+apt_private() { # apt_private ARCH COMMAND...
+    local arch=$1 state=$cache/apt-$1
+    shift
+    mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
+    : >"$state/status"
+    apt-get -qq -o APT::Architecture="$arch" -o APT::Architectures="$arch" \
+        -o Dir::State="$state" -o Dir::State::lists="$state/lists" -o Dir::Cache="$state/cache" \
+        -o Dir::State::status="$state/status" -o Debug::NoLocking=1 -o APT::Sandbox::User=root "$@"
+}
+
+update_once() { # update_once ARCH
+    [ -e "$cache/apt-$1/updated" ] && return
+    say "reading the $1 package index"
+    apt_private "$1" update 2>/dev/null || say "some package indexes could not be read; going on with the others"
+    touch "$cache/apt-$1/updated"
+}
+
+# The real package behind a metapackage, e.g. linux-image-amd64 -> linux-image-6.1.0-49-amd64.
+kernel_package() { # kernel_package ARCH META
+    apt-cache -o APT::Architecture="$1" -o APT::Architectures="$1" -o Dir::State="$cache/apt-$1" \
+        -o Dir::State::lists="$cache/apt-$1/lists" -o Dir::Cache="$cache/apt-$1/cache" \
+        -o Dir::State::status="$cache/apt-$1/status" depends "$2" |
+        sed -n 's/^ *Depends: \(linux-image-[^ ]*\).*/\1/p' | head -n 1
+}
+
+# Downloads and unpacks a package into packages/NAME-ARCH; prints that folder.
+unpack() { # unpack ARCH PACKAGE
+    local folder=$packages/$2-$1
+    if [ ! -e "$folder/.complete" ]; then
+        update_once "$1" >&2
+        say "fetching $2 ($1)" >&2
+        rm -rf "$folder" && mkdir -p "$folder"
+        (cd "$packages" && apt_private "$1" download "$2")
+        dpkg-deb -x "$(ls -t "$packages/$2"_*.deb | head -n 1)" "$folder"
+        rm -f "$packages/$2"_*.deb
+        touch "$folder/.complete"
+    fi
+    echo "$folder"
+}
+
+# Copies a module and what it depends on, and appends its name to the load order.
+add_module() { # add_module KERNEL_FOLDER ROOT NAME
+    local file dependency
+    file=$(find "$1/lib/modules" -name "$3.ko" | head -n 1)
+    [ -n "$file" ] || return 0 # built in
+    grep -qx "$3" "$2/modules/order" 2>/dev/null && return 0
+    for dependency in $(modinfo -F depends "$file" | tr ',' ' '); do
+        add_module "$1" "$2" "$(module_name "$1" "$dependency")"
+    done
+    cp "$file" "$2/modules/"
+    echo "$3" >>"$2/modules/order"
+}
+module_name() { # depends lists underscores, files may have dashes
+    if [ -n "$(find "$1/lib/modules" -name "$2.ko" | head -n 1)" ]; then echo "$2"; else echo "${2//_/-}"; fi
+}
+
+write_init() {
+    cat >"$1/init" <<'INIT'
+#!/bin/busybox sh
+# First process of the demo guest: drivers, network, a shell on each console.
+export PATH=/bin HOME=/ TERM=linux
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+while read -r module; do insmod /modules/$module.ko; done </modules/order 2>/dev/null
+hostname guest
+echo "doppel: user space after $(cut -d' ' -f1 /proc/uptime) s"
+if [ -e /sys/class/net/eth0 ]; then
+    ip link set eth0 up
+    udhcpc -q -n -t 5 -i eth0 -s /bin/dhcp-event >/dev/null 2>&1 &&
+        echo "Network: $(ip -4 -o addr show eth0 | sed 's/.*inet \([^ ]*\).*/\1/'), host at 10.0.2.2"
+fi
+for word in $(cat /proc/cmdline); do
+    case $word in doppel.run=*) /bin/sh -c "$(echo "${word#*=}" | tr '~' ' ')" ;; esac
+done
+cat /etc/motd
+shell_on() { while :; do setsid sh -c "exec sh -l <$1 >$1 2>&1"; done }
+[ -c /dev/tty1 ] && shell_on /dev/tty1 &
+dmesg -n 1
+grep -q ttyS0 /proc/cmdline && shell_on /dev/ttyS0 &
+wait
+INIT
+    cat >"$1/bin/dhcp-event" <<'DHCP'
+#!/bin/sh
+[ "$1" = bound ] || exit 0
+ip addr add "$ip/${mask:-24}" dev "$interface"
+ip route add default via "$router"
+echo "nameserver $dns" >/etc/resolv.conf
+DHCP
+    cat >"$1/etc/motd" <<'MOTD'
+
+This is a Linux guest in doppel. Try: uname -a, free, top, wget, poweroff
+MOTD
+    echo 'PS1="guest:\w# "' >"$1/etc/profile"
+    chmod +x "$1/init" "$1/bin/dhcp-event"
+}
+
+make_linux() { # make_linux ARCH METAPACKAGE
+    local arch=$1 kernel busybox root=$cache/$1/root name
+    [ -e "$cache/$arch/complete" ] && return
+    update_once "$arch"
+    name=$(kernel_package "$arch" "$2")
+    kernel=$(unpack "$arch" "$name")
+    busybox=$(unpack "$arch" busybox-static)
+    say "building the $arch initial RAM disk"
+    rm -rf "$root" && mkdir -p "$root"/{bin,dev,proc,sys,etc,tmp,modules}
+    cp "$busybox/bin/busybox" "$root/bin/busybox"
+    for module in e1000 ata_piix sd_mod sr_mod isofs ext4; do add_module "$kernel" "$root" "$module"; done
+    write_init "$root"
+    cp "$kernel"/boot/vmlinuz-* "$cache/$arch/vmlinuz"
+    (cd "$root" && find . | LC_ALL=C sort | cpio --quiet -o -H newc | gzip -9n) >"$cache/$arch/initrd.gz"
+    rm -rf "$kernel/lib/modules"/*/kernel/{sound,drivers/gpu,drivers/media} # large, unused
+    touch "$cache/$arch/complete"
+}
+
+for guest in "${@:-amd64}"; do
+    case $guest in
+    amd64) make_linux amd64 linux-image-amd64 ;;
+    i386) make_linux i386 linux-image-686 ;;
+    grub)
+        folder=$(unpack amd64 grub-rescue-pc)
+        ln -sf "$folder/usr/lib/grub-rescue/grub-rescue-cdrom.iso" "$cache/grub-rescue.iso"
+        ;;
+    *) echo "guests: '$guest' is unknown; use amd64, i386, grub" >&2; exit 1 ;;
+    esac
+done
