@@ -276,10 +276,12 @@ void segment_drop_privileged(struct cpu *cpu, unsigned cpl)
 {
     static const uint8_t segs[] = {SEG_ES, SEG_DS, SEG_FS, SEG_GS};
     for (unsigned i = 0; i < sizeof segs; i++) {
-        const struct segment *s = &cpu->seg[segs[i]];
+        struct segment *s = &cpu->seg[segs[i]];
         bool conforming = (s->attr & (SEGMENT_CODE | SEGMENT_DC)) == (SEGMENT_CODE | SEGMENT_DC);
         unsigned dpl = s->attr >> SEGMENT_DPL_SHIFT & 3;
-        if (is_null(s->selector) || !(s->attr & SEGMENT_P) || (dpl < cpl && !conforming))
+        if (is_null(s->selector))
+            s->attr = 0; /* the base stays: in 64-bit mode it may come from an MSR */
+        else if (s->attr & SEGMENT_P && dpl < cpl && !conforming)
             segment_set_null(cpu, segs[i], 0);
     }
 }

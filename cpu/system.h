@@ -215,34 +215,42 @@ enum event_kind {
 /* Delivers an event through the IDT; `return_rip` is pushed. Raises if that faults. */
 void event_deliver(struct cpu *cpu, int vector, enum event_kind kind, uint32_t error,
                    uint64_t return_rip);
+/* Flags that IRET, POPF and task switches at privilege level `cpl` may change, of 32. */
+uint32_t eflags_writable(const struct cpu *cpu, unsigned cpl);
 /* Delivers cpu->raised, turning it into a double or triple fault if one was being delivered. */
 void event_deliver_raised(struct cpu *cpu);
-bool event_has_error(int vector);
 /* Ring `cpl` stack pointer and selector from the TSS (protected mode). */
 void tss_read_stack(struct cpu *cpu, unsigned cpl, uint16_t *ss, uint32_t *esp);
 /* RSP0-2 (index 0-2) or IST1-7 (index 3-9) from the 64-bit TSS. */
 uint64_t tss_read_stack64(struct cpu *cpu, unsigned index);
 
-/* A stack under construction in another segment and privilege: pushes do not change RSP. */
+/* A stack that is not, or not yet, SS:RSP: pushes and pops move only `sp`. */
 struct frame {
-    uint64_t base;   /* linear base of the stack segment */
-    uint64_t sp;
-    uint64_t mask;   /* 0xffff, 0xffffffff or all ones */
     struct segment segment;
-    enum mmu_index mmu;
-    bool flat64;
-    bool user_mode_stack;
-    uint16_t fault_selector; /* error code of a limit violation */
+    uint64_t sp;
+    uint64_t mask;      /* of the stack pointer: 16, 32 or 64 bits */
+    enum mmu_index mmu; /* rights of its privilege level */
+    bool flat64;        /* 64-bit mode: no base, no limit, canonical addresses */
+    uint32_t error;     /* error code of #SS when it does not fit */
 };
 void frame_push(struct cpu *cpu, struct frame *frame, uint64_t value, unsigned size);
 uint64_t frame_pop(struct cpu *cpu, struct frame *frame, unsigned size);
 /* The current stack with the current rights. */
-void frame_current(struct cpu *cpu, struct frame *frame);
-/* Another stack: rights of privilege level `cpl`. */
-void frame_inner(struct cpu *cpu, struct frame *frame, const struct descriptor *d, uint16_t ss,
-                 uint64_t sp, unsigned cpl);
+void frame_current(const struct cpu *cpu, struct frame *frame);
+/* The stack `ss`:`sp` of privilege level `cpl`; outside 64-bit mode. */
+void frame_inner(const struct cpu *cpu, struct frame *frame, const struct descriptor *d,
+                 uint16_t ss, uint64_t sp, unsigned cpl);
+/* The 64-bit stack at `sp` of privilege level `cpl`. */
+void frame_inner64(const struct cpu *cpu, struct frame *frame, uint64_t sp, unsigned cpl);
+/* RSP := frame->sp, as wide as the stack is. */
+void frame_commit_sp(struct cpu *cpu, const struct frame *frame);
 
-void cpu_iret(struct cpu *cpu, unsigned size);
+/* -- Far transfers (cpu/far.c). `size` is the operand size; they assign next_rip. -- */
+
+void far_jump(struct cpu *cpu, uint16_t selector, uint64_t offset, unsigned size);
+void far_call(struct cpu *cpu, uint16_t selector, uint64_t offset, unsigned size);
+void far_return(struct cpu *cpu, unsigned size, unsigned release);
+void far_iret(struct cpu *cpu, unsigned size);
 
 /* -- Task switch (cpu/task.c) -- */
 
