@@ -92,6 +92,7 @@ static bool choose_engine(struct run *run, struct error *error)
                                 "--accel translator");
     run->config.accel = interpreter ? &accel_interpreter : &accel_translator;
     translator_options.verify = options->verify;
+    translator_options.stats = options->stats;
     run->config.model = cpu_model_find(options->cpu, error);
     return run->config.model != NULL;
 }

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Boots real guests and looks at what they print. Usage: boot.sh BUILD CASE; see the cases below.
+set -euo pipefail
+build=$1 test=$2
+cd "$(dirname "$0")/../.."
+doppel=$build/doppel console=$build/tests/boot/console guests=.cache/guests
+quiet="console=ttyS0 quiet"
+
+linux() { # linux ARCH APPEND [OPTION...]
+    local arch=$1 append=$2
+    shift 2
+    guest=("$doppel" run --kernel "$guests/$arch/vmlinuz" --initrd "$guests/$arch/initrd.gz"
+        --append "$append" --memory 256M --headless --no-reboot "$@")
+}
+
+# A shell on the serial line: prompt, typing, an answer, power off.
+shell_steps=(expect:"user space after" expect:"guest:" send:'echo $((6*7))-$(uname -m)\n')
+power_off=(expect:"guest:" send:'poweroff -f\n' expect:"Power down" status:0)
+
+case $test in
+amd64-translator)
+    linux amd64 "$quiet" --net none --accel translator
+    "$console" "${shell_steps[@]}" expect:"42-x86_64" "${power_off[@]}" -- "${guest[@]}"
+    ;;
+amd64-interpreter)
+    linux amd64 "$quiet" --net none --accel interpreter
+    "$console" timeout:600 "${shell_steps[@]}" expect:"42-x86_64" "${power_off[@]}" -- "${guest[@]}"
+    ;;
+i386-translator)
+    linux i386 "$quiet" --net none --accel translator
+    "$console" "${shell_steps[@]}" expect:"42-i686" "${power_off[@]}" -- "${guest[@]}"
+    ;;
+i386-interpreter)
+    linux i386 "$quiet" --net none --accel interpreter
+    "$console" timeout:600 "${shell_steps[@]}" expect:"42-i686" "${power_off[@]}" -- "${guest[@]}"
+    ;;
+amd64-verify)
+    linux amd64 "$quiet" --net none --accel translator --verify
+    "$console" timeout:1200 "${shell_steps[@]}" expect:"42-x86_64" "${power_off[@]}" -- "${guest[@]}"
+    ;;
+i386-verify)
+    linux i386 "$quiet" --net none --accel translator --verify
+    "$console" timeout:1200 "${shell_steps[@]}" expect:"42-i686" "${power_off[@]}" -- "${guest[@]}"
+    ;;
+network)
+    # A file from a server on the host through slirp, and back into a forwarded port.
+    folder=$(mktemp -d)
+    trap 'kill $server 2>/dev/null || true; rm -rf "$folder"' EXIT
+    head -c 3000000 /dev/urandom >"$folder/data"
+    sum=$(md5sum <"$folder/data" | cut -d' ' -f1)
+    port=$((20000 + $$ % 20000)) forwarded=$((20000 + ($$ + 1) % 20000))
+    "$build/tests/boot/file_server" "$port" "$folder/data" &
+    server=$!
+    linux amd64 "$quiet" --net "user,forward=tcp:$forwarded:7777"
+    "$console" expect:"Network: 10.0.2.15" expect:"guest:" \
+        send:"wget -q -O /tmp/data http://10.0.2.2:$port/data; md5sum < /tmp/data"'\n' expect:"$sum" \
+        expect:"guest:" send:'echo from-the-guest | nc -l -p 7777\n' pause:1500 \
+        run:"exec 3<>/dev/tcp/127.0.0.1/$forwarded && timeout 20 head -n 1 <&3 | grep -q from-the-guest" \
+        "${power_off[@]}" -- "${guest[@]}"
+    ;;
+disk)
+    # An ext4 file system on an IDE disk: written in one run, found in the next.
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    truncate -s 64M "$folder/disk.img"
+    linux amd64 "$quiet" --net none --disk "$folder/disk.img"
+    "$console" expect:"guest:" send:'mke2fs -q /dev/sda && mount -t ext4 /dev/sda /tmp && dd if=/dev/urandom of=/tmp/f bs=64k count=256 2>/dev/null; md5sum /tmp/f > /tmp/s; sync; umount /tmp; echo wr""itten\n' \
+        expect:"written" "${power_off[@]}" -- "${guest[@]}"
+    "$console" expect:"guest:" send:'mount -t ext4 /dev/sda /tmp && md5sum -c /tmp/s; umount /tmp\n' \
+        expect:"/tmp/f: OK" "${power_off[@]}" -- "${guest[@]}"
+    ;;
+grub-iso)
+    # GRUB's rescue CD to its command line on the VGA text screen, through SeaBIOS and El Torito.
+    "$build/tests/boot/screen" "$doppel" "$guests/grub-rescue.iso"
+    ;;
+*)
+    echo "boot.sh: unknown case '$test'"
+    exit 1
+    ;;
+esac
