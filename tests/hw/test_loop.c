@@ -178,6 +178,20 @@ START_TEST(no_wake_is_lost)
 }
 END_TEST
 
+START_TEST(a_wake_before_the_turn_counts)
+{
+    uint64_t before = clock_now(the_clock);
+
+    loop_wake(loop);
+    loop_turn(loop, LONG_NS);
+    ck_assert_uint_lt(clock_now(the_clock) - before, LONG_NS / 2);
+    /* Once. */
+    before = clock_now(the_clock);
+    loop_turn(loop, 2000000);
+    ck_assert_uint_ge(clock_now(the_clock) - before, 2000000);
+}
+END_TEST
+
 /* -- Descriptors -- */
 
 static short last_events;
@@ -385,6 +399,7 @@ int main(void)
     tcase_add_test(tcase, a_stopped_clock_fires_nothing);
     tcase_add_test(tcase, an_earlier_timer_wakes_a_sleeping_loop);
     tcase_add_test(tcase, no_wake_is_lost);
+    tcase_add_test(tcase, a_wake_before_the_turn_counts);
     tcase_add_test(tcase, descriptors_are_watched_and_forgotten);
     tcase_add_test(tcase, a_handler_may_unwatch_the_others);
     tcase_add_test(tcase, sources_add_their_own);

@@ -218,6 +218,30 @@ START_TEST(fields_must_match)
 }
 END_TEST
 
+struct pair {
+    uint8_t a, b, c;
+};
+
+START_TEST(a_field_counts_once)
+{
+    static const struct field three[] = {FIELD(struct pair, a, 1), FIELD(struct pair, b, 1),
+                                         FIELD(struct pair, c, 1), FIELD_END};
+    static const struct field two[] = {FIELD(struct pair, a, 1), FIELD(struct pair, b, 1),
+                                       FIELD_END};
+    struct pair pair = {1, 2, 3};
+    struct state_buffer file = {0};
+
+    state_save_struct(&file, "pair", "p", 1, three, &pair);
+    uint8_t *name = memmem(file.bytes, file.length, "\1c", 2);
+    ck_assert_ptr_nonnull(name);
+    name[1] = 'a';
+    ck_assert(!state_load_struct(file.bytes, file.length, "pair", "p", 1, two, &pair, &error));
+    ck_assert_ptr_nonnull(strstr(error.text, "damaged"));
+    ck_assert_uint_eq(pair.a, 1);
+    state_buffer_free(&file);
+}
+END_TEST
+
 START_TEST(every_cut_is_noticed)
 {
     for (size_t length = 0; length < buffer.length; length++) {
@@ -287,6 +311,7 @@ int main(void)
     tcase_add_test(tcase, other_machines_are_refused);
     tcase_add_test(tcase, post_load_can_refuse);
     tcase_add_test(tcase, fields_must_match);
+    tcase_add_test(tcase, a_field_counts_once);
     tcase_add_test(tcase, every_cut_is_noticed);
     tcase_add_test(tcase, flipped_bytes_do_no_harm);
     tcase_add_test(tcase, single_structs);
