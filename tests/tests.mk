@@ -2,7 +2,7 @@
 
 TEST_ROOMS := $(sort $(patsubst tests/%/,%,$(dir $(wildcard tests/*/*.c))))
 # Programs with a main() of their own beside test_*.c.
-TEST_PROGRAMS := $(basename $(wildcard tests/cpu/oracle.c tests/cpu/vectors.c tests/guests/run_guest.c tests/boot/console.c))
+TEST_PROGRAMS := $(basename $(wildcard tests/cpu/oracle.c tests/cpu/vectors.c tests/guests/run_guest.c tests/boot/console.c tests/boot/screen.c tests/boot/file_server.c))
 UNIT_TESTS := $(basename $(wildcard tests/*/test_*.c))
 TEST_MAINS := $(UNIT_TESTS) $(TEST_PROGRAMS)
 TEST_BINARIES := $(TEST_MAINS:%=$(BUILD)/%)

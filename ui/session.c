@@ -1,0 +1,158 @@
+/*
+ * Puts a machine together from the options of `doppel run`, and connects terminal, window and
+ * network.
+ */
+#include "ui/session.h"
+
+#include "bios/bios.h"
+#include "translator/translator.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void quit_key(void *opaque)
+{
+    ((struct session *)opaque)->quit = true;
+}
+
+static bool open_log(struct session *session, struct error *error)
+{
+    log_items |= session->options.log_items;
+    if (session->options.log_path && !(log_file = fopen(session->options.log_path, "w")))
+        return error_set(error, "--log: cannot write '%s': %s", session->options.log_path,
+                         strerror(errno));
+    return true;
+}
+
+static bool open_drives(struct session *session, struct error *error)
+{
+    const struct run_options *options = &session->options;
+    static const unsigned order_with_cdrom[] = {0, 1, 3}, order[] = {0, 1, 2, 3};
+    for (unsigned i = 0; i < options->disks; i++) {
+        const struct disk_option *disk = &options->disk[i];
+        struct machine_drive *drive =
+            &session->config.drive[options->cdrom ? order_with_cdrom[i] : order[i]];
+        drive->image = image_open(&(struct image_options){.path = disk->path,
+                                                          .read_only = disk->read_only,
+                                                          .temporary = disk->temporary},
+                                  error);
+        if (!drive->image)
+            return false;
+        drive->present = true;
+    }
+    if (options->cdrom) {
+        struct machine_drive *drive = &session->config.drive[2];
+        *drive = (struct machine_drive){.present = true, .cdrom = true};
+        drive->image = image_open(
+            &(struct image_options){.path = options->cdrom, .read_only = true, .optical = true},
+            error);
+        if (!drive->image)
+            return false;
+    }
+    return true;
+}
+
+static bool choose_engine(struct session *session, struct error *error)
+{
+    const struct run_options *options = &session->options;
+    bool interpreter = strcmp(options->accel, "interpreter") == 0;
+    if (interpreter && options->verify)
+        return error_set(error, "--verify compares the translator with the interpreter; it needs "
+                                "--accel translator");
+    session->config.accel = interpreter ? &accel_interpreter : &accel_translator;
+    translator_options.verify = options->verify;
+    translator_options.stats = options->stats;
+    session->config.model = cpu_model_find(options->cpu, error);
+    return session->config.model != NULL;
+}
+
+static bool connect_serials(struct session *session, struct error *error)
+{
+    struct channel_keys keys = {quit_key, session};
+    for (unsigned i = 0; i < session->options.serials; i++) {
+        session->channel[i] =
+            channel_open(session->options.serial[i], machine_serial(session->machine, (int)i),
+                         machine_loop(session->machine), &keys, error);
+        if (!session->channel[i])
+            return false;
+    }
+    return true;
+}
+
+static bool build_machine(struct session *session, struct net_options *net, struct error *error)
+{
+    struct run_options *options = &session->options;
+    struct machine_config *config = &session->config;
+    config->memory_bytes = options->memory_bytes;
+    config->exit_port = options->exit_port;
+    config->bios = session->bios.bytes;
+    config->bios_size = session->bios.size;
+    config->vga_rom = session->vga.bytes;
+    config->vga_rom_size = session->vga.size;
+    config->nic = net->kind != NET_NONE;
+    memcpy(config->mac, net->mac, sizeof config->mac);
+    bios_cmos_boot(options->boot, &config->boot_3d, &config->boot_38);
+    session->machine = machine_new(config, error);
+    if (!session->machine)
+        return false;
+    memset(config->drive, 0, sizeof config->drive); /* the machine owns the images now */
+    machine_hold_resets(session->machine, options->no_reboot);
+    struct bios_config bios = {
+        .ram_low = memory_ram_low(machine_memory(session->machine)),
+        .ram_high = memory_ram_high(machine_memory(session->machine)),
+        .cpus = 1,
+        .name = options->name,
+        .boot = options->boot,
+        .direct_kernel = options->kernel != NULL,
+    };
+    bios_add_tables(machine_fw_cfg(session->machine), &bios);
+    return !options->kernel ||
+           bios_add_linux(machine_fw_cfg(session->machine), &bios, options->kernel, options->initrd,
+                          options->append, error);
+}
+
+bool session_open(struct session *session, struct error *error)
+{
+    struct net_options net;
+    if (!net_options_parse(&net, session->options.net ? session->options.net : "user", error))
+        return false;
+    if (!open_log(session, error) || !choose_engine(session, error) ||
+        !firmware_load(&session->bios, FIRMWARE_BIOS, FIRMWARE_PACKAGE, error) ||
+        !firmware_load(&session->vga, FIRMWARE_VGA, FIRMWARE_PACKAGE, error) ||
+        !open_drives(session, error) || !build_machine(session, &net, error))
+        return false;
+    if (net.kind != NET_NONE) {
+        session->net =
+            net_open(&net, machine_loop(session->machine), machine_clock(session->machine),
+                     machine_packet_port(session->machine), error);
+        if (!session->net)
+            return false;
+    }
+    if (session->options.display != DISPLAY_NONE) {
+        struct window_options window = {.name = session->options.name,
+                                        .fullscreen = session->options.fullscreen,
+                                        .scale = session->options.scale};
+        session->window = window_new(session->machine, &window, error);
+        if (!session->window)
+            return false;
+    }
+    return connect_serials(session, error);
+}
+
+void session_close(struct session *session)
+{
+    window_free(session->window);
+    for (unsigned i = 0; i < OPTIONS_SERIALS; i++)
+        channel_close(session->channel[i]);
+    if (session->net)
+        net_close(session->net);
+    if (session->machine)
+        machine_free(session->machine);
+    for (unsigned i = 0; i < MACHINE_DRIVES; i++)
+        if (session->config.drive[i].image)
+            image_close(session->config.drive[i].image);
+    blob_free(&session->bios);
+    blob_free(&session->vga);
+    options_free(&session->options);
+}
