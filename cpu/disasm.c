@@ -55,11 +55,23 @@ static const struct {
     uint16_t op;
     const char *name[3];
 } sized[] = {
-    {OP_CBW, {"cbw", "cwde", "cdqe"}},           {OP_CWD, {"cwd", "cdq", "cqo"}},
-    {OP_IRET, {"iret", "iretd", "iretq"}},       {OP_PUSHF, {"pushf", "pushfd", "pushfq"}},
-    {OP_POPF, {"popf", "popfd", "popfq"}},       {OP_PUSHA, {"pusha", "pushad", "pushad"}},
-    {OP_POPA, {"popa", "popad", "popad"}},       {OP_MOVD, {"movd", "movd", "movq"}},
-    {OP_MOVD_MMX, {"movd", "movd", "movq"}},     {OP_PEXTRD, {"pextrd", "pextrd", "pextrq"}},
+    {OP_CBW, {"cbw", "cwde", "cdqe"}},
+    {OP_CWD, {"cwd", "cdq", "cqo"}},
+    {OP_IRET, {"iret", "iretd", "iretq"}},
+    {OP_PUSHF, {"pushf", "pushfd", "pushfq"}},
+    {OP_POPF, {"popf", "popfd", "popfq"}},
+    {OP_PUSHA, {"pusha", "pushad", "pushad"}},
+    {OP_POPA, {"popa", "popad", "popad"}},
+    {OP_MOVD, {"movd", "movd", "movq"}},
+    {OP_MOVD_MMX, {"movd", "movd", "movq"}},
+    {OP_PEXTRD, {"pextrd", "pextrd", "pextrq"}},
+    {OP_FXSAVE, {"fxsave", "fxsave", "fxsave64"}},
+    {OP_FXRSTOR, {"fxrstor", "fxrstor", "fxrstor64"}},
+    {OP_XSAVE, {"xsave", "xsave", "xsave64"}},
+    {OP_XRSTOR, {"xrstor", "xrstor", "xrstor64"}},
+    {OP_XSAVEOPT, {"xsaveopt", "xsaveopt", "xsaveopt64"}},
+    {OP_SYSRET, {"sysret", "sysret", "sysretq"}},
+    {OP_SYSEXIT, {"sysexit", "sysexit", "sysexitq"}},
     {OP_PINSRD, {"pinsrd", "pinsrd", "pinsrq"}},
 };
 
