@@ -7,6 +7,9 @@
  */
 #include "bios/tables.h"
 
+#include "hw/chipset/piix4_pm.h"
+#include "hw/irq/ioapic.h"
+
 #include <string.h>
 
 extern const uint8_t bios_dsdt_aml[], bios_dsdt_aml_end[];
@@ -17,16 +20,11 @@ extern const uint8_t bios_dsdt_aml[], bios_dsdt_aml_end[];
 
 /* -- Board facts that the tables repeat (hw/pc.c, hw/chipset/piix4_pm.c; SeaBIOS places PM) -- */
 
-#define PM_BASE              0x600
-#define GPE0_BASE            0xafe0
-#define SCI_IRQ              9
-#define SMI_COMMAND_PORT     0xb2
-#define ACPI_ENABLE_COMMAND  0xf1
-#define ACPI_DISABLE_COMMAND 0xf0
-#define RESET_PORT           0xcf9
-#define RESET_VALUE          0x06
-#define LAPIC_BASE           0xfee00000u
-#define IOAPIC_BASE          0xfec00000u
+#define PM_BASE     0x600
+#define SCI_IRQ     9
+#define RESET_PORT  0xcf9
+#define RESET_VALUE 0x06
+#define LAPIC_BASE  0xfee00000u
 
 /* -- Loader script -- */
 
@@ -168,9 +166,9 @@ static size_t build_fadt(struct table *tables, struct table *loader, size_t facs
     table_u8(tables, 0);
     table_u8(tables, 0); /* preferred profile: unspecified */
     table_u16(tables, SCI_IRQ);
-    table_u32(tables, SMI_COMMAND_PORT);
-    table_u8(tables, ACPI_ENABLE_COMMAND);
-    table_u8(tables, ACPI_DISABLE_COMMAND);
+    table_u32(tables, PIIX4_SMI_COMMAND_PORT);
+    table_u8(tables, PIIX4_ACPI_ENABLE);
+    table_u8(tables, PIIX4_ACPI_DISABLE);
     table_u8(tables, 0); /* S4BIOS */
     table_u8(tables, 0); /* P-state control */
     table_u32(tables, PM_BASE);
@@ -179,7 +177,7 @@ static size_t build_fadt(struct table *tables, struct table *loader, size_t facs
     table_u32(tables, 0);
     table_u32(tables, 0);
     table_u32(tables, PM_BASE + 8);
-    table_u32(tables, GPE0_BASE);
+    table_u32(tables, PIIX4_GPE0_PORT);
     table_u32(tables, 0);
     table_u8(tables, 4); /* PM1 event block length */
     table_u8(tables, 2); /* PM1 control */
@@ -213,7 +211,7 @@ static size_t build_fadt(struct table *tables, struct table *loader, size_t facs
     table_append(tables, NULL, 12);
     table_append(tables, NULL, 12);
     generic_address(tables, 32, 3, PM_BASE + 8);
-    generic_address(tables, 32, 1, GPE0_BASE);
+    generic_address(tables, 32, 1, PIIX4_GPE0_PORT);
     table_append(tables, NULL, 12);
     end_table(tables, loader, start);
     return start;
@@ -249,7 +247,7 @@ static size_t build_madt(struct table *tables, struct table *loader, unsigned cp
     table_u8(tables, 12);
     table_u8(tables, 0);
     table_u8(tables, 0);
-    table_u32(tables, IOAPIC_BASE);
+    table_u32(tables, (uint32_t)IOAPIC_BASE);
     table_u32(tables, 0);
 
     madt_override(tables, 0, 2, 0); /* the timer is wired to pin 2 */

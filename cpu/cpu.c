@@ -535,3 +535,9 @@ bool cpu_post_load(struct cpu *cpu, struct error *error)
     code_drop_all(cpu->code);
     return true;
 }
+
+uint64_t cpu_tsc_to_ns(const struct cpu *cpu, uint64_t tsc)
+{
+    unsigned __int128 ns = (unsigned __int128)(tsc - cpu->tsc_offset) * 1000000000u / TSC_HZ;
+    return ns >> 64 ? UINT64_MAX : (uint64_t)ns;
+}

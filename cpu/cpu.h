@@ -12,6 +12,9 @@
 #include "cpu/code.h"
 #include "cpu/field.h"
 
+/* MAXPHYADDR: bits of a physical address. */
+#define CPU_PHYSICAL_BITS 40
+
 /* -- Life -- */
 
 /* NULL + error. The caller owns bus, code map and model, and frees with cpu_free. */
@@ -32,6 +35,9 @@ const struct cpu_model *cpu_model_find(const char *text, struct error *error);
 enum cpu_exit cpu_run(struct cpu *cpu);
 /* Exactly one instruction (or one event delivery) with the interpreter: tests, --verify, replays. */
 void cpu_step(struct cpu *cpu);
+
+/* Virtual time in ns at which this CPU's TSC reaches `tsc`; UINT64_MAX if never (CPU thread). */
+uint64_t cpu_tsc_to_ns(const struct cpu *cpu, uint64_t tsc);
 
 /* -- From any thread -- */
 

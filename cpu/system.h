@@ -65,7 +65,7 @@ void cpu_check_interrupt(struct cpu *cpu);
 
 /* -- Paging (cpu/paging.c) -- */
 
-#define PHYSICAL_BITS 40
+#define PHYSICAL_BITS CPU_PHYSICAL_BITS
 #define PHYSICAL_MASK ((1ull << PHYSICAL_BITS) - 1)
 
 bool paging_create(struct cpu *cpu, struct error *error);

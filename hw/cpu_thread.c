@@ -256,17 +256,19 @@ bool machine_cpu_new(struct machine *machine, int index, const struct machine_co
         .apic_msr_write = bus_apic_msr_write,
         .clock_ns = bus_clock_ns,
     };
-    static const struct lapic_cpu callbacks = {
+    const struct lapic_cpu lapic_cpu = {
+        .opaque = self,
         .interrupt = apic_interrupt,
         .nmi = apic_nmi,
         .init = apic_init,
         .startup = apic_startup,
         .tsc_to_ns = apic_tsc_to_ns,
+        .physical_bits = CPU_PHYSICAL_BITS,
     };
-    struct lapic_cpu lapic_cpu = callbacks;
-    lapic_cpu.opaque = self;
+    char id[16];
+    snprintf(id, sizeof id, "lapic%d", index);
     self->lapic =
-        lapic_new(&machine->devices, index, machine->clock, &lapic_cpu, machine->apic_bus);
+        lapic_new(&machine->devices, index, machine->clock, &lapic_cpu, machine->apic_bus, id);
     self->cpu = cpu_new(index, &self->bus, machine->code, config->model, config->accel, error);
     return self->cpu != NULL;
 }

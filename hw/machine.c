@@ -7,7 +7,6 @@
  */
 #include "hw/chipset/piix4_pm.h"
 #include "hw/machine_internal.h"
-#include "hw/network/e1000.h"
 #include "hw/storage/piix_ide.h"
 
 #include <stdlib.h>

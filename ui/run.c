@@ -2,6 +2,7 @@
  * `doppel run`: turns the event loop until the guest or the user ends the machine.
  */
 #include <signal.h>
+#undef REG_RIP /* <signal.h> has one of its own */
 
 #include "ui/session.h"
 #include "ui/ui.h"

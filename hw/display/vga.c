@@ -518,8 +518,8 @@ struct vga *vga_new(struct device_list *list, struct pci_bus *bus, uint8_t devfn
         pci_add_rom(&vga->pci, rom, rom_size);
     io_bus_add(io, PORT_FIRST, PORT_COUNT, &port_ops, vga);
     io_bus_add(io, PORT_VBE_INDEX, 3, &vbe_port_ops, vga);
-    vga->legacy =
-        memory_add_mmio(memory, LEGACY_BASE, LEGACY_SIZE, 1, &legacy_ops, vga, "vga window");
+    vga->legacy = memory_add_mmio(memory, LEGACY_BASE, LEGACY_SIZE, PRIORITY_BOARD, &legacy_ops,
+                                  vga, "vga window");
     vga_draw_init(vga, display);
     return vga;
 }
