@@ -37,13 +37,14 @@ CFLAGS_ALL = -std=gnu11 $(WARNINGS) -fno-strict-aliasing $(CFLAGS) $(SANITIZERS)
 LDFLAGS_ALL = $(LDFLAGS) $(SANITIZERS) -pthread
 LDLIBS_ALL = $(PKG_LIBS) -lm
 
-ROOT_PACKAGES = gcc make pkg-config libc6-dev libsdl2-dev libslirp-dev zlib1g-dev libcapstone-dev acpica-tools seabios
-# What tests and guests need beyond that.
-TEST_PACKAGES = check clang cpio kmod qemu-system-x86 qemu-utils xvfb xdotool imagemagick
+# What building and the demo guest need, and what tests and benchmarks need beyond that.
+RUN_PACKAGES = gcc make pkg-config libc6-dev libsdl2-dev libslirp-dev zlib1g-dev libcapstone-dev acpica-tools \
+    seabios cpio kmod
+TEST_PACKAGES = check clang qemu-system-x86 qemu-utils xvfb xdotool imagemagick
 
 .PHONY: deps
 deps:
-	@tests/deps.sh $(ROOT_PACKAGES) $(TEST_PACKAGES)
+	@tests/deps.sh $(RUN_PACKAGES) $(TEST_PACKAGES)
 
 # -- The program: one archive per room, linked in one go --
 
@@ -89,6 +90,62 @@ $(BUILD)/%.S.o: %.S
 	@mkdir -p $(@D)
 	@echo "  AS    $<"
 	$(Q)$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) -MMD -MP -c -o $@ $<
+
+# -- Using it --
+
+.PHONY: run guests bench bench-micro help
+run:
+	@tests/deps.sh $(RUN_PACKAGES)
+	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) doppel
+	$(Q)tests/guests.sh amd64
+	$(BUILD)/doppel run --name "Debian kernel demo" --memory 512M \
+	    --kernel .cache/guests/amd64/vmlinuz --initrd .cache/guests/amd64/initrd.gz --append "quiet"
+
+guests:
+	$(Q)tests/guests.sh amd64 i386 grub
+
+help:
+	@echo "make              build ./doppel"
+	@echo "make run          install what is missing, build, open a demo guest in a window"
+	@echo "make check        install what is missing, run all tests (T=WORD: only those named so)"
+	@echo "make check-long   the campaigns: whole boots under --verify, long oracle runs"
+	@echo "make bench        compare with native execution and QEMU (ROUNDS=, ONLY=, SYSTEMS=)"
+	@echo "make guests       fetch and build the test guests"
+	@echo "make lint         clang-format, clang-tidy and cppcheck"
+	@echo "make install      into DESTDIR/PREFIX ($(PREFIX))"
+	@echo "Variables: V=1 shows commands, DEBUG=1, SANITIZE=1, CC=clang, BUILD=folder"
+
+# -- Installing --
+
+.PHONY: install uninstall
+install: $(BUILD)/doppel
+	install -D -m 755 $(BUILD)/doppel $(DESTDIR)$(PREFIX)/bin/doppel
+	install -D -m 644 docs/doppel.1 $(DESTDIR)$(PREFIX)/share/man/man1/doppel.1
+	install -D -m 644 LICENSE $(DESTDIR)$(PREFIX)/share/doc/doppel/LICENSE
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/doppel $(DESTDIR)$(PREFIX)/share/man/man1/doppel.1
+	rm -rf $(DESTDIR)$(PREFIX)/share/doc/doppel
+
+# -- Checking --
+
+.PHONY: lint
+lint:
+	clang-format --dry-run -Werror $(shell git ls-files '*.c' '*.h')
+	cppcheck --quiet --inline-suppr --error-exitcode=1 --enable=warning,portability -I. \
+	    --suppress=missingIncludeSystem $(ROOMS)
+
+# The tests by name: what tests/check.sh runs. Slow ones first, so that they overlap with the rest.
+BOOT_TESTS = amd64-translator i386-translator amd64-interpreter i386-interpreter network disk grub-iso
+unit_name = $(subst /,-,$(patsubst tests/%,%,$(subst test_,,$(1))))
+CHECK_LIST = \
+    $(foreach test,$(BOOT_TESTS),"boot-$(test)=tests/boot/boot.sh $(BUILD) $(test)") \
+    $(foreach test,$(UNIT_TESTS),"$(call unit_name,$(test))=$(BUILD)/$(test)")
+
+.PHONY: check check-units
+check: deps
+	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) doppel $(TEST_BINARIES)
+	$(Q)tests/guests.sh amd64 i386 grub
+	$(Q)tests/check.sh $(BUILD) $(CHECK_LIST)
 
 .PHONY: clean
 clean:
