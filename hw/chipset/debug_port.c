@@ -4,6 +4,8 @@
  */
 #include "hw/chipset/debug_port.h"
 
+#include "hw/alloc.h"
+
 #include <stdlib.h>
 
 #define CONSOLE_PRESENT 0xe9
@@ -52,9 +54,7 @@ static const struct device_ops debug_console_ops = {
 void debug_console_new(struct device_list *list, struct io_bus *io, struct byte_port *port,
                        const char *id)
 {
-    struct debug_console *console = calloc(1, sizeof *console);
-    if (!console)
-        abort(); /* a few bytes at start-up */
+    struct debug_console *console = alloc_zeroed(sizeof *console);
     console->port = port;
     device_add(list, &console->device, &debug_console_ops, id);
     io_bus_add(io, DEBUG_CONSOLE_PORT, 1, &console_access, console);
@@ -97,9 +97,7 @@ static const struct device_ops exit_port_ops = {
 void exit_port_new(struct device_list *list, struct io_bus *io,
                    void (*exited)(void *opaque, int status), void *opaque, const char *id)
 {
-    struct exit_port *port = calloc(1, sizeof *port);
-    if (!port)
-        abort(); /* a few bytes at start-up */
+    struct exit_port *port = alloc_zeroed(sizeof *port);
     port->exited = exited;
     port->opaque = opaque;
     device_add(list, &port->device, &exit_port_ops, id);

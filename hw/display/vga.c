@@ -9,6 +9,8 @@
  */
 #include "hw/display/vga_internal.h"
 
+#include "hw/alloc.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -505,9 +507,10 @@ struct vga *vga_new(struct device_list *list, struct pci_bus *bus, uint8_t devfn
         .subsystem_vendor = 0x1af4,
         .subsystem = 0x1100,
     };
-    struct vga *vga = calloc(1, sizeof *vga);
-    if (!vga || !(vga->ram = memory_alloc_host(VGA_RAM_SIZE)))
-        abort(); /* at start-up, of a fixed size */
+    struct vga *vga = alloc_zeroed(sizeof *vga);
+    vga->ram = memory_alloc_host(VGA_RAM_SIZE);
+    if (!vga->ram)
+        alloc_failed(VGA_RAM_SIZE);
     vga->clock = clock;
     vga->memory = memory;
     device_add(list, &vga->pci.device, &vga_ops, id);

@@ -8,6 +8,8 @@
  */
 #include "hw/display/vga_internal.h"
 
+#include "hw/alloc.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -477,9 +479,7 @@ static size_t text(void *adapter, char *buffer, size_t size)
 
 void vga_draw_init(struct vga *vga, struct display_port *display)
 {
-    vga->pixels = calloc((size_t)VGA_MAX_WIDTH * VGA_MAX_HEIGHT, sizeof *vga->pixels);
-    if (!vga->pixels)
-        abort();
+    vga->pixels = alloc_zeroed((size_t)VGA_MAX_WIDTH * VGA_MAX_HEIGHT * sizeof *vga->pixels);
     vga->display = display;
     vga->redraw = true;
     *display = (struct display_port){refresh, invalidate, text, vga};
