@@ -37,6 +37,11 @@ struct cpu_bus {
     bool (*apic_msr_write)(void *opaque, struct cpu *cpu, uint32_t msr, uint64_t value);
 
     uint64_t (*clock_ns)(void *opaque); /* virtual time, for the TSC */
+    /* The guest wrote its TSC: pending deadlines move. May be NULL. */
+    void (*tsc_changed)(void *opaque, struct cpu *cpu);
+
+    /* FERR#: an x87 exception with CR0.NE clear; the PC's board raises IRQ 13. NULL if it has none. */
+    void (*fpu_error)(void *opaque, struct cpu *cpu);
 };
 
 #endif
