@@ -400,4 +400,7 @@ static inline struct fp_number fp_round_to_int(struct fp_env *env, struct fp_num
     return a;
 }
 
+/* Packs a result, rounding finite ones to `precision` bits (cpu/fpu/softfloat80.c). */
+struct float80 f80_round(struct fp_env *env, struct fp_number a, int precision);
+
 #endif

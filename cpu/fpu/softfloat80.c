@@ -54,7 +54,7 @@ static struct float80 f80_pack(struct fp_number a)
     }
 }
 
-static struct float80 f80_round(struct fp_env *env, struct fp_number a, int precision)
+struct float80 f80_round(struct fp_env *env, struct fp_number a, int precision)
 {
     const struct fp_format format = {
         .precision = precision, .emin = EMIN, .emax = EMAX, .wrap = 24576};
