@@ -48,8 +48,8 @@ static bool uses_pdptes(uint64_t cr0, uint64_t cr4, uint64_t efer)
 
 void cpu_write_cr0(struct cpu *cpu, uint64_t value)
 {
-    const uint64_t writable = CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_NE | CR0_WP | CR0_AM |
-                              CR0_NW | CR0_CD | CR0_PG;
+    const uint64_t writable =
+        CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG;
     if (value >> 32)
         cpu_raise_gp(cpu, 0);
     value = (value & writable) | CR0_ET;

@@ -156,8 +156,11 @@ static uint32_t flat_bits(const struct cpu *cpu)
     static const struct {
         uint8_t seg;
         uint32_t bit;
-    } data[] = {{SEG_SS, MODE_FLAT_SS}, {SEG_DS, MODE_FLAT_DS}, {SEG_ES, MODE_FLAT_ES},
-                {SEG_FS, MODE_FLAT_FS}, {SEG_GS, MODE_FLAT_GS}};
+    } data[] = {{SEG_SS, MODE_FLAT_SS},
+                {SEG_DS, MODE_FLAT_DS},
+                {SEG_ES, MODE_FLAT_ES},
+                {SEG_FS, MODE_FLAT_FS},
+                {SEG_GS, MODE_FLAT_GS}};
     uint32_t bits = 0;
     for (unsigned i = 0; i < sizeof data / sizeof *data; i++)
         if (is_flat_data(&cpu->seg[data[i].seg]))
@@ -508,10 +511,8 @@ const struct field cpu_fields[] = {
     FIELD(struct cpu, mwait_break, 1),
     FIELD(struct cpu, sipi_vector, 1),
     FIELD_ARRAY(struct cpu, pdpte, 1),
-    FIELD(struct cpu, feature_control, 1),
     FIELD(struct cpu, debug_ctl, 1),
     FIELD(struct cpu, spec_ctrl, 1),
-    FIELD(struct cpu, microcode_signature, 1),
     FIELD(struct cpu, mcg_status, 1),
     FIELD(struct cpu, instructions, 1),
     FIELD(struct cpu, debug_hits, 1),
@@ -534,10 +535,4 @@ bool cpu_post_load(struct cpu *cpu, struct error *error)
     cpu_update_mode(cpu);
     code_drop_all(cpu->code);
     return true;
-}
-
-uint64_t cpu_tsc_to_ns(const struct cpu *cpu, uint64_t tsc)
-{
-    unsigned __int128 ns = (unsigned __int128)(tsc - cpu->tsc_offset) * 1000000000u / TSC_HZ;
-    return ns >> 64 ? UINT64_MAX : (uint64_t)ns;
 }

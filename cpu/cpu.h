@@ -14,6 +14,8 @@
 
 /* MAXPHYADDR: bits of a physical address. */
 #define CPU_PHYSICAL_BITS 40
+/* Rate of the time stamp counter and of the APIC timer's clock. */
+#define CPU_TSC_HZ 1000000000ull
 
 /* -- Life -- */
 
@@ -26,8 +28,10 @@ extern const struct field cpu_fields[];     /* state table (cpu/field.h) */
 extern const unsigned cpu_fields_version;
 bool cpu_post_load(struct cpu *cpu, struct error *error);
 
-/* Looks a model up by name with toggles ("default", "x86-64-v2", "pentium3,-sse"...). */
+/* Looks a model up by name with toggles ("default", "x86-64-v2", "pentium3,-sse"...). The caller frees
+ * it with cpu_model_free() after the CPUs. */
 const struct cpu_model *cpu_model_find(const char *text, struct error *error);
+void cpu_model_free(const struct cpu_model *model);
 
 /* -- Running (CPU thread) -- */
 

@@ -1,6 +1,6 @@
 /*
- * Delivery of exceptions and interrupts: real mode, protected mode (interrupt, trap and task gates),
- * virtual-8086 mode (with VME redirection), long mode (IST); double and triple faults
+ * Delivery of exceptions and interrupts: real mode, protected mode (interrupt, trap and task
+ * gates), virtual-8086 mode (with VME redirection), long mode (IST); double and triple faults
  * (Intel SDM 3A chapter 6, 20.3, 20.4).
  *
  * Nothing of the processor's state changes before the last access that can fault: a failed delivery
@@ -124,8 +124,7 @@ static void deliver_by_task_gate(struct cpu *cpu, const struct delivery *event, 
     if (selector & 4)
         cpu_raise_gp(cpu, selector_error(cpu, selector));
     descriptor_fetch(cpu, selector, &tss, EXC_GP);
-    task_switch(cpu, selector, &tss, TASK_CALL, event->return_rip, event->push_error,
-                event->error);
+    task_switch(cpu, selector, &tss, TASK_CALL, event->return_rip, event->push_error, event->error);
 }
 
 /* The stack of the inner privilege level, from the TSS, checked. */
@@ -261,11 +260,11 @@ static void deliver_long(struct cpu *cpu, struct delivery *event)
 
 static void log_event(const struct cpu *cpu, const struct delivery *event)
 {
-    log_if(LOG_INT, "int %02x kind %d error %x at %04x:%016llx sp %016llx cr2 %016llx -> %04x:%016llx",
+    log_if(LOG_INT,
+           "int %02x kind %d error %x at %04x:%016llx sp %016llx cr2 %016llx -> %04x:%016llx",
            (unsigned)event->vector, event->kind, event->error, cpu->seg[SEG_CS].selector,
            (unsigned long long)event->return_rip, (unsigned long long)cpu->gpr[RSP],
-           (unsigned long long)cpu->cr2, cpu->seg[SEG_CS].selector,
-           (unsigned long long)cpu->rip);
+           (unsigned long long)cpu->cr2, cpu->seg[SEG_CS].selector, (unsigned long long)cpu->rip);
 }
 
 void event_deliver(struct cpu *cpu, int vector, enum event_kind kind, uint32_t error,

@@ -1,7 +1,7 @@
 /*
- * Far transfers: JMP, CALL, RET and IRET to another code segment, through call gates and task gates,
- * between privilege levels and in and out of virtual-8086 mode (Intel SDM 3A 5.8, 7.3, 20.2; 2A CALL,
- * IRET, JMP, RET).
+ * Far transfers: JMP, CALL, RET and IRET to another code segment, through call gates and task
+ * gates, between privilege levels and in and out of virtual-8086 mode (Intel SDM 3A 5.8, 7.3, 20.2;
+ * 2A CALL, IRET, JMP, RET).
  *
  * Users' stacks are read and written with the user's rights: only the inner stack of a call gate is
  * accessed with those of the new privilege level.
@@ -159,8 +159,8 @@ static void through_system(struct cpu *cpu, uint16_t selector, struct descriptor
 {
     unsigned type = descriptor_type(d), dpl = descriptor_dpl(d);
     bool call_gate = type == TYPE_CALL32 || (type == TYPE_CALL16 && !is_long(cpu));
-    bool task = !is_long(cpu) &&
-                (type == TYPE_TASK_GATE || type == TYPE_TSS16 || type == TYPE_TSS32);
+    bool task =
+        !is_long(cpu) && (type == TYPE_TASK_GATE || type == TYPE_TSS16 || type == TYPE_TSS32);
     if ((!call_gate && !task) || dpl < cpu_cpl(cpu) || dpl < (selector & 3u))
         cpu_raise_gp(cpu, selector & 0xfffc);
     if (!descriptor_is_present(d))
@@ -229,8 +229,8 @@ static void fetch_return_code(struct cpu *cpu, uint16_t selector, struct descrip
     if (!(selector & 0xfffc))
         cpu_raise_gp(cpu, 0);
     descriptor_fetch(cpu, selector, cs, EXC_GP);
-    bool dpl_ok = descriptor_is_conforming(cs) ? descriptor_dpl(cs) <= rpl
-                                               : descriptor_dpl(cs) == rpl;
+    bool dpl_ok =
+        descriptor_is_conforming(cs) ? descriptor_dpl(cs) <= rpl : descriptor_dpl(cs) == rpl;
     if (!descriptor_is_code(cs) || rpl < cpu_cpl(cpu) || !dpl_ok)
         cpu_raise_gp(cpu, selector & 0xfffc);
     if (is_long(cpu) && descriptor_is_long(cs) && descriptor_is_big(cs))
@@ -390,8 +390,8 @@ static void iret_from_task(struct cpu *cpu)
     if (is_long(cpu))
         cpu_raise_gp(cpu, 0);
     struct descriptor d;
-    uint16_t link = (uint16_t)mem_read_as(cpu, cpu_implicit_mmu(cpu),
-                                          (uint32_t)cpu->seg[SEG_TR].base, 2);
+    uint16_t link =
+        (uint16_t)mem_read_as(cpu, cpu_implicit_mmu(cpu), (uint32_t)cpu->seg[SEG_TR].base, 2);
     if (link & 4)
         cpu_raise(cpu, EXC_TS, link & 0xfffc);
     descriptor_fetch(cpu, link, &d, EXC_TS);

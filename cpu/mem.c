@@ -451,8 +451,9 @@ uint64_t stack_peek(struct cpu *cpu, unsigned offset, unsigned size)
 {
     uint64_t sp = (cpu->gpr[RSP] + offset) & stack_mask(cpu);
     gva_t gva = stack_linear(cpu, sp, size, ACCESS_READ);
-    return size == 8 ? mem_read_u64(cpu, gva) : size == 4 ? mem_read_u32(cpu, gva)
-                                                          : mem_read_u16(cpu, gva);
+    return size == 8   ? mem_read_u64(cpu, gva)
+           : size == 4 ? mem_read_u32(cpu, gva)
+                       : mem_read_u16(cpu, gva);
 }
 
 void stack_adjust(struct cpu *cpu, int64_t bytes)

@@ -8,8 +8,8 @@
  * Flushing costs what was filled: every TLB lists the slots that it filled since the last flush,
  * global and other pages apart; when a list overflows, the flush walks the whole table.
  *
- * Large pages are entered in 4 KiB pieces. INVLPG must drop all pieces: a small hash set of large pages
- * seen since the last flush tells whether the lists need to be searched at all.
+ * Large pages are entered in 4 KiB pieces. INVLPG must drop all pieces: a small hash set of large
+ * pages seen since the last flush tells whether the lists need to be searched at all.
  *
  * Not modelled: paging-structure caches (walks always read the tables), 5-level paging, protection
  * keys, memory types.
@@ -50,12 +50,13 @@ struct slot_list {
 struct mmu_tlb {
     struct tlb tlb; /* first: struct cpu points here */
     struct slot_list plain, global;
-    uint64_t large[2]; /* hash set of large pages: by 2 MiB (and 4 MiB half) number, by 1 GiB number */
+    uint64_t
+        large[2]; /* hash set of large pages: by 2 MiB (and 4 MiB half) number, by 1 GiB number */
 };
 
 struct space {
     unsigned pcid;
-    uint64_t used; /* time stamp of the last switch to it */
+    uint64_t used;       /* time stamp of the last switch to it */
     struct mmu_tlb *mmu; /* MMU_COUNT of them; NULL until first used */
 };
 
@@ -90,8 +91,7 @@ static void clear_table(struct tlb *tlb)
 
 static bool slot_used(const struct tlb_entry *entry)
 {
-    return tlb_tag_valid(entry->read) || tlb_tag_valid(entry->write) ||
-           tlb_tag_valid(entry->fetch);
+    return tlb_tag_valid(entry->read) || tlb_tag_valid(entry->write) || tlb_tag_valid(entry->fetch);
 }
 
 /* Page address of a used slot. */
@@ -542,7 +542,8 @@ static _Noreturn void raise_page_fault(struct cpu *cpu, enum mmu_index mmu, gva_
     cpu_raise_page_fault(cpu, gva, error);
 }
 
-/* Sets the A bits on the way and, for a write, D of the leaf. False: the tables changed meanwhile. */
+/* Sets the A bits on the way and, for a write, D of the leaf. False: the tables changed meanwhile.
+ */
 static bool set_accessed(struct cpu *cpu, struct walk *walk, enum access access)
 {
     unsigned size = cpu->cr4 & CR4_PAE ? 8 : 4;
@@ -607,8 +608,8 @@ static void fill(struct cpu *cpu, enum mmu_index index, gva_t gva, const struct 
     entry->addend = (uintptr_t)backing.host - (uintptr_t)page;
 }
 
-struct tlb_entry *paging_resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva,
-                                 enum access access, struct tlb_info **info)
+struct tlb_entry *paging_resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva, enum access access,
+                                 struct tlb_info **info)
 {
     unsigned slot = tlb_index(gva);
     struct tlb_entry *entry = &cpu->mmu[mmu]->entry[slot];

@@ -2,9 +2,9 @@
  * Segments: descriptors, loads of segment registers, LDTR and TR with the checks of each mode, and
  * what far transfers check about code and stack segments (Intel SDM 3A 3.4, 3.5, 5.5-5.8).
  *
- * Descriptor tables are read with supervisor rights (implicit accesses). In real mode a load changes
- * selector and base and makes the segment usable; the limit stays, which is what "unreal mode"
- * lives from.
+ * Descriptor tables are read with supervisor rights (implicit accesses). In real mode a load
+ * changes selector and base and makes the segment usable; the limit stays, which is what "unreal
+ * mode" lives from.
  */
 #include "cpu/system.h"
 
@@ -179,8 +179,7 @@ static void load_data_segment(struct cpu *cpu, unsigned seg, uint16_t selector)
     bool readable = !descriptor_is_code(&d) || d.high & 1u << 9;
     bool conforming = descriptor_is_code(&d) && descriptor_is_conforming(&d);
     unsigned privilege = (selector & 3) > cpu_cpl(cpu) ? selector & 3 : cpu_cpl(cpu);
-    if (descriptor_is_system(&d) || !readable ||
-        (!conforming && privilege > descriptor_dpl(&d)))
+    if (descriptor_is_system(&d) || !readable || (!conforming && privilege > descriptor_dpl(&d)))
         cpu_raise_gp(cpu, selector_error(cpu, selector));
     if (!descriptor_is_present(&d))
         cpu_raise(cpu, EXC_NP, selector_error(cpu, selector));

@@ -239,8 +239,7 @@ struct cpu {
     bool mwait_break;    /* MWAIT with ECX[0]: an interrupt ends the wait though IF is clear */
     _Atomic uint8_t sipi_vector; /* set by the board before it posts EVENT_SIPI */
     uint64_t pdpte[4];   /* PAE paging: loaded with CR3 */
-    uint64_t feature_control, debug_ctl, spec_ctrl, microcode_signature;
-    uint64_t mcg_status;
+    uint64_t debug_ctl, spec_ctrl, mcg_status;
     uint64_t instructions; /* retired, as counted by whichever engine ran */
 
     /* -- not architectural -- */
@@ -261,6 +260,10 @@ struct cpu {
     } raised;
     uint32_t debug_hits; /* DR6 bits of the current instruction's data and I/O breakpoints */
     bool step_inhibit;   /* the instruction entered a handler: no single-step trap after it */
+    struct {             /* host entropy taken in advance for RDRAND */
+        uint8_t bytes[64];
+        unsigned left;
+    } random;
     struct interp *interp; /* decoded blocks; every engine interprets at times */
     struct paging *paging; /* TLBs of all address spaces (cpu/paging.c) */
     struct tlb *watch;   /* never hits: cpu->tlb while accesses are watched (#AC, breakpoints) */

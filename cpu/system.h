@@ -65,8 +65,7 @@ void cpu_check_interrupt(struct cpu *cpu);
 
 /* -- Paging (cpu/paging.c) -- */
 
-#define PHYSICAL_BITS CPU_PHYSICAL_BITS
-#define PHYSICAL_MASK ((1ull << PHYSICAL_BITS) - 1)
+#define PHYSICAL_MASK ((1ull << CPU_PHYSICAL_BITS) - 1)
 
 bool paging_create(struct cpu *cpu, struct error *error);
 void paging_destroy(struct cpu *cpu);
@@ -81,8 +80,8 @@ void paging_invalidate_all_nonglobal(struct cpu *cpu);
 
 /* A TLB entry that allows `access` to the page of gva under rights `mmu`; raises #PF. `info` is
  * the parallel record. The tag may still be slow (see TLB_SLOW). */
-struct tlb_entry *paging_resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva,
-                                 enum access access, struct tlb_info **info);
+struct tlb_entry *paging_resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva, enum access access,
+                                 struct tlb_info **info);
 /* The entry's page address; tags that are valid, slow or not. */
 static inline bool tlb_tag_valid(uint64_t tag)
 {
@@ -117,18 +116,18 @@ struct descriptor {
 };
 
 enum system_type { /* types of system descriptors, attr bits 0-3 */
-    TYPE_TSS16 = 1,
-    TYPE_LDT = 2,
-    TYPE_TSS16_BUSY = 3,
-    TYPE_CALL16 = 4,
-    TYPE_TASK_GATE = 5,
-    TYPE_INT16 = 6,
-    TYPE_TRAP16 = 7,
-    TYPE_TSS32 = 9,
-    TYPE_TSS32_BUSY = 11,
-    TYPE_CALL32 = 12,
-    TYPE_INT32 = 14,
-    TYPE_TRAP32 = 15,
+                   TYPE_TSS16 = 1,
+                   TYPE_LDT = 2,
+                   TYPE_TSS16_BUSY = 3,
+                   TYPE_CALL16 = 4,
+                   TYPE_TASK_GATE = 5,
+                   TYPE_INT16 = 6,
+                   TYPE_TRAP16 = 7,
+                   TYPE_TSS32 = 9,
+                   TYPE_TSS32_BUSY = 11,
+                   TYPE_CALL32 = 12,
+                   TYPE_INT32 = 14,
+                   TYPE_TRAP32 = 15,
 };
 
 static inline unsigned descriptor_type(const struct descriptor *d) /* bits 0-3 */
@@ -204,12 +203,12 @@ void segment_check_stack(struct cpu *cpu, uint16_t selector, const struct descri
 /* -- Events (cpu/event.c) -- */
 
 enum event_kind {
-    KIND_FAULT,     /* exception: return to the instruction */
-    KIND_TRAP,      /* exception after the instruction */
-    KIND_INTERRUPT, /* external, NMI */
-    KIND_SOFTWARE,  /* INT n: gate DPL checked, V86 redirection */
+    KIND_FAULT,              /* exception: return to the instruction */
+    KIND_TRAP,               /* exception after the instruction */
+    KIND_INTERRUPT,          /* external, NMI */
+    KIND_SOFTWARE,           /* INT n: gate DPL checked, V86 redirection */
     KIND_SOFTWARE_EXCEPTION, /* INT3, INTO: DPL checked */
-    KIND_ICEBP,     /* INT1: no DPL check */
+    KIND_ICEBP,              /* INT1: no DPL check */
 };
 
 /* Delivers an event through the IDT; `return_rip` is pushed. Raises if that faults. */
@@ -255,8 +254,8 @@ void far_iret(struct cpu *cpu, unsigned size);
 /* -- Task switch (cpu/task.c) -- */
 
 enum task_source { TASK_JUMP, TASK_CALL, TASK_IRET };
-/* `d` describes the new TSS and is checked here. `push_error`: an exception's error code goes on the
- * new task's stack. Afterwards rip, and everything else, is the new task's. */
+/* `d` describes the new TSS and is checked here. `push_error`: an exception's error code goes on
+ * the new task's stack. Afterwards rip, and everything else, is the new task's. */
 void task_switch(struct cpu *cpu, uint16_t selector, struct descriptor *d, enum task_source source,
                  uint64_t return_rip, bool push_error, uint32_t error);
 
@@ -266,8 +265,6 @@ void task_switch(struct cpu *cpu, uint16_t selector, struct descriptor *d, enum 
 void io_check(struct cpu *cpu, uint16_t port, unsigned size);
 
 /* -- CPUID, MSRs, time -- */
-
-#define TSC_HZ 1000000000ull
 
 struct cpuid_result {
     uint32_t eax, ebx, ecx, edx;

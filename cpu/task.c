@@ -10,10 +10,10 @@
 
 /* Where the registers stand in a TSS. */
 struct tss_layout {
-    uint8_t size;        /* of a register */
+    uint8_t size; /* of a register */
     uint8_t ip, flags, gpr, es, ldt;
     uint8_t segment_step, segments;
-    uint8_t min_limit;   /* smallest legal limit */
+    uint8_t min_limit; /* smallest legal limit */
 };
 
 static const struct tss_layout layout16 = {2, 14, 16, 18, 34, 42, 2, 4, 43};
@@ -67,8 +67,7 @@ static void save_state(struct cpu *cpu, uint32_t eip, uint32_t eflags)
     tss_put(cpu, tr->base, layout->ip, eip, layout->size);
     tss_put(cpu, tr->base, layout->flags, eflags, layout->size);
     for (unsigned i = 0; i < 8; i++)
-        tss_put(cpu, tr->base, layout->gpr + i * layout->size, (uint32_t)cpu->gpr[i],
-                layout->size);
+        tss_put(cpu, tr->base, layout->gpr + i * layout->size, (uint32_t)cpu->gpr[i], layout->size);
     for (unsigned i = 0; i < layout->segments; i++)
         tss_put(cpu, tr->base, layout->es + i * layout->segment_step,
                 cpu->seg[segment_order[i]].selector, 2);
@@ -131,8 +130,7 @@ static void load_task_data(struct cpu *cpu, unsigned seg, uint16_t selector)
     bool code = descriptor_is_code(&d);
     unsigned rpl = selector & 3, cpl = cpu_cpl(cpu);
     if (descriptor_is_system(&d) || (code && !(d.high & 1u << 9)) ||
-        (!(code && descriptor_is_conforming(&d)) &&
-         (rpl > cpl ? rpl : cpl) > descriptor_dpl(&d)))
+        (!(code && descriptor_is_conforming(&d)) && (rpl > cpl ? rpl : cpl) > descriptor_dpl(&d)))
         raise_ts(cpu, selector);
     if (!descriptor_is_present(&d))
         cpu_raise(cpu, EXC_NP, selector_error(cpu, selector));
@@ -174,7 +172,8 @@ static void check_new_tss(struct cpu *cpu, uint16_t selector, const struct descr
 {
     unsigned type = descriptor_type(d);
     bool busy = type & 2;
-    bool tss = descriptor_is_system(d) && ((type & ~2u) == TYPE_TSS16 || (type & ~2u) == TYPE_TSS32);
+    bool tss =
+        descriptor_is_system(d) && ((type & ~2u) == TYPE_TSS16 || (type & ~2u) == TYPE_TSS32);
     int vector = source == TASK_IRET ? EXC_TS : EXC_GP;
     if (!tss || busy != (source == TASK_IRET))
         cpu_raise(cpu, vector, selector_error(cpu, selector));
@@ -242,8 +241,8 @@ void task_switch(struct cpu *cpu, uint16_t selector, struct descriptor *d, enum 
     for (unsigned i = 0; i < 8; i++)
         cpu->gpr[i] = state.gpr[i];
     cpu->rip = cpu->next_rip = state.eip;
-    const uint32_t flags = FLAG_ARITH | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_RF |
-                           FLAG_VM | FLAG_AC | FLAG_VIF | FLAG_VIP | FLAG_ID;
+    const uint32_t flags = FLAG_ARITH | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT |
+                           FLAG_RF | FLAG_VM | FLAG_AC | FLAG_VIF | FLAG_VIP | FLAG_ID;
     uint32_t image = layout == &layout32 ? state.eflags & flags : state.eflags & flags & 0xffff;
     cpu->eflags = (image & ~(uint32_t)(debug_armed(cpu) ? 0 : FLAG_RF)) | FLAG_FIXED;
     load_segments(cpu, &state);

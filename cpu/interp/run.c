@@ -1,16 +1,16 @@
 /*
  * The interpreter's loop and its cache of decoded blocks.
  *
- * A block is a run of decoded instructions, found by the physical address of its first byte and the part of
- * the mode that decoding depends on. It ends after an instruction with the attribute END or a repeated
- * string instruction, before an instruction that would leave the page, or at BLOCK_MAX. A first
- * instruction that crosses into the next page makes a block of its own, which also remembers where that
- * second page was.
+ * A block is a run of decoded instructions, found by the physical address of its first byte and the
+ * part of the mode that decoding depends on. It ends after an instruction with the attribute END or
+ * a repeated string instruction, before an instruction that would leave the page, or at BLOCK_MAX.
+ * A first instruction that crosses into the next page makes a block of its own, which also
+ * remembers where that second page was.
  *
- * Stores into decoded code arrive through code_listen(): blocks that overlap are unlinked. If one of them
- * is being executed, its end moves to the current instruction. Writes by other threads are queued and
- * taken up when the loop starts again (EVENT_FLUSH_CODE). Block memory is an arena, given back all at
- * once when it is full or when everything is dropped.
+ * Stores into decoded code arrive through code_listen(): blocks that overlap are unlinked. If one
+ * of them is being executed, its end moves to the current instruction. Writes by other threads are
+ * queued and taken up when the loop starts again (EVENT_FLUSH_CODE). Block memory is an arena,
+ * given back all at once when it is full or when everything is dropped.
  */
 #include "cpu/interp/interp.h"
 
@@ -30,7 +30,7 @@
 #define INSN_COUNT  (1u << 18)
 #define QUEUE_SIZE  64
 
-#define NO_PAGE (~0ull)
+#define NO_PAGE     (~0ull)
 /* Mode bits that change how bytes decode. */
 #define DECODE_MODE (MODE_CODE32 | MODE_CODE64 | MODE_PROTECTED)
 
@@ -59,15 +59,18 @@ struct interp {
     struct insn *insns;
     unsigned blocks_used, insns_used;
 
-    struct block *current;         /* being executed */
-    const struct insn *first;      /* its first instruction, until its instructions are counted */
-    const struct insn *end;        /* where execution of it stops */
-    bool drop_pending;             /* drop_all was asked for while a block was executed */
+    struct block *current;    /* being executed */
+    const struct insn *first; /* its first instruction, until its instructions are counted */
+    const struct insn *end;   /* where execution of it stops */
+    bool drop_pending;        /* drop_all was asked for while a block was executed */
 
     pthread_t thread;
-    pthread_mutex_t lock;          /* guards the queue */
-    struct { gpa_t gpa; uint64_t size; } queue[QUEUE_SIZE];
-    _Atomic unsigned queued;       /* > QUEUE_SIZE: overflow, drop everything */
+    pthread_mutex_t lock; /* guards the queue */
+    struct {
+        gpa_t gpa;
+        uint64_t size;
+    } queue[QUEUE_SIZE];
+    _Atomic unsigned queued; /* > QUEUE_SIZE: overflow, drop everything */
     struct cpu *cpu;
 };
 
@@ -205,8 +208,8 @@ static gva_t code_linear(const struct cpu *cpu)
     return (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
 }
 
-/* An instruction whose bytes are not all in one page of RAM: byte by byte, each page checked when the
- * first byte of it is needed. `second_page` gets the physical address of the other page. */
+/* An instruction whose bytes are not all in one page of RAM: byte by byte, each page checked when
+ * the first byte of it is needed. `second_page` gets the physical address of the other page. */
 static void decode_slowly(struct cpu *cpu, struct insn *insn, gpa_t *second_page)
 {
     struct decode_context context = decode_context(cpu);
@@ -437,7 +440,8 @@ void interp_step(struct cpu *cpu)
     cpu->next_rip = cpu->rip + insn.length;
     insn.exec(cpu, &insn);
     cpu->insn = NULL;
-    bool repeats = cpu->next_rip == cpu->rip && isa_rows[insn.row].attributes & (ISA_REP | ISA_REPZ);
+    bool repeats =
+        cpu->next_rip == cpu->rip && isa_rows[insn.row].attributes & (ISA_REP | ISA_REPZ);
     cpu->rip = cpu->next_rip;
     cpu->instructions++;
     if (resume && !repeats && insn.op != OP_IRET)
@@ -461,8 +465,8 @@ bool interp_create(struct cpu *cpu, struct error *error)
     size_t blocks = BLOCK_COUNT * sizeof(struct block), insns = INSN_COUNT * sizeof(struct insn);
     uint8_t *memory = MAP_FAILED;
     if (interp)
-        memory = mmap(NULL, blocks + insns, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
-                      -1, 0);
+        memory =
+            mmap(NULL, blocks + insns, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
         free(interp);
         return error_set(error, "cannot allocate the interpreter's cache: out of memory");
