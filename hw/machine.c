@@ -234,7 +234,7 @@ struct cpu *machine_cpu(struct machine *machine, int index)
 
 struct byte_port *machine_serial(struct machine *machine, int index)
 {
-    return index >= 0 && index < MACHINE_SERIALS ? &machine->serial[index] : NULL;
+    return index >= 0 && index < MACHINE_SERIALS ? machine->serial[index] : NULL;
 }
 
 struct byte_port *machine_debug_console(struct machine *machine)

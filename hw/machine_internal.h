@@ -49,7 +49,7 @@ struct machine {
     struct piix4_pm *pm;
     struct piix_ide *ide;
     struct fw_cfg *fw_cfg;
-    struct byte_port serial[MACHINE_SERIALS];
+    struct byte_port *serial[MACHINE_SERIALS];
     struct byte_port debug_console;
     struct packet_port packet;
     bool has_nic;

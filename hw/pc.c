@@ -133,15 +133,17 @@ static void add_isa_devices(struct machine *machine, const struct machine_config
     struct device_list *list = &machine->devices;
     struct io_bus *io = machine->io;
     i8254_new(list, io, machine->clock, isa_line(machine, IRQ_TIMER), "i8254");
-    machine->rtc = mc146818_new(list, io, machine->clock, isa_line(machine, IRQ_RTC), "rtc");
+    const struct irq_line no_nmi_source = {0}; /* nothing on this board could be masked by it */
+    machine->rtc =
+        mc146818_new(list, io, machine->clock, isa_line(machine, IRQ_RTC), no_nmi_source, "rtc");
     i8237_new(list, io, machine->memory, "i8237");
     i8042_new(list, io, machine->clock, isa_line(machine, IRQ_KEYBOARD),
               isa_line(machine, IRQ_MOUSE), machine_request_reset, machine, &machine->input,
               "i8042");
-    uart16550_new(list, io, PORT_SERIAL1, isa_line(machine, IRQ_SERIAL1), machine->clock,
-                  &machine->serial[0], "serial0");
-    uart16550_new(list, io, PORT_SERIAL2, isa_line(machine, IRQ_SERIAL2), machine->clock,
-                  &machine->serial[1], "serial1");
+    machine->serial[0] = uart16550_port(uart16550_new(list, io, PORT_SERIAL1, machine->clock,
+                                                      isa_line(machine, IRQ_SERIAL1), "serial0"));
+    machine->serial[1] = uart16550_port(uart16550_new(list, io, PORT_SERIAL2, machine->clock,
+                                                      isa_line(machine, IRQ_SERIAL2), "serial1"));
     debug_console_new(list, io, &machine->debug_console, "debug-console");
     if (config->exit_port)
         exit_port_new(list, io, machine_request_exit, machine, "exit-port");
