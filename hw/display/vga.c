@@ -420,7 +420,7 @@ static uint64_t mmio_read(void *opaque, uint64_t offset, unsigned size)
         return read_port(vga, 0x3c0 + (unsigned)(offset - MMIO_PORTS));
     if (offset >= MMIO_VBE && offset < MMIO_VBE_END)
         return vga_vbe_read(vga, (unsigned)(offset - MMIO_VBE) >> 1) >> (offset & 1 ? 8 : 0);
-    if (offset < MMIO_EXTENDED)
+    if (offset >= MMIO_EDID_END && offset < MMIO_EXTENDED)
         log_guest("vga: read of unknown MMIO register %#llx", (unsigned long long)offset);
     return UINT64_MAX;
 }
