@@ -93,12 +93,13 @@ TO_GPR(CVTSD2SI, f64, u64, env.rounding)
 TO_GPR(CVTTSS2SI, f32, u32, FP_TOWARD_ZERO)
 TO_GPR(CVTTSD2SI, f64, u64, FP_TOWARD_ZERO)
 
-/* -- MMX registers. A memory operand in place of one leaves the x87 alone for CVTPI2PD -- */
+/* -- MMX registers. A memory operand in place of one leaves the x87 alone -- */
 
 INLINE void cvtpi2ps(struct cpu *cpu, const struct insn *insn, bool mem)
 {
     sse_begin(cpu);
-    mmx_begin(cpu);
+    if (!mem)
+        mmx_begin(cpu);
     union xmm b = mmx_operand(cpu, insn, 1, mem, 8);
     union xmm result = xmm_get(cpu, insn->operand[0].reg);
     struct fp_env env = sse_env(cpu);
@@ -106,7 +107,8 @@ INLINE void cvtpi2ps(struct cpu *cpu, const struct insn *insn, bool mem)
         result.u32[i] = f32_from_int(&env, b.s32[i]);
     sse_commit(cpu, env.flags);
     xmm_set(cpu, insn->operand[0].reg, result);
-    mmx_enter(cpu);
+    if (!mem)
+        mmx_enter(cpu);
 }
 
 INLINE void cvtpi2pd(struct cpu *cpu, const struct insn *insn, bool mem)

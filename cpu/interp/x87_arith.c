@@ -134,7 +134,12 @@ static void fscale(struct cpu *cpu, const struct insn *insn)
         st_set(cpu, 0, result);
 }
 
-/* C2: not finished; otherwise C0, C3, C1 are bits 2, 1, 0 of the quotient. */
+static void set_c2(struct cpu *cpu, bool value)
+{
+    cpu->x87.status = (uint16_t)((cpu->x87.status & ~FSW_C2) | (value ? FSW_C2 : 0));
+}
+
+/* C2: not finished; otherwise C0, C3, C1 are bits 2, 1, 0 of the quotient, if there is one. */
 INLINE void remainder_x87(struct cpu *cpu, const struct insn *insn, bool nearest)
 {
     x87_begin(cpu);
@@ -148,11 +153,14 @@ INLINE void remainder_x87(struct cpu *cpu, const struct insn *insn, bool nearest
     else
         result =
             f80_remainder(&env, st_number(cpu, 0), st_number(cpu, 1), nearest, &quotient, &partial);
+    set_c2(cpu, partial);
     if (x87_commit(cpu, insn, env.flags)) {
+        st_set(cpu, 0, result);
+        if (env.flags & FP_INVALID)
+            return;
         unsigned condition = (quotient & 4 ? FSW_C0 : 0) | (quotient & 2 ? FSW_C3 : 0) |
                              (quotient & 1 ? FSW_C1 : 0) | (partial ? FSW_C2 : 0);
         cpu->x87.status = (uint16_t)((cpu->x87.status & ~FSW_CONDITION) | condition);
-        st_set(cpu, 0, result);
     }
 }
 
@@ -201,11 +209,6 @@ EXEC_ONE(FXTRACT, fxtract)
 
 /* -- Transcendental functions -- */
 
-static void set_c2(struct cpu *cpu, bool value)
-{
-    cpu->x87.status = (uint16_t)((cpu->x87.status & ~FSW_C2) | (value ? FSW_C2 : 0));
-}
-
 /* FSIN, FCOS, F2XM1: ST(0) = f(ST(0)). `reduces`: C2 says that the operand is too large. */
 INLINE void function_unary(struct cpu *cpu, const struct insn *insn, enum transcendental function,
                            bool reduces)
@@ -218,11 +221,9 @@ INLINE void function_unary(struct cpu *cpu, const struct insn *insn, enum transc
         env.flags = X87_UNDERFLOW;
     else
         transcendental(function, &env, st_get(cpu, 0), (struct float80){0, 0}, &result);
-    if (!x87_commit(cpu, insn, env.flags))
-        return;
     if (reduces)
         set_c2(cpu, result.out_of_range);
-    if (!result.out_of_range)
+    if (x87_commit(cpu, insn, env.flags) && !result.out_of_range)
         st_set(cpu, 0, result.value[0]);
 }
 
@@ -253,10 +254,8 @@ INLINE void function_pair(struct cpu *cpu, const struct insn *insn, enum transce
     env.flags = (uint16_t)push_faults(cpu);
     if (!env.flags)
         transcendental(function, &env, st_get(cpu, 0), (struct float80){0, 0}, &result);
-    if (!x87_commit(cpu, insn, env.flags))
-        return;
     set_c2(cpu, result.out_of_range);
-    if (!result.out_of_range) {
+    if (x87_commit(cpu, insn, env.flags) && !result.out_of_range) {
         st_set(cpu, 0, result.value[0]);
         st_push(cpu, result.value[1]);
     }

@@ -88,7 +88,7 @@ static void ftst(struct cpu *cpu, const struct insn *insn)
 
 EXEC_ONE(FTST, ftst)
 
-/* -- With the result in ZF, PF, CF -- */
+/* -- With the result in ZF, PF, CF; C1 stays but for a stack fault -- */
 
 INLINE void compare_eflags(struct cpu *cpu, const struct insn *insn, unsigned how)
 {
@@ -101,6 +101,8 @@ INLINE void compare_eflags(struct cpu *cpu, const struct insn *insn, unsigned ho
         env.flags = X87_UNDERFLOW;
     else
         relation = f80_compare(&env, st_number(cpu, 0), st_number(cpu, i), how & QUIET);
+    if (!(env.flags & FSW_SF))
+        env.flags |= cpu->x87.status & FSW_C1;
     if (x87_commit(cpu, insn, env.flags)) {
         cpu->eflags = flags_merge(cpu->eflags, FLAG_ARITH, fp_relation_eflags(relation));
         pop_times(cpu, how);

@@ -6,9 +6,13 @@
 
 static struct float80 read_f80(struct cpu *cpu, gva_t gva)
 {
+    const struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(gva)];
     uint8_t bytes[10];
     struct float80 value;
-    mem_read_bytes(cpu, gva, bytes, 10);
+    if (LIKELY((gva ^ entry->read) <= 4096 - 10))
+        memcpy(bytes, (const void *)(gva + entry->addend), 10);
+    else
+        mem_read_bytes(cpu, gva, bytes, 10);
     memcpy(&value.mantissa, bytes, 8);
     memcpy(&value.exponent, bytes + 8, 2);
     return value;
@@ -16,10 +20,14 @@ static struct float80 read_f80(struct cpu *cpu, gva_t gva)
 
 static void write_f80(struct cpu *cpu, gva_t gva, struct float80 value)
 {
+    const struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(gva)];
     uint8_t bytes[10];
     memcpy(bytes, &value.mantissa, 8);
     memcpy(bytes + 8, &value.exponent, 2);
-    mem_write_bytes(cpu, gva, bytes, 10);
+    if (LIKELY((gva ^ entry->write) <= 4096 - 10))
+        memcpy((void *)(gva + entry->addend), bytes, 10);
+    else
+        mem_write_bytes(cpu, gva, bytes, 10);
 }
 
 static int64_t read_integer(struct cpu *cpu, const struct insn *insn)
@@ -45,7 +53,7 @@ static void push_loaded(struct cpu *cpu, const struct insn *insn, bool mem, stru
                         unsigned flags)
 {
     x87_note(cpu, insn, mem);
-    if (!st_empty(cpu, 7)) {
+    if (!(flags & FSW_SF) && !st_empty(cpu, 7)) {
         flags = X87_OVERFLOW;
         value = F80_DEFAULT_NAN;
     }
@@ -272,12 +280,12 @@ INLINE void fcmov(struct cpu *cpu, const struct insn *insn, uint32_t flags, bool
     x87_note(cpu, insn, false);
     unsigned i = insn->operand[1].reg;
     bool empty = st_empty(cpu, 0) || st_empty(cpu, i);
-    if (!x87_commit(cpu, insn, empty ? X87_UNDERFLOW : 0))
-        return;
-    if (empty)
-        st_set(cpu, 0, F80_DEFAULT_NAN);
-    else if (!!(cpu->eflags & flags) == set)
+    if (empty) {
+        if (x87_commit(cpu, insn, X87_UNDERFLOW))
+            st_set(cpu, 0, F80_DEFAULT_NAN);
+    } else if (!!(cpu->eflags & flags) == set) {
         st_set(cpu, 0, st_get(cpu, i));
+    }
 }
 
 #define FCMOV(MNEMONIC, name, flags, set)                                                          \
@@ -320,6 +328,7 @@ static void ffree(struct cpu *cpu, const struct insn *insn)
 {
     x87_begin(cpu);
     x87_note(cpu, insn, false);
+    cpu->x87.status &= (uint16_t)~FSW_C1;
     st_free(cpu, insn->operand[0].reg);
 }
 
