@@ -116,6 +116,8 @@ static void choose_prefixes(struct encoder *e)
     bool free_66 = !row->mandatory && row->prefixes >> ISA_PREFIX_66 & 1;
     bool crc32 = row->op == OP_CRC32 || row->op == OP_POPCNT; /* 66 before a mandatory F2, F3 */
     e->opsize = row->mandatory && row->prefixes >> ISA_PREFIX_66 & 1;
+    if (row->attributes & ISA_F64 && g->bits == 64 && g->aimed)
+        free_66 = false; /* on near branches AMD processors obey it, Intel ones do not */
     if ((free_66 || crc32) && one_in(g, 4))
         e->opsize = true;
     e->addrsize = (!g->aimed || g->bits == 64) && one_in(g, 10);

@@ -8,12 +8,12 @@
  * Each exception arrives at the HLT of its vector; cpu_run() then returns, and the frame on the
  * supervisor's stack tells the rest.
  */
-#include "tests/cpu/guest.h"
+#include "tests/cpu/user_guest.h"
 #include "tests/cpu/board.h"
 
 #include "cpu/system.h"
 
-#define GUEST_RAM     (1u << 20)
+#define USER_RAM      (1u << 20)
 #define GDT           0x5000u
 #define IDT           0x6000u
 #define TSS           0x7000u
@@ -21,8 +21,8 @@
 #define STACK_TOP     0xa000u
 #define USER_PHYSICAL 0x10000u
 
-struct guest_machine {
-    struct guest guest;
+struct user_machine {
+    struct user_guest guest;
     struct board *board;
 };
 
@@ -55,12 +55,13 @@ static void make_tables(struct board *board)
         board->ram[handler] = 0xf4;
     }
     put64(board, TSS + 4, STACK_TOP);
+    put64(board, TSS + 96, 104ull << 48); /* no I/O permission bitmap */
 }
 
-struct guest *guest_new(const struct accel *accel)
+struct user_guest *user_guest_new(const struct accel *accel)
 {
-    struct guest_machine *machine = calloc(1, sizeof *machine);
-    struct board *board = board_new(GUEST_RAM, "default", accel);
+    struct user_machine *machine = calloc(1, sizeof *machine);
+    struct board *board = board_new(USER_RAM, "default", accel);
     struct cpu *cpu = board->cpu;
     machine->board = board;
     machine->guest.cpu = cpu;
@@ -84,9 +85,9 @@ struct guest *guest_new(const struct accel *accel)
     return &machine->guest;
 }
 
-void guest_free(struct guest *guest)
+void user_guest_free(struct user_guest *guest)
 {
-    struct guest_machine *machine = (struct guest_machine *)guest;
+    struct user_machine *machine = (struct user_machine *)guest;
     board_free(machine->board);
     free(machine);
 }
@@ -165,10 +166,10 @@ static void read_frame(const struct board *board, struct user_state *state)
     state->gpr[RSP] = get(frame + 24, 8);
 }
 
-void guest_run(struct guest *guest, int bits, const uint8_t *code, size_t length,
-               struct user_state *state)
+void user_guest_run(struct user_guest *guest, int bits, const uint8_t *code, size_t length,
+                    struct user_state *state)
 {
-    struct board *board = ((struct guest_machine *)guest)->board;
+    struct board *board = ((struct user_machine *)guest)->board;
     struct cpu *cpu = board->cpu;
     const uint64_t code_gpa = USER_PHYSICAL + (USER_CODE - USER_BASE);
     const uint64_t start = bits == 16 ? USER_CODE - USER_BASE : USER_CODE;

@@ -1,0 +1,23 @@
+/*
+ * Runs user code on a doppel processor: a tiny supervisor in the guest's memory gives it the same
+ * address space as native.c does, in 64-bit mode or in compatibility mode at CPL 3.
+ */
+#ifndef DOPPEL_TESTS_CPU_USER_GUEST_H
+#define DOPPEL_TESTS_CPU_USER_GUEST_H
+
+#include "cpu/accel.h"
+#include "tests/cpu/user_state.h"
+
+struct user_guest {
+    uint8_t *data; /* USER_DATA_SIZE bytes, seen by the code at USER_DATA */
+    struct cpu *cpu;
+};
+
+/* Exits with a message on failure. */
+struct user_guest *user_guest_new(const struct accel *accel);
+void user_guest_free(struct user_guest *guest);
+/* As native_run(). */
+void user_guest_run(struct user_guest *guest, int bits, const uint8_t *code, size_t length,
+                    struct user_state *state);
+
+#endif
