@@ -550,6 +550,8 @@ START_TEST(work_is_bounded)
 {
     static uint8_t frame[60000];
     make_tcp(frame, 50000);
+    put16(frame + 24, 0);
+    put16(frame + 50, fold(NULL, 0, pseudo_sum(frame + 14, 0)));
     start_driver();
     poke(TX_DATA, frame, sizeof frame);
     put_context(TXD_TUCMD_TCP | TXD_TUCMD_IP | TXD_CMD_TSE, 54, 10, 50000);
