@@ -250,7 +250,7 @@ void interp_decode(struct cpu *cpu, struct insn *insn)
 static bool ends_block(const struct insn *insn)
 {
     const struct isa_row *row = &isa_rows[insn->row];
-    if (row->attributes & ISA_END)
+    if (row->attributes & (ISA_END | ISA_IO)) /* a device may want an interrupt taken at once */
         return true;
     /* Repeated strings may stop half-way, to be resumed. */
     return insn->prefixes & (PREFIX_REP | PREFIX_REPNE) && row->attributes & (ISA_REP | ISA_REPZ);

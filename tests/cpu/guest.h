@@ -95,8 +95,8 @@ static inline void guest_common(struct board *board, bool long_mode)
     guest_set_gdt(board, GUEST_TR, guest_descriptor(GUEST_TSS, 0x7ff, 0x8b, 0));
     for (unsigned v = 0; v < 256; v++) {
         uint32_t handler = GUEST_HANDLERS + v * 16;
-        guest_put(board, GUEST_IDT + v * (long_mode ? 16 : 8),
-                  guest_gate(GUEST_CS0, handler, 0x8e), 8);
+        guest_put(board, GUEST_IDT + v * (long_mode ? 16 : 8), guest_gate(GUEST_CS0, handler, 0x8e),
+                  8);
         board->ram[handler] = 0xf4; /* HLT */
     }
     cpu->gdtr.base = GUEST_GDT;
@@ -107,6 +107,7 @@ static inline void guest_common(struct board *board, bool long_mode)
     cpu->seg[SEG_LDTR].attr = 0;
     cpu->cr0 = CR0_PE | CR0_ET | CR0_NE;
     cpu->rip = GUEST_CODE;
+    cpu->gpr[RDX] = 0;
     cpu->gpr[RSP] = GUEST_STACK0;
 }
 
@@ -158,8 +159,8 @@ static inline void guest_code_at(struct board *board, uint32_t address, const vo
     code_written(board->code, address, size);
 }
 
-/* Machine code, given as bytes, at rip; runs until it halts. The vector of the handler that it halted
- * in, 256 for a HLT elsewhere, -1 for anything else (shutdown). */
+/* Machine code, given as bytes, at rip; runs until it halts. The vector of the handler that it
+ * halted in, 256 for a HLT elsewhere, -1 for anything else (shutdown). */
 static inline int guest_run_at(struct board *board, uint32_t address, const void *code, size_t size)
 {
     guest_code_at(board, address, code, size);

@@ -84,7 +84,8 @@ START_TEST(rights_and_error_codes)
     const struct rights_case *c = &rights[_i];
     guest_long(board);
     struct cpu *cpu = board->cpu;
-    /* Code, stack and handlers stay reachable: only the low 2 MiB are for ring 0 with SMEP, SMAP. */
+    /* Code, stack and handlers stay reachable: only the low 2 MiB are for ring 0 with SMEP, SMAP.
+     */
     if (!c->user)
         guest_put(board, GUEST_TABLES + 0x2000, 0x83, 8);
     map(c->entry);
@@ -155,8 +156,8 @@ START_TEST(crossing_checks_both_pages_first)
     ck_assert_uint_eq(guest_get(board, 0x500ffe, 2), 0);
     guest_put(board, PTE + 8, 0x700003, 8);
     board->cpu->rip = GUEST_CODE;
-    ck_assert_int_eq(GUEST_RUN(board, 0x83, 0xc8, 0xff, 0xa3, 0xfe, 0x0f, 0x40, 0, 0, 0, 0, 0, 0xf4),
-                     256);
+    ck_assert_int_eq(
+        GUEST_RUN(board, 0x83, 0xc8, 0xff, 0xa3, 0xfe, 0x0f, 0x40, 0, 0, 0, 0, 0, 0xf4), 256);
     ck_assert_uint_eq(guest_get(board, 0x500ffe, 2), 0xffff);
     ck_assert_uint_eq(guest_get(board, 0x700000, 4), 0xffff);
 }
@@ -344,8 +345,8 @@ START_TEST(paging_pae)
     guest_put(board, GUEST_TABLES + 0x2000, 0x500003, 8);
     cpu->rip = GUEST_CODE;
     ck_assert_int_eq(GUEST_RUN(board, 0xa1, 0, 0, 0x40, 0, 0xf4), 256);
-    /* PDPTEs are registers: a change in memory has no effect until CR3 is written, and a reserved bit
-     * is found then. */
+    /* PDPTEs are registers: a change in memory has no effect until CR3 is written, and a reserved
+     * bit is found then. */
     guest_put(board, GUEST_TABLES, (GUEST_TABLES + 0x1000) | 3, 8);
     tlb_flush_all(cpu);
     cpu->rip = GUEST_CODE;
