@@ -152,6 +152,7 @@ clean:
 	rm -rf build build-* doppel
 
 include tests/tests.mk
+include tests/bench/bench.mk
 $(foreach main,$(TEST_MAINS),$(eval $(call test_rule,$(main))))
 $(TEST_BINARIES:%=%.c.o): CPPFLAGS += $(CHECK_CFLAGS)
 

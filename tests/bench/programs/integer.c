@@ -1,6 +1,6 @@
 /*
  * Integer work of the kinds that ordinary programs mix: linked lists, small matrices, a text state
- * machine, and a bitwise CRC over all results. Few calls, many unpredictable branches.
+ * machine, and a bitwise CRC over all results. The data change every 16 rounds.
  */
 #include "bench.h"
 
@@ -77,9 +77,12 @@ static struct node *list_sort(struct node *list)
     return list;
 }
 
-static uint16_t list_work(uint64_t *random, uint16_t crc)
+static uint16_t list_work(uint64_t round, uint64_t *random, uint16_t crc)
 {
-    struct node *list = list_sort(list_reverse(list_build(random)));
+    static struct node *list;
+    if (round % 16 == 0)
+        list = list_sort(list_build(random));
+    list = list_reverse(list);
     for (uint32_t wanted = 0; wanted < 16; wanted++) {
         const struct node *node = list;
         while (node && node->value != wanted)
@@ -89,11 +92,11 @@ static uint16_t list_work(uint64_t *random, uint16_t crc)
     return crc16(crc, list->key);
 }
 
-static uint16_t matrix_work(uint64_t *random, uint16_t crc)
+static uint16_t matrix_work(uint64_t round, uint64_t *random, uint16_t crc)
 {
     static int16_t a[DIMENSION][DIMENSION], b[DIMENSION][DIMENSION];
     int32_t sum = 0;
-    for (int i = 0; i < DIMENSION; i++)
+    for (int i = 0; i < DIMENSION && round % 16 == 0; i++)
         for (int j = 0; j < DIMENSION; j++) {
             uint64_t number = bench_random(random);
             a[i][j] = (int16_t)number;
@@ -110,13 +113,16 @@ static uint16_t matrix_work(uint64_t *random, uint16_t crc)
 }
 
 /* Classifies words as integer, decimal, hexadecimal or neither, a character at a time. */
-static uint16_t state_work(uint64_t *random, uint16_t crc)
+static uint16_t state_work(uint64_t round, uint64_t *random, uint16_t crc)
 {
     static const char alphabet[] = "0123456789.,-+xaf ,0123";
     enum { START, SIGN, INTEGER, FRACTION, HEXADECIMAL, INVALID, STATES } state = START;
     uint32_t counts[STATES] = {0};
-    for (int i = 0; i < 400; i++) {
-        char c = alphabet[bench_random(random) % (sizeof alphabet - 1)];
+    static char text[400];
+    for (size_t i = 0; i < sizeof text && round % 16 == 0; i++)
+        text[i] = alphabet[bench_random(random) % (sizeof alphabet - 1)];
+    for (size_t i = 0; i < sizeof text; i++) {
+        char c = text[i];
         bool digit = c >= '0' && c <= '9';
         if (c == ',' || c == ' ') {
             counts[state]++;
@@ -150,13 +156,13 @@ static uint16_t state_work(uint64_t *random, uint16_t crc)
 
 int main(int argc, char **argv)
 {
-    uint64_t rounds = bench_rounds(argc, argv, 25000), random = 0x1234567, checksum = 0;
+    uint64_t rounds = bench_rounds(argc, argv, 50000), random = 0x1234567, checksum = 0;
     uint16_t crc = 0xffff;
     double start = bench_start();
     for (uint64_t i = 0; i < rounds; i++) {
-        crc = list_work(&random, crc);
-        crc = matrix_work(&random, crc);
-        crc = state_work(&random, crc);
+        crc = list_work(i, &random, crc);
+        crc = matrix_work(i, &random, crc);
+        crc = state_work(i, &random, crc);
         checksum = bench_mix(checksum, crc);
     }
     bench_report("integer", checksum, bench_now() - start);
