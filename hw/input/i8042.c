@@ -16,6 +16,8 @@
 #include "hw/input/i8042.h"
 
 #include "hw/alloc.h"
+#include "hw/input/ps2_keyboard.h"
+#include "hw/input/ps2_mouse.h"
 
 #define PORT_DATA          0x60
 #define PORT_STATUS        0x64
@@ -83,7 +85,9 @@ struct i8042 {
     struct timer wire;
 
     struct clock *clock;
-    struct i8042_wires wires;
+    struct irq_line irq1, irq12, a20_line;
+    void (*reset)(void *opaque);
+    void *reset_opaque;
     struct ps2_link keyboard, mouse;
 };
 
@@ -101,8 +105,8 @@ static void update_irqs(struct i8042 *kbc)
 {
     uint8_t mode = kbc->memory[0];
 
-    irq_set(kbc->wires.irq1, kbc->output_full && !kbc->output_aux && (mode & MODE_IRQ1));
-    irq_set(kbc->wires.irq12, kbc->output_full && kbc->output_aux && (mode & MODE_IRQ12));
+    irq_set(kbc->irq1, kbc->output_full && !kbc->output_aux && (mode & MODE_IRQ1));
+    irq_set(kbc->irq12, kbc->output_full && kbc->output_aux && (mode & MODE_IRQ12));
 }
 
 static void fill_output(struct i8042 *kbc, uint8_t byte, bool aux)
@@ -118,7 +122,7 @@ static void fill_output(struct i8042 *kbc, uint8_t byte, bool aux)
 
 static bool can_send(const struct i8042 *kbc, const struct ps2_link *link, uint8_t off)
 {
-    return link->device && !(kbc->memory[0] & off) && link->waiting(link->device);
+    return !(kbc->memory[0] & off) && link->waiting(link->device);
 }
 
 /* Starts the transfer of the next byte from a device, if there is one and room for it. */
@@ -177,7 +181,9 @@ static void set_mode(struct i8042 *kbc, uint8_t mode)
 static void set_a20(struct i8042 *kbc, bool level)
 {
     kbc->a20 = level;
-    irq_set(kbc->wires.a20, level);
+    if (!level && !kbc->a20_line.set)
+        log_guest("i8042: this board has no A20 gate; address line 20 stays on");
+    irq_set(kbc->a20_line, level);
 }
 
 static uint8_t output_port(const struct i8042 *kbc)
@@ -247,7 +253,7 @@ static void write_command(struct i8042 *kbc, uint8_t command)
         break;
     case COMMAND_PULSE ... 0xff:
         if (!(command & OUTPUT_NO_RESET))
-            irq_pulse(kbc->wires.reset);
+            kbc->reset(kbc->reset_opaque);
         break;
     default:
         log_guest("i8042: command %#x is not modelled", command);
@@ -257,16 +263,14 @@ static void write_command(struct i8042 *kbc, uint8_t command)
 static void send_to_keyboard(struct i8042 *kbc, uint8_t byte)
 {
     kbc->memory[0] &= (uint8_t)~MODE_KEYBOARD_OFF; /* sending needs the clock */
-    if (kbc->keyboard.device)
-        kbc->keyboard.command(kbc->keyboard.device, byte);
+    kbc->keyboard.command(kbc->keyboard.device, byte);
     start_wire(kbc);
 }
 
 static void send_to_mouse(struct i8042 *kbc, uint8_t byte)
 {
     kbc->memory[0] &= (uint8_t)~MODE_AUX_OFF;
-    if (kbc->mouse.device)
-        kbc->mouse.command(kbc->mouse.device, byte);
+    kbc->mouse.command(kbc->mouse.device, byte);
     start_wire(kbc);
 }
 
@@ -290,7 +294,7 @@ static void write_data(struct i8042 *kbc, uint8_t byte)
     case COMMAND_WRITE_OUTPUT_PORT:
         set_a20(kbc, byte & OUTPUT_A20);
         if (!(byte & OUTPUT_NO_RESET))
-            irq_pulse(kbc->wires.reset);
+            kbc->reset(kbc->reset_opaque);
         break;
     case COMMAND_WRITE_KEYBOARD_BUFFER:
         fill_output(kbc, byte, false);
@@ -376,7 +380,7 @@ static bool i8042_post_load(struct device *device, struct error *error)
         (command < COMMAND_WRITE_OUTPUT_PORT || command > COMMAND_WRITE_AUX))
         return error_set(error, "%s: the saved keyboard controller state is impossible",
                          device->id);
-    irq_set(kbc->wires.a20, kbc->a20);
+    irq_set(kbc->a20_line, kbc->a20);
     update_irqs(kbc);
     timer_rearm(&kbc->wire);
     return true;
@@ -399,29 +403,35 @@ static const struct device_ops i8042_device_ops = {
     .destroy = i8042_destroy,
 };
 
-struct ps2_link *i8042_keyboard_link(struct i8042 *kbc)
+void i8042_connect_a20(struct i8042 *kbc, struct irq_line a20)
 {
-    return &kbc->keyboard;
-}
-
-struct ps2_link *i8042_mouse_link(struct i8042 *kbc)
-{
-    return &kbc->mouse;
+    kbc->a20_line = a20;
+    irq_set(a20, kbc->a20);
 }
 
 struct i8042 *i8042_new(struct device_list *list, struct io_bus *io, struct clock *clock,
-                        const struct i8042_wires *wires, const char *id)
+                        struct irq_line irq1, struct irq_line irq12, void (*reset)(void *opaque),
+                        void *opaque, struct input_port *input, const char *id)
 {
     struct i8042 *kbc = alloc_zeroed(sizeof *kbc);
+    char part[sizeof kbc->device.id];
 
     kbc->clock = clock;
-    kbc->wires = *wires;
+    kbc->irq1 = irq1;
+    kbc->irq12 = irq12;
+    kbc->reset = reset;
+    kbc->reset_opaque = opaque;
     kbc->keyboard.ready = kbc->mouse.ready = device_ready;
     kbc->keyboard.controller = kbc->mouse.controller = kbc;
     timer_init(&kbc->wire, clock, byte_arrived, kbc);
     device_add(list, &kbc->device, &i8042_device_ops, id);
     io_bus_add(io, PORT_DATA, 1, &data_ops, kbc);
     io_bus_add(io, PORT_STATUS, 1, &status_ops, kbc);
+
+    snprintf(part, sizeof part, "%s-keyboard", id);
+    ps2_keyboard_new(list, clock, &kbc->keyboard, input, part);
+    snprintf(part, sizeof part, "%s-mouse", id);
+    ps2_mouse_new(list, clock, &kbc->mouse, input, part);
     i8042_reset(&kbc->device);
     return kbc;
 }

@@ -8,22 +8,18 @@
 
 #include "hw/clock.h"
 #include "hw/device.h"
-#include "hw/input/ps2.h"
+#include "hw/port.h"
 
 struct i8042;
 
-struct i8042_wires {
-    struct irq_line irq1, irq12;
-    struct irq_line a20;   /* high: address line 20 passes */
-    struct irq_line reset; /* pulsed: reset the machine */
-};
-
-/* Claims 0x60 and 0x64. */
+/* Claims 0x60 and 0x64, and plugs in a keyboard ("<id>-keyboard") and a mouse ("<id>-mouse") that
+ * fill in the machine's side of `input`. `reset` is called from within a register write when the
+ * guest pulses the reset line. */
 struct i8042 *i8042_new(struct device_list *list, struct io_bus *io, struct clock *clock,
-                        const struct i8042_wires *wires, const char *id);
+                        struct irq_line irq1, struct irq_line irq12, void (*reset)(void *opaque),
+                        void *opaque, struct input_port *input, const char *id);
 
-/* The connectors, for the constructors of keyboard and mouse. */
-struct ps2_link *i8042_keyboard_link(struct i8042 *kbc);
-struct ps2_link *i8042_mouse_link(struct i8042 *kbc);
+/* Where the A20 gate leads (high: address line 20 passes), if the board has one. */
+void i8042_connect_a20(struct i8042 *kbc, struct irq_line a20);
 
 #endif

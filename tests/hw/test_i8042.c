@@ -1,24 +1,27 @@
 /* Keyboard controller, keyboard and mouse together, as software sees them. */
 #include "hw/input/i8042.h"
-#include "hw/input/ps2_keyboard.h"
 #include "hw/input/ps2_keys.h"
-#include "hw/input/ps2_mouse.h"
 #include "tests/hw/bench.h"
 
 static struct i8042 *kbc;
 static struct input_port input;
-static struct wire irq1, irq12, a20, reset;
+static struct wire irq1, irq12, a20;
+static unsigned resets;
+
+static void on_reset(void *opaque)
+{
+    resets++;
+}
 
 static void setup(void)
 {
     bench_setup();
-    irq1 = irq12 = a20 = reset = (struct wire){0};
+    irq1 = irq12 = a20 = (struct wire){0};
+    resets = 0;
     input = (struct input_port){0};
-    const struct i8042_wires wires = {wire_line(&irq1), wire_line(&irq12), wire_line(&a20),
-                                      wire_line(&reset)};
-    kbc = i8042_new(&bench_devices, bench_io, bench_clock, &wires, "kbc");
-    ps2_keyboard_new(&bench_devices, bench_clock, i8042_keyboard_link(kbc), &input, "keyboard");
-    ps2_mouse_new(&bench_devices, bench_clock, i8042_mouse_link(kbc), &input, "mouse");
+    kbc = i8042_new(&bench_devices, bench_io, bench_clock, wire_line(&irq1), wire_line(&irq12),
+                    on_reset, NULL, &input, "kbc");
+    i8042_connect_a20(kbc, wire_line(&a20));
 }
 
 /* The next byte in the output buffer, or -1 if none comes within 5 ms. */
@@ -141,14 +144,14 @@ START_TEST(output_port)
     ck_assert(a20.level);
     outb(0x64, 0xdd);
     ck_assert(!a20.level);
-    ck_assert_uint_eq(reset.rises, 0);
+    ck_assert_uint_eq(resets, 0);
     outb(0x64, 0xff);
-    ck_assert_uint_eq(reset.rises, 0);
+    ck_assert_uint_eq(resets, 0);
     outb(0x64, 0xfe);
-    ck_assert_uint_eq(reset.rises, 1);
+    ck_assert_uint_eq(resets, 1);
     outb(0x64, 0xd1);
     outb(0x60, 0xfe);
-    ck_assert_uint_eq(reset.rises, 2);
+    ck_assert_uint_eq(resets, 2);
     ck_assert(a20.level);
 }
 END_TEST
@@ -486,13 +489,11 @@ END_TEST
 START_TEST(state)
 {
     struct input_port other_input = {0};
-    struct i8042_wires none = {{0}, {0}, {0}, {0}};
     struct io_bus *other_io = io_bus_new();
-    struct i8042 *other = i8042_new(&bench_devices, other_io, bench_clock, &none, "kbc2");
-    struct ps2_keyboard *keyboard = ps2_keyboard_new(
-        &bench_devices, bench_clock, i8042_keyboard_link(other), &other_input, "keyboard2");
-    struct ps2_mouse *mouse =
-        ps2_mouse_new(&bench_devices, bench_clock, i8042_mouse_link(other), &other_input, "mouse2");
+    const struct irq_line none = {0};
+    struct i8042 *other = i8042_new(&bench_devices, other_io, bench_clock, none, none, on_reset,
+                                    NULL, &other_input, "kbc2");
+    struct device *keyboard = other_input.keyboard, *mouse = other_input.mouse;
 
     mode(0x43);
     keyboard_say(0xed);
@@ -501,10 +502,10 @@ START_TEST(state)
     key(0x52, true);
     move(1, 2, 0, 1);
     ck_assert(copy_state((struct device *)other, (struct device *)kbc));
-    ck_assert(copy_state((struct device *)keyboard, input.keyboard));
-    ck_assert(copy_state((struct device *)mouse, input.mouse));
-    ck_assert(same_state((struct device *)keyboard, input.keyboard));
-    ck_assert(same_state((struct device *)mouse, input.mouse));
+    ck_assert(copy_state(keyboard, input.keyboard));
+    ck_assert(copy_state(mouse, input.mouse));
+    ck_assert(same_state(keyboard, input.keyboard));
+    ck_assert(same_state(mouse, input.mouse));
     ck_assert_int_eq(other_input.leds, 2);
     for (int i = 0; i < 5; i++) {
         bench_run(MS);
