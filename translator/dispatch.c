@@ -1,0 +1,329 @@
+/*
+ * The dispatcher: finds or makes the code for cpu->rip, enters it, links exits; and the functions
+ * that generated code calls.
+ *
+ * Cold code is interpreted: a counter by address must reach a threshold before a block is translated.
+ */
+#include "translator/engine.h"
+
+#include "cpu/interp/interp.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define THRESHOLD_DEFAULT 4
+#define CACHE_MB_DEFAULT 64
+
+struct translator_options translator_options;
+
+/* -- Flags: OF of the slot is apart while generated code runs -- */
+
+static void flags_join(struct cpu *cpu)
+{
+    uint32_t overflow = engine_hot(cpu)->overflow;
+    cpu->eflags = (cpu->eflags & ~(uint32_t)FLAG_OF) | overflow << 11;
+}
+
+static void flags_split(struct cpu *cpu)
+{
+    engine_hot(cpu)->overflow = cpu->eflags >> 11 & 1;
+}
+
+/* -- Called by generated code -- */
+
+static bool must_leave(struct engine *engine)
+{
+    struct cpu *cpu = engine->cpu;
+    return atomic_load_explicit(&cpu->event, memory_order_relaxed) || cpu->halted ||
+           cpu->shutdown || engine->flush_pending;
+}
+
+static gva_t code_linear(const struct cpu *cpu)
+{
+    if (cpu->mode & MODE_CODE64)
+        return cpu->rip;
+    return (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
+}
+
+static bool vectors_usable(const struct cpu *cpu, const struct block *block)
+{
+    return !block->vectors || (cpu->mxcsr & 0x1f80) == 0x1f80;
+}
+
+/* The block at cpu->rip, if there is one. Raises what fetching raises. */
+static struct block *find_block(struct engine *engine)
+{
+    struct cpu *cpu = engine->cpu;
+    gpa_t gpa;
+    if (cpu->rip > (cpu->mode & MODE_CODE64 ? ~0ull : cpu->seg[SEG_CS].limit))
+        return NULL; /* the interpreter raises the fault */
+    if (!mem_fetch(cpu, code_linear(cpu), &gpa))
+        return NULL;
+    return block_find(engine, cpu->rip, gpa);
+}
+
+const void *engine_continue(struct cpu *cpu)
+{
+    struct engine *engine = cpu_engine(cpu);
+    flags_join(cpu);
+    if (must_leave(engine) || engine->verify || !space_select(engine))
+        return engine->stubs->leave;
+    cpu->insn = NULL; /* a fault in fetching is not an instruction's */
+    struct block *block = find_block(engine);
+    engine->stats.lookups++;
+    if (!block || !vectors_usable(cpu, block))
+        return engine->stubs->leave;
+    block_enter_table(engine, block);
+    flags_split(cpu);
+    return block->entry;
+}
+
+const void *engine_indirect(struct cpu *cpu, uint32_t offset)
+{
+    struct engine *engine = cpu_engine(cpu);
+    const struct site *site = (void *)(engine->cache.arena + offset);
+    uint64_t target = cpu->rip;
+    bool valid = cpu->mode & MODE_CODE64
+                     ? (uint64_t)((int64_t)(target << 16) >> 16) == target
+                     : cpu->mode & MODE_FLAT_CS || target <= cpu->seg[SEG_CS].limit;
+    if (__builtin_expect(!valid, 0)) { /* the instruction faults: as before it */
+        if (site->insn->op == OP_RET) {
+            int64_t back = -(int64_t)site->insn->opsize;
+            if (site->insn->noperands)
+                back -= (int64_t)(site->insn->imm & 0xffff);
+            stack_adjust(cpu, back);
+        } else if (site->insn->op == OP_CALL) {
+            stack_adjust(cpu, site->insn->opsize);
+        }
+        return engine_exec(cpu, offset);
+    }
+    return engine_continue(cpu);
+}
+
+const void *engine_exec(struct cpu *cpu, uint32_t offset)
+{
+    struct engine *engine = cpu_engine(cpu);
+    const struct site *site = (void *)(engine->cache.arena + offset);
+    const struct insn *insn = site->insn;
+    uint32_t mode = cpu->mode;
+
+    flags_join(cpu);
+    if (__builtin_expect(engine->count, 0)) {
+        engine_hot(cpu)->instructions += site->index;
+        engine->stats.exec[insn->op] += !site->slow;
+        engine->stats.slow[insn->op] += site->slow;
+    }
+    cpu->rip = site->rip;
+    cpu->next_rip = site->rip + insn->length;
+    cpu->insn = insn;
+    insn->exec(cpu, insn);
+    cpu->rip = cpu->next_rip;
+    flags_split(cpu);
+
+    if (site->end || cpu->rip != site->next || cpu->mode != mode || site->block->stale ||
+        must_leave(engine)) {
+        if (__builtin_expect(engine->count, 0))
+            engine_hot(cpu)->instructions++;
+        return engine_continue(cpu);
+    }
+    if (__builtin_expect(engine->count, 0))
+        engine_hot(cpu)->instructions -= site->index;
+    return NULL;
+}
+
+/* -- Translation -- */
+
+static uint64_t now_ns(void)
+{
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
+}
+
+/* Room for the block's description, filled from the trace. */
+static struct block *describe(struct engine *engine, const struct trace *trace)
+{
+    struct cache *cache = &engine->cache;
+    unsigned bytes = 0;
+    for (unsigned i = 0; i < trace->ranges; i++)
+        bytes += trace->range[i].size;
+
+    struct block *block = cache_allocate(cache, sizeof *block);
+    struct insn *insns = cache_allocate(cache, trace->count * sizeof *insns);
+    struct range *ranges = cache_allocate(cache, trace->ranges * sizeof *ranges);
+    uint8_t *copy = cache_allocate(cache, bytes);
+    if (!block || !insns || !ranges || !copy)
+        return NULL;
+    memcpy(insns, trace->insn, trace->count * sizeof *insns);
+    block->rip = trace->rip[0];
+    block->space = trace->space;
+    block->count = (uint16_t)trace->count;
+    block->insns = insns;
+    block->pages = (uint8_t)trace->pages;
+    memcpy(block->page, trace->page, trace->pages * sizeof trace->page[0]);
+    block->gpa = trace->range[0].gpa;
+    block->straddles = trace->guard[0] != 0 || (trace->range[0].size < trace->insn[0].length);
+    block->ranges = (uint8_t)trace->ranges;
+    block->range = ranges;
+    block->bytes = copy;
+    for (unsigned i = 0; i < trace->ranges; i++) {
+        ranges[i] = (struct range){trace->range[i].gpa, trace->range[i].size};
+        for (unsigned p = 0; p < trace->pages; p++)
+            if (trace->page[p].gpa == (ranges[i].gpa & ~0xfffull)) {
+                memcpy(copy, trace->page[p].host + (ranges[i].gpa & 0xfff), ranges[i].size);
+                break;
+            }
+        copy += ranges[i].size;
+    }
+    return block;
+}
+
+struct block *translate(struct engine *engine)
+{
+    struct trace *trace = &engine->trace;
+    unsigned max = engine->options.max_insns;
+    if (!trace_form(engine, trace, max))
+        return NULL;
+
+    uint64_t start = engine->count ? now_ns() : 0;
+    struct block *block = describe(engine, trace);
+    if (block) {
+        lift(engine, trace, &engine->list);
+        opt_flags(&engine->list, trace->rip[0]);
+        log_trace(trace);
+        log_ir(&engine->list, trace);
+    }
+    if (!block || !host_lower(engine, block, trace, &engine->list)) {
+        engine->flush_pending = true; /* full: the dispatcher makes room and comes again */
+        return NULL;
+    }
+    block_register(engine, block);
+    engine->stats.blocks++;
+    engine->stats.insns += trace->count;
+    engine->stats.host_bytes += block->host_size;
+    if (engine->count)
+        engine->stats.translate_ns += now_ns() - start;
+    return block;
+}
+
+/* -- The dispatcher -- */
+
+/* Counts executions of cold code; true when it has become warm. */
+static bool is_warm(struct engine *engine)
+{
+    uint64_t key = engine->cpu->rip ^ (uint64_t)(uintptr_t)engine->current_space << 20;
+    unsigned slot = (unsigned)(key * 0x9e3779b97f4a7c15ull >> (64 - COUNTER_BITS));
+    if (engine->counter[slot].key != key) {
+        engine->counter[slot].key = key;
+        engine->counter[slot].count = 0;
+    }
+    return ++engine->counter[slot].count >= engine->options.threshold;
+}
+
+static void run(struct cpu *cpu)
+{
+    struct engine *engine = cpu_engine(cpu);
+    struct engine_hot *hot = engine_hot(cpu);
+
+    hot->exit = 0;
+    hot->vectors_loaded = false;
+    while (!must_leave(engine) || engine->flush_pending) {
+        if (engine->flush_pending || cache_is_full(&engine->cache) || !space_select(engine)) {
+            block_drop_all(engine);
+            continue;
+        }
+        struct exit *exit = hot->exit ? (void *)(engine->cache.arena + hot->exit) : NULL;
+        hot->exit = 0;
+        if (cpu->mode & MODE_ALIGN) { /* no access would hit the TLB */
+            interp_block(cpu);
+            continue;
+        }
+        struct block *block = find_block(engine);
+        if (!block && is_warm(engine))
+            block = translate(engine);
+        if (!block || !vectors_usable(cpu, block)) {
+            engine->stats.interpreted++;
+            interp_block(cpu);
+            continue;
+        }
+        if (engine->verify) {
+            verify_run(engine, block);
+            continue;
+        }
+        if (exit)
+            block_link(engine, exit, block);
+        engine->stats.entries++;
+        flags_split(cpu);
+        engine->stubs->enter(cpu, block->entry);
+        flags_join(cpu);
+        exit = hot->exit ? (void *)(engine->cache.arena + hot->exit) : NULL;
+        if (exit)
+            cpu->rip = exit->rip;
+        if (engine->count) {
+            cpu->instructions += hot->instructions;
+            hot->instructions = 0;
+        }
+    }
+}
+
+/* -- Life -- */
+
+static void on_drop_all(void *opaque)
+{
+    struct engine *engine = opaque;
+    engine->flush_pending = true; /* done by the dispatcher (R8) */
+}
+
+static void destroy(struct cpu *cpu)
+{
+    struct engine *engine = cpu_engine(cpu);
+    if (!engine)
+        return;
+    code_unlisten(cpu->code, engine);
+    verify_destroy(engine);
+    host_destroy(engine);
+    for (unsigned i = 0; i < SPACES_MAX; i++)
+        space_free(&engine->space[i]);
+    cache_destroy(&engine->cache);
+    if (engine->perf_map)
+        fclose(engine->perf_map);
+    free(engine->list.at);
+    free(engine);
+    cpu->accel_state = NULL;
+}
+
+static bool create(struct cpu *cpu, struct error *error)
+{
+    struct engine *engine = calloc(1, sizeof *engine);
+    if (!engine)
+        return error_set(error, "cannot allocate the translator: out of memory");
+    struct translator_options *options = &engine->options;
+    *options = translator_options;
+    if (!options->cache_mb)
+        options->cache_mb = CACHE_MB_DEFAULT;
+    if (!options->threshold)
+        options->threshold = THRESHOLD_DEFAULT;
+    if (!options->max_insns || options->max_insns > TRACE_MAX)
+        options->max_insns = TRACE_MAX;
+    engine->count = options->stats || options->verify;
+    engine->cpu = cpu;
+    cpu->accel_state = engine;
+    memset(cpu->engine, 0, sizeof cpu->engine);
+    if (!cache_create(&engine->cache, (size_t)options->cache_mb << 20, error) ||
+        !host_create(engine, error) || (options->verify && !verify_create(engine, error))) {
+        destroy(cpu);
+        return false;
+    }
+    perf_map_open(engine);
+    code_listen(cpu->code, &(struct code_listener){block_written, on_drop_all, engine});
+    return true;
+}
+
+const struct accel accel_translator = {
+    .name = "jit",
+    .create = create,
+    .run = run,
+    .destroy = destroy,
+    .stats = engine_print_stats,
+};

@@ -1,0 +1,296 @@
+/*
+ * Inner interfaces of the translator: the engine of one CPU, its blocks, sites and exits, and what a
+ * host (x86_64/) supplies. Not for other rooms.
+ */
+#ifndef DOPPEL_TRANSLATOR_ENGINE_H
+#define DOPPEL_TRANSLATOR_ENGINE_H
+
+#include "cpu/decode.h"
+#include "cpu/mem.h"
+#include "translator/ir.h"
+#include "translator/translator.h"
+
+#define TRACE_MAX 64       /* guest instructions in a block */
+#define TRACE_PAGES 4      /* pages that a block's bytes come from */
+#define JUMP_BITS 12       /* entries of a jump table */
+#define SPACES_MAX 64
+
+struct engine;
+struct block;
+
+/* -- What generated code keeps in cpu->engine[] -- */
+
+struct engine_hot {
+    uint8_t overflow;       /* OF of the slot (0, 1); the other flags are in cpu->eflags */
+    uint8_t vectors_loaded; /* guest XMM registers and MXCSR are in the host's */
+    uint8_t padding[2];
+    uint32_t exit;          /* arena offset of the exit that was taken, 0: none */
+    struct jump_entry *jump_table; /* of the current space */
+    uint64_t scratch;       /* V_T1 */
+    uint64_t host_sp;       /* of the dispatcher */
+    uint32_t mxcsr_host;    /* what the host register holds while vectors_loaded */
+    uint32_t mxcsr_saved;
+    uint64_t instructions;  /* retired in translated code, counted with --stats */
+    uint64_t share[4];      /* host minus guest address of shared checks (opt_checks) */
+};
+
+static inline struct engine_hot *engine_hot(struct cpu *cpu)
+{
+    return (struct engine_hot *)(void *)cpu->engine;
+}
+
+struct jump_entry {
+    uint64_t rip; /* 1: empty (no code starts there and lies in this slot) */
+    const void *code;
+};
+
+/* Byte offset of the table entry of a target; generated code computes the same. */
+#define JUMP_HASH 0x9e3779b1u
+static inline uint32_t jump_offset(uint64_t rip)
+{
+    return ((uint32_t)rip * JUMP_HASH >> 16) & (((1u << JUMP_BITS) - 1) << 4);
+}
+
+struct space {
+    uint32_t mode;
+    uint32_t cs_limit; /* these two only matter without MODE_FLAT_CS */
+    uint64_t cs_base;
+    struct jump_entry *jumps;
+};
+
+/* -- Traces: the guest code of one block -- */
+
+struct trace_page {
+    gva_t gva;
+    gpa_t gpa;
+    const uint8_t *host;
+};
+
+struct trace {
+    struct space *space;
+    uint32_t mode;
+    uint64_t cs_base, cs_limit;
+    unsigned count;
+    struct insn insn[TRACE_MAX];
+    uint64_t rip[TRACE_MAX];
+    uint64_t next[TRACE_MAX];     /* where the trace goes on after it */
+    bool poll[TRACE_MAX];         /* a backward jump that the trace follows */
+    uint8_t guard[TRACE_MAX];     /* pages that must be checked before it: bit set by trace_page */
+    unsigned pages;
+    struct trace_page page[TRACE_PAGES];
+    uint64_t end;                 /* where control goes after the last instruction */
+    unsigned ranges;
+    struct { gpa_t gpa; uint32_t size; } range[TRACE_MAX + TRACE_PAGES];
+    unsigned returns;             /* calls that were followed and not returned from yet */
+    uint64_t return_rip[8];
+};
+
+/* Fills `trace` from cpu->rip; raises what fetching the first instruction raises. False: the first
+ * instruction cannot be translated (device memory): interpret it. */
+bool trace_form(struct engine *engine, struct trace *trace, unsigned max_insns);
+/* Target of a direct branch; false if taking it faults (limit, not canonical). */
+bool trace_target(const struct trace *trace, const struct insn *insn, uint64_t rip,
+                  uint64_t *target);
+
+/* -- Blocks -- */
+
+/* One call of an instruction's exec() from generated code. */
+struct site {
+    const struct insn *insn;
+    struct block *block;
+    uint64_t rip;
+    uint64_t next; /* rip after it if the block goes on there */
+    uint8_t end;   /* leaves the block in any case */
+    uint8_t index; /* of the instruction in the block */
+    uint8_t slow;  /* reached only by a slow path */
+};
+
+/* How an exit's jump is linked: the rel32 at `jump`, or the bytes at `early` that store flags. */
+struct exit {
+    uint64_t rip;           /* target */
+    struct block *from, *to; /* to: linked target */
+    struct exit *next, **link; /* list of exits linked to a block */
+    uint8_t *jump;          /* displacement field, writable view */
+    uint8_t *early;         /* jump to patch if the target needs no flags; NULL: none */
+    uint8_t *stub;          /* where the unlinked jump goes */
+    uint8_t saved[6];       /* original bytes at `early` */
+    uint8_t early_kind;     /* enum exit_early */
+    uint8_t same_page;      /* target lies in a page that the block has already checked */
+    uint8_t index;          /* instructions of the block executed when it is taken */
+    uint8_t poll;           /* the exit tests for events before its jump */
+};
+enum exit_early { EARLY_NONE, EARLY_CODE, EARLY_JCC };
+
+struct range {
+    gpa_t gpa;
+    uint32_t size;
+};
+
+struct page_link {
+    struct page_link *next;
+    struct block *block;
+};
+
+struct block {
+    struct block *next;   /* in its hash chain */
+    uint64_t rip;
+    gpa_t gpa;
+    struct space *space;
+    const uint8_t *entry;   /* executable: for jumps from the same page */
+    const uint8_t *checked; /* the same behind the guard of its first page */
+    uint8_t *entry_rw, *checked_rw;
+    struct exit *incoming;
+    struct site *sites;
+    struct exit *exits;
+    const struct insn *insns;
+    uint16_t site_count, exit_count, count;
+    bool stale;             /* bytes were overwritten */
+    bool straddles;         /* the first instruction continues in page[1] */
+    bool needs_flags;       /* see R4 */
+    bool vectors;           /* keeps guest XMM registers in the host's */
+    uint8_t pages, ranges;
+    struct range *range;
+    uint8_t *bytes;         /* guest bytes of all ranges, to revalidate */
+    struct page_link link[TRACE_PAGES];
+    struct trace_page page[TRACE_PAGES];
+    uint32_t host_size;
+};
+
+#define BLOCK_HASH_BITS 15
+#define PAGE_HASH_BITS 14
+#define COUNTER_BITS 14
+
+/* -- Code cache and the arena of descriptions (cache.c) -- */
+
+struct cache {
+    uint8_t *rw, *rx;       /* two views of the same memory */
+    size_t size;
+    uint8_t *hot, *hot_end, *cold, *cold_end; /* free parts, in the writable view */
+    uint8_t *hot_start, *cold_start;          /* behind the host's fixed stubs */
+    uint8_t *arena;         /* blocks, sites, exits: addressed by 32-bit offsets */
+    size_t arena_size, arena_used;
+};
+
+bool cache_create(struct cache *cache, size_t size, struct error *error);
+void cache_destroy(struct cache *cache);
+/* Forgets all code but the stubs. */
+void cache_reset(struct cache *cache);
+bool cache_is_full(const struct cache *cache);
+void *cache_allocate(struct cache *cache, size_t size);
+static inline const uint8_t *cache_rx(const struct cache *cache, const uint8_t *rw)
+{
+    return rw - cache->rw + cache->rx;
+}
+static inline uint32_t cache_offset(const struct cache *cache, const void *description)
+{
+    return (uint32_t)((const uint8_t *)description - cache->arena);
+}
+
+struct engine_stats {
+    uint64_t blocks, insns, host_bytes, translate_ns, interpreted, entries, flushes;
+    uint64_t links, invalidated, revived, events, lookups;
+    uint64_t exec[OP_COUNT], slow[OP_COUNT];
+};
+
+struct engine {
+    struct cpu *cpu;
+    struct cache cache;
+    struct space space[SPACES_MAX];
+    unsigned spaces;
+    struct space *current_space;
+    struct block *table[1u << BLOCK_HASH_BITS];
+    struct page_link *page[1u << PAGE_HASH_BITS];
+    struct { uint64_t key; unsigned count; } counter[1u << COUNTER_BITS];
+    bool flush_pending; /* everything must be dropped before more code runs */
+    bool count;         /* instructions and helper calls are counted */
+    struct translator_options options;
+    struct trace trace; /* being translated */
+    struct ir_list list;
+    struct host_stubs *stubs;
+    struct verify *verify;
+    FILE *perf_map;
+    struct engine_stats stats;
+};
+
+static inline struct engine *cpu_engine(struct cpu *cpu)
+{
+    return cpu->accel_state;
+}
+
+/* -- block.c -- */
+
+/* Makes the space of the CPU's mode current; false if there are too many (then drop all). */
+bool space_select(struct engine *engine);
+void space_free(struct space *space);
+/* A valid block; revives one whose bytes are unchanged. May raise #PF for a second page. */
+struct block *block_find(struct engine *engine, uint64_t rip, gpa_t gpa);
+/* Registers a finished block: hash, pages, code marks. */
+void block_register(struct engine *engine, struct block *block);
+void block_link(struct engine *engine, struct exit *exit, struct block *to);
+void block_enter_table(struct engine *engine, struct block *block);
+void block_drop_all(struct engine *engine);
+void block_written(void *opaque, gpa_t gpa, uint64_t size);
+
+/* -- translate.c -- */
+
+/* Translates what is at cpu->rip; NULL: interpret it. Raises fetch faults. */
+struct block *translate(struct engine *engine);
+
+/* -- lift.c -- */
+
+void lift(struct engine *engine, const struct trace *trace, struct ir_list *list);
+
+/* -- opt_*.c -- */
+
+/* `rip`: start of the block. */
+void opt_flags(struct ir_list *list, uint64_t rip);
+void opt_checks(struct ir_list *list, const struct trace *trace);
+
+/* -- dispatch.c: called by generated code on the stack below struct cpu -- */
+
+/* Runs the site's instruction. NULL: go on; else the host code to go on at. */
+const void *engine_exec(struct cpu *cpu, uint32_t site);
+/* An indirect jump of the site to cpu->rip found nothing in the jump table. */
+const void *engine_indirect(struct cpu *cpu, uint32_t site);
+/* Host code for cpu->rip, to continue there without leaving; the leaving stub if there is none. */
+const void *engine_continue(struct cpu *cpu);
+
+/* -- verify.c -- */
+
+bool verify_create(struct engine *engine, struct error *error);
+void verify_destroy(struct engine *engine);
+void verify_run(struct engine *engine, struct block *block);
+
+/* -- stats.c -- */
+
+void engine_print_stats(struct cpu *cpu, FILE *out);
+
+/* -- log.c -- */
+
+void log_trace(const struct trace *trace);
+void log_ir(const struct ir_list *list, const struct trace *trace);
+void log_host(const struct engine *engine, const struct block *block, const uint8_t *hot, size_t hot_size,
+              const uint8_t *cold, size_t cold_size);
+void perf_map_open(struct engine *engine);
+void perf_map_note(struct engine *engine, const uint8_t *code, size_t size, const struct block *block);
+
+/* -- The host (x86_64/host.c) -- */
+
+struct host_stubs {
+    void (*enter)(struct cpu *cpu, const void *code); /* switches stacks, runs until a leave */
+    const uint8_t *leave;  /* executable address: back to the dispatcher */
+    const uint8_t *lookup; /* what empty jump table entries lead to */
+};
+
+/* Is this host able? Fills engine->stubs and emits the fixed stubs into the cache. */
+bool host_create(struct engine *engine, struct error *error);
+void host_destroy(struct engine *engine);
+/* IR to code: fills the block's entry points, sites and exits. False: the cache is full. */
+bool host_lower(struct engine *engine, struct block *block, const struct trace *trace,
+                const struct ir_list *list);
+/* Points an exit at its target, or back at its stub (to == NULL). */
+void host_link(struct engine *engine, struct exit *exit, struct block *to);
+/* Has the host a native form of this vector instruction? */
+bool host_has_vector(const struct insn *insn);
+
+#endif

@@ -1,0 +1,91 @@
+/*
+ * The intermediate representation: a flat array of fixed-size records for one superblock.
+ *
+ * It is close to the guest: values are the guest's registers, one memory operand, constants and two
+ * temporaries, so that a host of the same kind gets one instruction for one. What it makes explicit
+ * is what a translator decides about: memory checks, flags, exits.
+ *
+ * Slow paths are not in the IR. An operation that can fail (a memory check that misses, a division that
+ * would fault) comes before any change of state by its instruction, so its slow path is
+ * always the same: let the interpreter's function execute the whole instruction, then go on after it
+ * (requirement R2 in translator.h).
+ */
+#ifndef DOPPEL_TRANSLATOR_IR_H
+#define DOPPEL_TRANSLATOR_IR_H
+
+#include "cpu/isa.h"
+#include "cpu/state.h"
+
+enum ir_op {
+#define IR(name, arguments) IR_##name,
+#include "translator/ir.def"
+#undef IR
+    IR_COUNT
+};
+
+/* Values. 0-15 are the guest's general registers. */
+enum ir_value {
+    V_ZERO = REG_ZERO, /* no base, no index */
+    V_T0 = 18,         /* temporary that lives until the next MEM, EXEC or exit */
+    V_T1,              /* temporary that lives until the end of its guest instruction */
+    V_M,               /* the memory operand that the last MEM operation checked */
+    V_IMM,             /* the constant `imm` */
+    V_HIGH = 24,       /* 24-27: AH CH DH BH */
+    V_XMM = 32,        /* 32-47 */
+    V_NONE = 63,
+};
+
+struct ir {
+    uint8_t op;   /* enum ir_op */
+    uint8_t size; /* bytes */
+    uint8_t d, a, b;
+    uint8_t cond; /* condition code */
+    uint8_t aux;  /* see ir.def */
+    uint8_t seg;  /* MEM: segment whose base is added; SEG_COUNT: none */
+    bool lock : 1;    /* atomic */
+    bool checked : 1; /* MEM: segment limit and rights must be checked at run time */
+    bool aligned : 1; /* MEM: misalignment takes the slow path */
+    bool bit_offset : 1; /* MEM: value d selects a bit relative to the address (BT m, r) */
+    uint8_t share; /* MEM: slot of the shared check that covers it, +1; 0 none */
+    uint16_t insn; /* index of the guest instruction */
+    /* Flags (enum eflags_bit): what the operation reads, may write, certainly writes. */
+    uint16_t reads, writes, kills;
+    /* Filled by opt_flags(): flags that are read later before being written; and the same when
+     * every point where the guest can observe a fault or an event counts as a reader. */
+    uint16_t live, strict;
+    int64_t imm;
+};
+
+struct ir_list {
+    struct ir *at;
+    unsigned count, capacity;
+    uint16_t entry_strict; /* flags that the block wants from its predecessors */
+};
+
+/* Can the guest observe the complete state at this operation (fault, event, exit)? */
+static inline bool ir_observable(const struct ir *ir)
+{
+    switch (ir->op) {
+    case IR_MEM_READ:
+    case IR_MEM_WRITE:
+    case IR_MEM_MODIFY:
+    case IR_DIVIDE:
+    case IR_DIVIDE_SIGNED:
+        return true;
+    default:
+        return ir->op >= IR_EVENT;
+    }
+}
+
+static inline bool ir_is_memory(const struct ir *ir)
+{
+    return ir->op == IR_MEM_READ || ir->op == IR_MEM_WRITE || ir->op == IR_MEM_MODIFY;
+}
+
+/* Guest general registers that the operation writes, as a bit set. */
+uint32_t ir_written(const struct ir *ir);
+
+/* One line of text for --log ir. */
+void ir_print(const struct ir *ir, char *text, size_t size);
+
+#endif

@@ -1,0 +1,56 @@
+/*
+ * --stats: what the translator did.
+ */
+#include "translator/engine.h"
+
+#include <stdlib.h>
+
+#define SHOWN 16
+
+struct ranked {
+    unsigned op;
+    uint64_t count;
+};
+
+static int by_count(const void *a, const void *b)
+{
+    uint64_t x = ((const struct ranked *)a)->count, y = ((const struct ranked *)b)->count;
+    return x < y ? 1 : x > y ? -1 : 0;
+}
+
+static void print_by_mnemonic(FILE *out, const char *title, const uint64_t counts[OP_COUNT])
+{
+    struct ranked ranked[OP_COUNT];
+    uint64_t total = 0;
+    for (unsigned op = 0; op < OP_COUNT; op++) {
+        ranked[op] = (struct ranked){op, counts[op]};
+        total += counts[op];
+    }
+    qsort(ranked, OP_COUNT, sizeof ranked[0], by_count);
+    fprintf(out, "  %s: %llu\n", title, (unsigned long long)total);
+    for (unsigned i = 0; i < SHOWN && ranked[i].count; i++)
+        fprintf(out, "    %-12s %12llu\n", isa_op_names[ranked[i].op],
+                (unsigned long long)ranked[i].count);
+}
+
+void engine_print_stats(struct cpu *cpu, FILE *out)
+{
+    const struct engine *engine = cpu_engine(cpu);
+    const struct engine_stats *s = &engine->stats;
+    fprintf(out, "translator: %llu blocks of %llu instructions, %llu bytes of host code\n",
+            (unsigned long long)s->blocks, (unsigned long long)s->insns,
+            (unsigned long long)s->host_bytes);
+    fprintf(out, "  entries from the dispatcher %llu, lookups %llu, links %llu\n",
+            (unsigned long long)s->entries, (unsigned long long)s->lookups,
+            (unsigned long long)s->links);
+    fprintf(out, "  blocks invalidated %llu, revived %llu; cache emptied %llu times\n",
+            (unsigned long long)s->invalidated, (unsigned long long)s->revived,
+            (unsigned long long)s->flushes);
+    fprintf(out, "  basic blocks interpreted %llu\n", (unsigned long long)s->interpreted);
+    if (!engine->count)
+        return;
+    fprintf(out, "  instructions %llu, %.1f us of translation\n",
+            (unsigned long long)cpu->instructions, (double)s->translate_ns / 1000);
+    print_by_mnemonic(out, "interpreter functions called for", s->exec);
+    print_by_mnemonic(out, "slow paths taken by", s->slow);
+}

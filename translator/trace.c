@@ -1,0 +1,213 @@
+/*
+ * Forming a trace: which guest instructions become one block.
+ *
+ * A trace follows fall-through, direct jumps, direct calls and the returns that match them, as long as
+ * the code lies in at most TRACE_PAGES pages. It never contains an address twice, and ends at an instruction
+ * that changes the mode or the flow unpredictably, at a backward conditional jump (the end of a
+ * loop), and where a page would have to be fetched that the TLB does not know: fetching ahead of
+ * execution must neither fault nor set accessed bits.
+ */
+#include "translator/engine.h"
+
+#include <string.h>
+
+#define FOLLOW_CALL_LIMIT 24 /* instructions in the trace beyond which calls are not entered */
+
+static gva_t linear(const struct trace *trace, uint64_t rip)
+{
+    return trace->mode & MODE_CODE64 ? rip : (uint32_t)(trace->cs_base + rip);
+}
+
+/* Index of the page of gva in the trace; adds it if the TLB has it. `fetch`: it may be fetched, and
+ * fault. -1: not available. */
+static int page_of(struct engine *engine, struct trace *trace, gva_t gva, bool fetch, bool *added)
+{
+    gva_t page = gva & ~0xfffull;
+    *added = false;
+    for (unsigned i = 0; i < trace->pages; i++)
+        if (trace->page[i].gva == page)
+            return (int)i;
+    if (trace->pages == TRACE_PAGES)
+        return -1;
+
+    struct cpu *cpu = engine->cpu;
+    const struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(page)];
+    struct trace_page found = {.gva = page};
+    if (fetch) {
+        found.host = mem_fetch(cpu, page, &found.gpa);
+    } else if (entry->fetch == page) {
+        found.host = (const uint8_t *)(page + entry->addend);
+        found.gpa = cpu->tlb->info[tlb_index(page)].gpa;
+    }
+    if (!found.host)
+        return -1;
+    *added = true;
+    trace->page[trace->pages] = found;
+    return (int)trace->pages++;
+}
+
+static void note_bytes(struct trace *trace, unsigned page, gva_t gva, unsigned size)
+{
+    gpa_t gpa = trace->page[page].gpa | (gva & 0xfff);
+    if (trace->ranges) {
+        unsigned last = trace->ranges - 1;
+        if (trace->range[last].gpa + trace->range[last].size == gpa &&
+            (gpa & 0xfff) != 0) {
+            trace->range[last].size += size;
+            return;
+        }
+    }
+    trace->range[trace->ranges].gpa = gpa;
+    trace->range[trace->ranges].size = size;
+    trace->ranges++;
+}
+
+/* Decodes the instruction at rip as number n of the trace. */
+static bool add_insn(struct engine *engine, struct trace *trace, uint64_t rip)
+{
+    struct decode_context context = decode_context(engine->cpu);
+    struct insn *insn = &trace->insn[trace->count];
+    bool first = trace->count == 0, added;
+    gva_t gva = linear(trace, rip);
+    uint8_t guard = 0;
+
+    if (rip > trace->cs_limit)
+        return false;
+    int page = page_of(engine, trace, gva, first, &added);
+    if (page < 0)
+        return false;
+    if (added && !first)
+        guard |= (uint8_t)(1 << page);
+
+    uint64_t to_limit = trace->cs_limit - rip; /* bytes after this one */
+    unsigned available = 4096 - (unsigned)(gva & 0xfff);
+    if (available - 1 > to_limit)
+        available = (unsigned)to_limit + 1;
+    int length = decode(&context, trace->page[page].host + (gva & 0xfff), available, insn);
+    if (length) {
+        note_bytes(trace, (unsigned)page, gva, (unsigned)length);
+    } else {
+        /* Continues in the next page (or beyond the limit). */
+        uint8_t bytes[INSN_MAX_LENGTH];
+        gva_t next = linear(trace, rip + available);
+        if (available <= to_limit && !(next & 0xfff)) {
+            int page2 = page_of(engine, trace, next, first, &added);
+            if (page2 < 0)
+                return false;
+            if (added)
+                guard |= (uint8_t)(1 << page2);
+            memcpy(bytes, trace->page[page].host + (gva & 0xfff), available);
+            memcpy(bytes + available, trace->page[page2].host, INSN_MAX_LENGTH - available);
+            length = decode(&context, bytes, INSN_MAX_LENGTH, insn);
+            if (!length || (uint64_t)length - 1 > to_limit)
+                return false;
+            note_bytes(trace, (unsigned)page, gva, available);
+            note_bytes(trace, (unsigned)page2, next, (unsigned)length - available);
+        } else {
+            return false;
+        }
+    }
+    trace->rip[trace->count] = rip;
+    trace->guard[trace->count] = guard;
+    trace->poll[trace->count] = false;
+    trace->count++;
+    return true;
+}
+
+static bool contains(const struct trace *trace, uint64_t rip)
+{
+    for (unsigned i = 0; i < trace->count; i++)
+        if (trace->rip[i] == rip)
+            return true;
+    return false;
+}
+
+/* Can the trace go on at a jump's target? */
+static bool can_follow(struct engine *engine, const struct trace *trace, uint64_t rip)
+{
+    if (contains(trace, rip))
+        return false;
+    gva_t page = linear(trace, rip) & ~0xfffull;
+    for (unsigned i = 0; i < trace->pages; i++)
+        if (trace->page[i].gva == page)
+            return true;
+    return trace->pages < TRACE_PAGES &&
+           engine->cpu->tlb->entry[tlb_index(page)].fetch == page;
+}
+
+static bool is_canonical(uint64_t address)
+{
+    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
+
+bool trace_target(const struct trace *trace, const struct insn *insn, uint64_t rip,
+                  uint64_t *target)
+{
+    *target = rip + insn->length + insn->imm;
+    if (trace->mode & MODE_CODE64)
+        return is_canonical(*target);
+    *target = insn->opsize == 2 ? (uint16_t)*target : (uint32_t)*target;
+    return *target <= trace->cs_limit;
+}
+
+/* Where the trace goes on after its last instruction; false: it ends here. */
+static bool next_rip(struct engine *engine, struct trace *trace, uint64_t *next)
+{
+    unsigned n = trace->count - 1;
+    const struct insn *insn = &trace->insn[n];
+    uint64_t rip = trace->rip[n], target;
+    *next = rip + insn->length;
+
+    bool direct = insn->operand[0].kind == OPERAND_REL;
+    switch (insn->op) {
+    case OP_JCC:
+        return trace_target(trace, insn, rip, &target) && target > rip;
+    case OP_LOOP:
+    case OP_JCXZ:
+        return trace_target(trace, insn, rip, &target) && target > rip;
+    case OP_JMP:
+    case OP_CALL:
+        if (!direct || !trace_target(trace, insn, rip, &target) ||
+            !can_follow(engine, trace, target))
+            return false;
+        if (insn->op == OP_CALL) {
+            if (n >= FOLLOW_CALL_LIMIT || trace->returns == 8)
+                return false;
+            trace->return_rip[trace->returns++] = *next;
+        }
+        trace->poll[n] = target <= rip;
+        *next = target;
+        return true;
+    case OP_RET:
+        if (!trace->returns || !can_follow(engine, trace, trace->return_rip[trace->returns - 1]))
+            return false;
+        *next = trace->return_rip[--trace->returns];
+        trace->poll[n] = true;
+        return true;
+    default:
+        return !(isa_rows[insn->row].attributes & ISA_END);
+    }
+}
+
+bool trace_form(struct engine *engine, struct trace *trace, unsigned max_insns)
+{
+    struct cpu *cpu = engine->cpu;
+    trace->space = engine->current_space;
+    trace->mode = cpu->mode;
+    trace->cs_base = cpu->seg[SEG_CS].base;
+    trace->cs_limit = cpu->mode & MODE_CODE64 ? ~0ull : cpu->seg[SEG_CS].limit;
+    trace->count = trace->pages = trace->ranges = trace->returns = 0;
+
+    uint64_t rip = cpu->rip;
+    while (trace->count < max_insns) {
+        if (contains(trace, rip) || !add_insn(engine, trace, rip))
+            break;
+        bool more = next_rip(engine, trace, &rip);
+        trace->next[trace->count - 1] = rip;
+        if (!more)
+            break;
+    }
+    if (trace->count)
+        trace->end = trace->next[trace->count - 1];
+    return trace->count != 0;
+}

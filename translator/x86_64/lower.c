@@ -1,0 +1,735 @@
+/*
+ * Lowering: the driver. Where flags are at each operation, exits, slow paths, entry of a block.
+ */
+#include "translator/x86_64/lower.h"
+
+#include <assert.h>
+#include <string.h>
+
+#define ALL FLAG_ARITH
+
+/* -- Flags (R3) -- */
+
+static uint32_t recipe_registers(const struct recipe *recipe)
+{
+    uint32_t set = 1u << recipe->a;
+    return recipe->b < 16 ? set | 1u << recipe->b : set;
+}
+
+/* Stores host EFLAGS into the slot: SF ZF AF PF CF are the low byte of EFLAGS in LAHF's format. */
+static void save_host_flags(struct emit *e)
+{
+    emit_byte(e, 0x9f);                                      /* lahf */
+    emit_rm(e, 0x88, 4, cpu_mem(CPU_AT(eflags)));            /* mov [eflags], ah */
+    emit_rm(e, 0x90 | X_0F, 0, cpu_mem(HOT_AT(overflow)));   /* seto [overflow] */
+}
+
+/* 0 or 1 plus 127 overflows in a byte or does not: that makes OF, SAHF the others. */
+static void restore_host_flags(struct emit *e)
+{
+    emit_load(e, 1, H_RAX, cpu_mem(HOT_AT(overflow)));
+    emit_rm(e, 0x8a, 4, cpu_mem(CPU_AT(eflags))); /* mov ah, [eflags] */
+    emit_byte(e, 0x04);                           /* add al, 127 */
+    emit_byte(e, 0x7f);
+    emit_byte(e, 0x9e); /* sahf */
+}
+
+/* alu reg, (register or constant of a recipe) */
+static void recipe_alu(struct lower *l, enum host_alu alu, const struct recipe *recipe, unsigned reg)
+{
+    struct host_mem mem;
+    if (recipe->b == V_IMM)
+        emit_alu_ri(l->e, alu, recipe->size, reg, recipe->imm);
+    else if (lower_in_memory(l, recipe->b, &mem))
+        emit_alu_rm(l->e, alu, recipe->size, reg, mem);
+    else
+        emit_alu_rr(l->e, alu, recipe->size, reg, home_of[recipe->b]);
+}
+
+static void compute_recipe(struct lower *l, const struct recipe *recipe)
+{
+    unsigned a = lower_use(l, recipe->a, recipe->size < 4 ? 4 : recipe->size, H_RAX);
+    switch (recipe->op) {
+    case IR_CMP:
+        recipe_alu(l, ALU_CMP, recipe, a);
+        break;
+    case IR_TEST:
+        if (recipe->b == V_IMM) {
+            if (recipe->size == 1)
+                emit_rr(l->e, 0xf6 | X_BYTE_RM, 0, a);
+            else
+                emit_rr(l->e, 0xf7 | emit_wide(recipe->size), 0, a);
+            for (unsigned i = 0; i < (recipe->size < 4 ? recipe->size : 4); i++)
+                emit_byte(l->e, (uint8_t)(recipe->imm >> 8 * i));
+        } else {
+            struct host_mem mem;
+            if (recipe->b == recipe->a)
+                emit_rr(l->e, 0x84 | emit_size(recipe->size), a, a);
+            else if (lower_in_memory(l, recipe->b, &mem))
+                emit_rm(l->e, 0x84 | emit_size(recipe->size), a, mem);
+            else
+                emit_rr(l->e, 0x84 | emit_size(recipe->size), home_of[recipe->b], a);
+        }
+        break;
+    default: /* ADD, SUB: undo on a copy, and do again */
+        if (a != H_RAX)
+            emit_mov_rr(l->e, 8, H_RAX, a);
+        recipe_alu(l, recipe->op == IR_ADD ? ALU_SUB : ALU_ADD, recipe, H_RAX);
+        recipe_alu(l, recipe->op == IR_ADD ? ALU_ADD : ALU_SUB, recipe, H_RAX);
+    }
+}
+
+/* The recipe for the flags of an operation that was just emitted, if its operands allow one. */
+static struct recipe recipe_of(const struct ir *ir)
+{
+    struct recipe none = {.op = IR_COUNT};
+    struct recipe recipe = {ir->op, ir->size, ir->a, ir->b, (int32_t)ir->imm};
+    if (ir->a >= 16 || (ir->b >= 16 && ir->b != V_IMM))
+        return none;
+    switch (ir->op) {
+    case IR_CMP:
+    case IR_TEST:
+        return recipe;
+    case IR_AND:
+    case IR_OR:
+    case IR_XOR:
+        recipe.op = IR_TEST;
+        recipe.a = recipe.b = ir->d;
+        return recipe;
+    case IR_ADD:
+    case IR_SUB:
+        recipe.a = ir->d;
+        if (ir->d == ir->b || ir->d != ir->a)
+            return none;
+        return recipe;
+    default:
+        return none;
+    }
+}
+
+/* Will the recipe's registers hold until its flags are dead, if nothing else has them? */
+static bool recipe_survives(const struct lower *l)
+{
+    const struct recipe *recipe = &l->flags.recipe;
+    if (recipe->op == IR_COUNT)
+        return false;
+    uint32_t registers = recipe_registers(recipe);
+    for (unsigned i = l->at; i < l->list->count; i++) {
+        const struct ir *ir = &l->list->at[i];
+        if (ir->kills == ALL)
+            return true;
+        if (ir->writes) /* the rest is computed before it */
+            return true;
+        if (!ir->strict)
+            return true;
+        if (ir_written(ir) & registers)
+            return false;
+        if (i - l->at > 64)
+            return false;
+    }
+    return true;
+}
+
+void lower_clobber(struct lower *l)
+{
+    struct flags *flags = &l->flags;
+    uint16_t needed = ir_observable(l->ir) ? ALL : l->ir->strict;
+    if (flags->host && needed & ~flags->slot && !recipe_survives(l)) {
+        save_host_flags(l->e);
+        flags->slot = flags->host;
+    }
+    flags->host = 0;
+}
+
+static void compute_host_flags(struct lower *l, struct flags *flags)
+{
+    if (flags->recipe.op != IR_COUNT) {
+        compute_recipe(l, &flags->recipe);
+        flags->host = ALL;
+    } else {
+        restore_host_flags(l->e);
+        flags->host = flags->slot;
+    }
+}
+
+void lower_want(struct lower *l, uint16_t mask)
+{
+    if (mask & ~l->flags.host)
+        compute_host_flags(l, &l->flags);
+}
+
+void lower_fill_slot(struct lower *l, struct flags *flags)
+{
+    if (!(ALL & ~flags->slot))
+        return;
+    if (ALL & ~flags->host && flags->recipe.op != IR_COUNT)
+        compute_host_flags(l, flags);
+    save_host_flags(l->e);
+    flags->slot = ALL;
+}
+
+enum host_cond lower_condition(struct lower *l, unsigned cond)
+{
+    static const uint8_t bits[6] = {0, FLAG_CF, FLAG_ZF, FLAG_CF | FLAG_ZF, FLAG_SF, FLAG_PF};
+    uint16_t wanted = (uint16_t)isa_cond_flags(cond);
+    struct flags *flags = &l->flags;
+    if (wanted & ~flags->host) {
+        if (flags->recipe.op != IR_COUNT || cond >= 12) {
+            compute_host_flags(l, flags);
+        } else { /* one test of the slot */
+            unsigned kind = cond >> 1;
+            if (kind == 0)
+                emit_alu_mi(l->e, ALU_CMP, 1, cpu_mem(HOT_AT(overflow)), 0, false);
+            else {
+                emit_rm(l->e, 0xf6, 0, cpu_mem(CPU_AT(eflags)));
+                emit_byte(l->e, bits[kind]);
+            }
+            flags->host = 0;
+            return cond & 1 ? CC_Z : CC_NZ;
+        }
+    }
+    return (enum host_cond)cond;
+}
+
+void lower_wrote_flags(struct lower *l)
+{
+    const struct ir *ir = l->ir;
+    struct flags *flags = &l->flags;
+    if (!ir->writes)
+        return;
+    flags->host |= ir->writes;
+    flags->slot &= (uint16_t)~ir->writes;
+    flags->recipe = ir->kills == ALL ? recipe_of(ir) : (struct recipe){.op = IR_COUNT};
+}
+
+/* -- Sites and slow paths (R2) -- */
+
+static struct site *site_of(struct lower *l, unsigned index)
+{
+    if (l->site[index])
+        return l->site[index];
+    struct site *site = cache_allocate(&l->engine->cache, sizeof *site);
+    if (!site) {
+        l->failed = true;
+        static struct site dummy;
+        return &dummy;
+    }
+    const struct insn *insn = &l->block->insns[index];
+    bool last = index + 1 == l->trace->count;
+    *site = (struct site){.insn = insn,
+                          .block = l->block,
+                          .rip = l->trace->rip[index],
+                          .next = l->trace->next[index],
+                          .index = (uint8_t)index,
+                          .slow = true};
+    if (last) {
+        switch (insn->op) {
+        case OP_JMP:
+        case OP_CALL:
+            if (insn->operand[0].kind == OPERAND_REL)
+                trace_target(l->trace, insn, site->rip, &site->next);
+            else
+                site->end = true;
+            break;
+        case OP_RET:
+            site->end = true;
+            break;
+        }
+    }
+    l->site[index] = site;
+    return site;
+}
+
+static uint32_t site_offset(struct lower *l, unsigned index)
+{
+    return cache_offset(&l->engine->cache, site_of(l, index));
+}
+
+struct cold *lower_cold(struct lower *l, enum cold_kind kind, uint8_t *field)
+{
+    if (l->colds == COLD_MAX) {
+        l->failed = true;
+        l->colds--;
+    }
+    struct cold *cold = &l->cold[l->colds++];
+    *cold = (struct cold){.kind = (uint8_t)kind,
+                          .index = (uint8_t)l->ir->insn,
+                          .executed = (uint8_t)l->ir->insn,
+                          .field = field,
+                          .flags = l->flags};
+    return cold;
+}
+
+void lower_slow_if(struct lower *l, enum host_cond cond)
+{
+    lower_cold(l, COLD_SLOW, emit_jcc(l->e, cond));
+}
+
+static const uint8_t *exec_stub(const struct lower *l)
+{
+    const struct x86_stubs *stubs = stubs_of(l->engine);
+    return l->block->vectors ? stubs->exec_vectors : stubs->exec;
+}
+
+/* -- Exits -- */
+
+static void count_instructions(struct lower *l, unsigned executed)
+{
+    if (l->count && executed)
+        emit_alu_mi(l->e, ALU_ADD, 8, cpu_mem(HOT_AT(instructions)), (int32_t)executed, false);
+}
+
+/* Has the block checked the page of the target (R6)? */
+static bool page_is_checked(const struct lower *l, uint64_t rip, unsigned index)
+{
+    const struct trace *trace = l->trace;
+    if (!(trace->mode & MODE_PAGING))
+        return true;
+    gva_t gva = trace->mode & MODE_CODE64 ? rip : (uint32_t)(trace->cs_base + rip);
+    uint8_t checked = 1;
+    for (unsigned i = 0; i <= index; i++)
+        checked |= trace->guard[i];
+    for (unsigned p = 0; p < trace->pages; p++)
+        if (checked >> p & 1 && trace->page[p].gva == (gva & ~0xfffull))
+            return true;
+    return false;
+}
+
+static struct exit *new_exit(struct lower *l, uint64_t rip, unsigned index)
+{
+    struct exit *exit = &l->block->exits[l->block->exit_count++];
+    exit->rip = rip;
+    exit->from = l->block;
+    exit->index = (uint8_t)index;
+    exit->same_page = page_is_checked(l, rip, index);
+    return exit;
+}
+
+static struct cold *poll_event(struct lower *l, const struct flags *flags, uint64_t rip,
+                               unsigned executed)
+{
+    emit_alu_mi(l->e, ALU_CMP, 4, cpu_mem(CPU_AT(event)), 0, false);
+    struct cold *cold = lower_cold(l, COLD_LOOKUP, emit_jcc(l->e, CC_NZ));
+    cold->flags = *flags;
+    cold->flags.host = 0;
+    cold->rip = rip;
+    cold->executed = (uint8_t)executed;
+    return cold;
+}
+
+/* The jump of an exit, with all that comes before it. */
+static void emit_exit(struct lower *l, struct exit *exit, struct flags *flags, bool poll)
+{
+    unsigned executed = exit->index + 1u;
+    bool stored = !(ALL & ~flags->slot);
+    if (poll && !stored && flags->recipe.op != IR_COUNT) {
+        poll_event(l, flags, exit->rip, executed);
+        flags->host = 0;
+        poll = false;
+    }
+    if (!stored) {
+        if (!poll && !l->count && !exit->early) {
+            exit->early = l->e->at;
+            exit->early_kind = EARLY_CODE;
+        }
+        lower_fill_slot(l, flags);
+    }
+    count_instructions(l, executed);
+    if (poll) {
+        struct cold *cold = poll_event(l, flags, exit->rip, executed);
+        cold->executed = 0; /* counted already */
+    }
+    exit->jump = emit_jmp(l->e);
+}
+
+/* Where unlinked jumps go. */
+static void emit_exit_stub(struct lower *l, struct exit *exit)
+{
+    exit->stub = l->e->at;
+    emit_mov_ri(l->e, H_RAX, cache_offset(&l->engine->cache, exit));
+    emit_jmp_to(l->e, stubs_of(l->engine)->exit);
+}
+
+static bool is_backward(const struct lower *l, uint64_t target)
+{
+    return target <= l->trace->rip[l->ir->insn];
+}
+
+static void lower_branch(struct lower *l, const struct ir *ir)
+{
+    uint64_t target = (uint64_t)ir->imm;
+    enum host_cond cond = lower_condition(l, ir->cond);
+    struct exit *exit = new_exit(l, target, ir->insn);
+    bool ends = l->at + 1 < l->list->count && l->list->at[l->at + 1].op == IR_JUMP;
+    if (ends && is_backward(l, target)) { /* a loop: straight */
+        uint8_t *over = emit_jcc(l->e, (enum host_cond)(cond ^ 1));
+        struct flags flags = l->flags;
+        emit_exit(l, exit, &flags, true);
+        if (emit_ok(l->e))
+            emit_patch(over, l->e->at);
+        return;
+    }
+    uint8_t *field = emit_jcc(l->e, cond);
+    bool poll = is_backward(l, target);
+    if (!poll && !l->count && !(ALL & ~l->flags.slot)) {
+        exit->jump = field; /* nothing to do on the way */
+        return;
+    }
+    struct cold *cold = lower_cold(l, COLD_EXIT, field);
+    cold->exit = exit;
+    cold->poll = poll;
+    if (!poll && !l->count) {
+        exit->early = field;
+        exit->early_kind = EARLY_JCC;
+    }
+}
+
+/* JRCXZ keeps the flags. */
+static void lower_branch_count(struct lower *l, const struct ir *ir)
+{
+    struct exit *exit = new_exit(l, (uint64_t)ir->imm, ir->insn);
+    if (ir->size == 2)
+        emit_rr(l->e, 0xb7 | X_0F, H_RCX, home_of[RCX]); /* movzx ecx, r16 */
+    else
+        emit_mov_rr(l->e, ir->size, H_RCX, home_of[RCX]);
+    emit_byte(l->e, 0xe3); /* jrcxz over one jump */
+    emit_byte(l->e, ir->cond ? 5 : 2);
+    uint8_t *over = NULL;
+    if (!ir->cond)
+        over = emit_jmp8(l->e);
+    struct cold *cold = lower_cold(l, COLD_EXIT, emit_jmp(l->e));
+    if (over)
+        emit_patch8(l->e, over);
+    cold->exit = exit;
+    cold->poll = is_backward(l, exit->rip);
+}
+
+static void lower_jump(struct lower *l, const struct ir *ir)
+{
+    struct exit *exit = new_exit(l, (uint64_t)ir->imm, ir->insn);
+    struct flags flags = l->flags;
+    emit_exit(l, exit, &flags, is_backward(l, exit->rip));
+}
+
+/* Target in RCX; the flags are in the slot. */
+static void emit_jump_table(struct lower *l)
+{
+    struct emit *e = l->e;
+    emit_rr(e, 0x69, H_RDX, H_RCX); /* imul edx, ecx, JUMP_HASH */
+    emit_u32(e, JUMP_HASH);
+    emit_shift_ri(e, SHIFT_SHR, 4, H_RDX, 16);
+    emit_alu_ri(e, ALU_AND, 4, H_RDX, ((1 << JUMP_BITS) - 1) << 4);
+    emit_alu_rm(e, ALU_ADD, 8, H_RDX, cpu_mem(HOT_AT(jump_table)));
+    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, 0), H_RCX, false);
+    struct cold *cold = lower_cold(l, COLD_INDIRECT, emit_jcc(e, CC_NZ));
+    cold->executed = 0;
+    emit_jmp_mem(e, host_at(H_RDX, offsetof(struct jump_entry, code)));
+}
+
+static void lower_indirect(struct lower *l, const struct ir *ir)
+{
+    lower_fill_slot(l, &l->flags);
+    l->flags.host = 0;
+    count_instructions(l, ir->insn + 1u);
+    emit_alu_mi(l->e, ALU_CMP, 4, cpu_mem(CPU_AT(event)), 0, false);
+    emit_load(l->e, 8, H_RCX, cpu_mem(HOT_AT(scratch)));
+    struct cold *cold = lower_cold(l, COLD_INDIRECT, emit_jcc(l->e, CC_NZ));
+    cold->executed = 0;
+    emit_jump_table(l);
+}
+
+/* A return that the trace expects at a known place. */
+static void lower_expect(struct lower *l, const struct ir *ir)
+{
+    struct host_mem scratch = cpu_mem(HOT_AT(scratch));
+    lower_clobber(l);
+    if (ir->imm == (int32_t)ir->imm) {
+        emit_alu_mi(l->e, ALU_CMP, 8, scratch, (int32_t)ir->imm, false);
+    } else {
+        emit_mov_ri(l->e, H_RAX, (uint64_t)ir->imm);
+        emit_alu_mr(l->e, ALU_CMP, 8, scratch, H_RAX, false);
+    }
+    struct cold *cold = lower_cold(l, COLD_INDIRECT, emit_jcc(l->e, CC_NZ));
+    cold->executed = (uint8_t)(ir->insn + 1);
+    cold->poll = true; /* RCX is to be loaded */
+}
+
+void lower_guard(struct emit *e, const struct trace_page *page, uint8_t *fields[2])
+{
+    int32_t entry = (int32_t)(tlb_index(page->gva) * sizeof(struct tlb_entry));
+    emit_load(e, 8, H_RDX, cpu_mem(CPU_AT(tlb)));
+    emit_mov_ri(e, H_RAX, page->gva);
+    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry + (int32_t)offsetof(struct tlb_entry, fetch)),
+                H_RAX, false);
+    fields[0] = emit_jcc(e, CC_NZ);
+    emit_mov_ri(e, H_RAX, (uint64_t)(uintptr_t)page->host - page->gva);
+    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry + (int32_t)offsetof(struct tlb_entry, addend)),
+                H_RAX, false);
+    fields[1] = emit_jcc(e, CC_NZ);
+}
+
+static void lower_guard_op(struct lower *l, const struct ir *ir)
+{
+    uint8_t *fields[2];
+    lower_clobber(l);
+    lower_guard(l->e, &l->trace->page[ir->aux], fields);
+    for (unsigned i = 0; i < 2; i++)
+        lower_cold(l, COLD_LOOKUP, fields[i])->rip = (uint64_t)ir->imm;
+}
+
+static void lower_exec(struct lower *l, bool end)
+{
+    struct site *site = site_of(l, l->ir->insn);
+    site->end |= end;
+    site->slow = false;
+    lower_fill_slot(l, &l->flags);
+    emit_mov_ri(l->e, H_RAX, site_offset(l, l->ir->insn));
+    emit_call_to(l->e, exec_stub(l));
+    l->flags = (struct flags){.slot = ALL, .recipe = {.op = IR_COUNT}};
+}
+
+static void lower_canonical(struct lower *l)
+{
+    struct host_mem scratch = cpu_mem(HOT_AT(scratch));
+    if (!(l->trace->mode & MODE_CODE64) && l->trace->mode & MODE_FLAT_CS)
+        return;
+    lower_clobber(l);
+    emit_load(l->e, 8, H_RCX, scratch);
+    if (l->trace->mode & MODE_CODE64) {
+        emit_mov_rr(l->e, 8, H_RAX, H_RCX);
+        emit_shift_ri(l->e, SHIFT_SHL, 8, H_RAX, 16);
+        emit_shift_ri(l->e, SHIFT_SAR, 8, H_RAX, 16);
+        emit_alu_rr(l->e, ALU_CMP, 8, H_RAX, H_RCX);
+        lower_slow_if(l, CC_NZ);
+    } else {
+        emit_alu_rm(l->e, ALU_CMP, 4, H_RCX,
+                    cpu_mem(CPU_AT(seg) + SEG_CS * (int32_t)sizeof(struct segment) +
+                            (int32_t)offsetof(struct segment, limit)));
+        lower_slow_if(l, CC_A);
+    }
+}
+
+/* -- The cold part -- */
+
+static void emit_cold(struct lower *l, struct cold *cold)
+{
+    const struct x86_stubs *stubs = stubs_of(l->engine);
+    struct emit *e = l->e;
+    if (cold->field && emit_ok(e) && emit_ok(&l->hot))
+        emit_patch(cold->field, e->at);
+    switch (cold->kind) {
+    case COLD_SLOW:
+        lower_fill_slot(l, &cold->flags);
+        emit_mov_ri(e, H_RAX, site_offset(l, cold->index));
+        emit_call_to(e, exec_stub(l));
+        if (l->site[cold->index] && l->site[cold->index]->end)
+            break;
+        if (l->join[cold->index].live)
+            restore_host_flags(e);
+        emit_jmp_to(e, l->join[cold->index].code);
+        break;
+    case COLD_EXIT:
+        emit_exit(l, cold->exit, &cold->flags, cold->poll);
+        break;
+    case COLD_LOOKUP:
+        lower_fill_slot(l, &cold->flags);
+        count_instructions(l, cold->executed);
+        emit_mov_ri(e, H_RCX, cold->rip);
+        emit_jmp_to(e, stubs->lookup);
+        break;
+    case COLD_INDIRECT:
+        lower_fill_slot(l, &cold->flags);
+        if (cold->poll) {
+            count_instructions(l, cold->executed);
+            emit_load(e, 8, H_RCX, cpu_mem(HOT_AT(scratch)));
+        }
+        emit_mov_ri(e, H_RAX, site_offset(l, cold->index));
+        emit_jmp_to(e, stubs->indirect);
+        break;
+    case COLD_VECTORS:
+        emit_mov_ri(e, H_RCX, cold->rip);
+        emit_call_to(e, stubs->load_vectors);
+        emit_jmp_to(e, cold->back);
+        break;
+    }
+}
+
+/* -- The block -- */
+
+static void set_join(struct lower *l, unsigned index)
+{
+    /* Flags that code behind the join takes from host EFLAGS: all that are there and nowhere else. */
+    if (l->join[index].code)
+        return;
+    l->join[index].code = l->e->at;
+    l->join[index].live = l->flags.host;
+}
+
+static void lower_one(struct lower *l)
+{
+    const struct ir *ir = l->ir;
+    switch (ir->op) {
+    case IR_MEM_READ:
+    case IR_MEM_WRITE:
+    case IR_MEM_MODIFY:
+        lower_memory(l, ir);
+        break;
+    case IR_VECTOR:
+        lower_vector(l, ir);
+        break;
+    case IR_EVENT:
+        lower_clobber(l);
+        poll_event(l, &l->flags, (uint64_t)ir->imm, ir->insn + 1u);
+        break;
+    case IR_GUARD:
+        lower_guard_op(l, ir);
+        break;
+    case IR_BRANCH:
+        lower_branch(l, ir);
+        break;
+    case IR_BRANCH_COUNT:
+        lower_branch_count(l, ir);
+        break;
+    case IR_CANONICAL:
+        lower_canonical(l);
+        break;
+    case IR_EXPECT:
+        lower_expect(l, ir);
+        break;
+    case IR_JUMP:
+        lower_jump(l, ir);
+        break;
+    case IR_INDIRECT:
+        lower_indirect(l, ir);
+        break;
+    case IR_EXEC:
+        lower_exec(l, false);
+        break;
+    case IR_EXEC_END:
+        lower_exec(l, true);
+        break;
+    default:
+        lower_integer(l, ir);
+    }
+}
+
+static void emit_entry(struct lower *l)
+{
+    static const struct ir first = {.op = IR_EVENT};
+    struct block *block = l->block;
+    l->ir = &first;
+    emit_align(l->e, 16);
+    block->checked_rw = l->e->at;
+    if (l->trace->mode & MODE_PAGING) {
+        uint8_t *fields[2];
+        lower_guard(l->e, &l->trace->page[0], fields);
+        for (unsigned i = 0; i < 2; i++)
+            lower_cold(l, COLD_LOOKUP, fields[i])->rip = block->rip;
+    }
+    block->entry_rw = l->e->at;
+    if (block->vectors) {
+        emit_alu_mi(l->e, ALU_CMP, 1, cpu_mem(HOT_AT(vectors_loaded)), 0, false);
+        struct cold *cold = lower_cold(l, COLD_VECTORS, emit_jcc(l->e, CC_Z));
+        cold->back = l->e->at;
+        cold->rip = block->rip;
+    }
+}
+
+static void lower_list(struct lower *l)
+{
+    const struct ir_list *list = l->list;
+    unsigned insn = 0;
+    for (l->at = 0; l->at < list->count && !l->failed; l->at++) {
+        const struct ir *ir = l->ir = &list->at[l->at];
+        struct recipe before = l->flags.recipe;
+        if (ir->insn != insn)
+            set_join(l, insn);
+        insn = ir->insn;
+        if (ir->op == IR_JUMP || ir->op == IR_INDIRECT || ir->op == IR_EVENT)
+            set_join(l, insn);
+        lower_one(l);
+        if (before.op != IR_COUNT && memcmp(&before, &l->flags.recipe, sizeof before) == 0 &&
+            !ir->writes && ir_written(ir) & recipe_registers(&before))
+            l->flags.recipe.op = IR_COUNT;
+    }
+    set_join(l, insn);
+}
+
+static void finish_exits(struct lower *l)
+{
+    for (unsigned i = 0; i < l->block->exit_count; i++) {
+        struct exit *exit = &l->block->exits[i];
+        emit_exit_stub(l, exit);
+        if (!exit->jump || !emit_ok(l->e))
+            continue;
+        emit_patch(exit->jump, exit->stub);
+    }
+    for (unsigned i = 0; i < l->block->exit_count && emit_ok(l->e); i++)
+        if (l->block->exits[i].early)
+            memcpy(l->block->exits[i].saved, l->block->exits[i].early,
+                   sizeof l->block->exits[i].saved);
+}
+
+static unsigned count_exits(const struct ir_list *list)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < list->count; i++)
+        n += list->at[i].op == IR_BRANCH || list->at[i].op == IR_BRANCH_COUNT ||
+             list->at[i].op == IR_JUMP;
+    return n;
+}
+
+static bool has_vectors(const struct ir_list *list)
+{
+    for (unsigned i = 0; i < list->count; i++)
+        if (list->at[i].op == IR_VECTOR)
+            return true;
+    return false;
+}
+
+bool host_lower(struct engine *engine, struct block *block, const struct trace *trace,
+                const struct ir_list *list)
+{
+    struct x86_stubs *stubs = stubs_of(engine);
+    struct cache *cache = &engine->cache;
+    struct lower *l = &stubs->lower;
+    memset(l->join, 0, sizeof l->join);
+    memset(l->site, 0, sizeof l->site);
+    l->engine = engine;
+    l->block = block;
+    l->trace = trace;
+    l->list = list;
+    l->hot = (struct emit){cache->hot, cache->hot_end};
+    l->cold_code = (struct emit){cache->cold, cache->cold_end};
+    l->flags = (struct flags){.slot = ALL, .recipe = {.op = IR_COUNT}};
+    l->bmi2 = stubs->bmi2;
+    l->count = engine->count;
+    l->colds = 0;
+    l->failed = false;
+    block->exits = cache_allocate(cache, count_exits(list) * sizeof *block->exits);
+    if (!block->exits)
+        return false;
+    block->vectors = has_vectors(list);
+    block->needs_flags = list->entry_strict != 0 || block->vectors;
+
+    l->e = &l->hot;
+    emit_entry(l);
+    lower_list(l);
+
+    l->e = &l->cold_code;
+    for (unsigned i = 0; i < l->colds && !l->failed; i++) /* emitting may add more */
+        emit_cold(l, &l->cold[i]);
+    finish_exits(l);
+    if (l->failed || !emit_ok(&l->hot) || !emit_ok(&l->cold_code))
+        return false;
+
+    block->entry = cache_rx(cache, block->entry_rw);
+    block->checked = cache_rx(cache, block->checked_rw);
+    block->host_size = (uint32_t)(l->hot.at - cache->hot + (l->cold_code.at - cache->cold));
+    log_host(engine, block, cache->hot, (size_t)(l->hot.at - cache->hot), cache->cold,
+             (size_t)(l->cold_code.at - cache->cold));
+    perf_map_note(engine, block->checked, (size_t)(l->hot.at - cache->hot), block);
+    cache->hot = l->hot.at;
+    cache->cold = l->cold_code.at;
+    return true;
+}

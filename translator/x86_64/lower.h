@@ -1,0 +1,155 @@
+/*
+ * Lowering IR to x86-64 code: what its files share.
+ *
+ * Register convention (R1). Twelve guest registers live in host registers, the other four in struct
+ * cpu; host RAX, RCX, RDX are temporaries; host RSP is the address of struct cpu:
+ *
+ *     guest  RAX RDX RSI RDI R8 R9 R10 R11 | RCX RBX RSP RBP | R12 R13 R14 R15
+ *     host   RBX RBP RSI RDI R8 R9 R10 R11 | R12 R13 R14 R15 | cpu->gpr[12..15]
+ *
+ * RBX for RAX because its byte BH is addressable as AH is. Temporaries: V_T0 is RAX; the memory
+ * operand V_M is an address made of RDX (host minus guest address) and RCX or a guest register.
+ * Guest XMM registers live in the host's of the same number while hot.vectors_loaded; code that uses them
+ * tests that at its entry.
+ *
+ * Code is emitted to two places: the straight path, and the cold part with the slow paths, which are
+ * noted in `cold` and emitted at the end, when the places they return to are known.
+ */
+#ifndef DOPPEL_TRANSLATOR_X86_64_LOWER_H
+#define DOPPEL_TRANSLATOR_X86_64_LOWER_H
+
+#include "translator/engine.h"
+#include "translator/x86_64/emit.h"
+
+#define COLD_MAX 320
+
+/* Displacements from host RSP. */
+#define CPU_AT(member) ((int32_t)offsetof(struct cpu, member))
+#define HOT_AT(member)                                                                             \
+    ((int32_t)(offsetof(struct cpu, engine) + offsetof(struct engine_hot, member)))
+#define GPR_AT(reg) (CPU_AT(gpr) + (int32_t)(reg) * 8)
+
+static inline struct host_mem cpu_mem(int32_t displacement)
+{
+    return host_at(H_RSP, displacement);
+}
+
+/* Host register of a guest register, or H_NONE. */
+extern const uint8_t home_of[16];
+
+/* Where the arithmetic flags are (R3): masks of enum eflags_bit. The recipe computes all of them. */
+struct recipe {
+    uint8_t op; /* enum ir_op; IR_COUNT: none */
+    uint8_t size, a, b;
+    int32_t imm;
+};
+
+struct flags {
+    uint16_t host; /* in host EFLAGS */
+    uint16_t slot; /* in struct cpu */
+    struct recipe recipe;
+};
+
+enum cold_kind {
+    COLD_SLOW,     /* run the instruction's exec(), come back behind it */
+    COLD_EXIT,     /* a linkable exit */
+    COLD_LOOKUP,   /* go to a constant rip through the jump table */
+    COLD_INDIRECT, /* the address in RCX was not in the jump table */
+    COLD_VECTORS,  /* load the XMM registers, come back */
+};
+
+struct cold {
+    uint8_t kind;
+    uint8_t index;       /* guest instruction */
+    uint8_t executed;    /* instructions that were completed */
+    bool poll;
+    uint8_t *field;      /* displacement of the jump that leads here */
+    uint8_t *back;
+    uint64_t rip;
+    struct exit *exit;
+    struct flags flags;
+};
+
+struct lower {
+    struct engine *engine;
+    struct block *block;
+    const struct trace *trace;
+    const struct ir_list *list;
+    const struct ir *ir;    /* being lowered */
+    unsigned at;            /* its index */
+    struct emit hot, cold_code;
+    struct emit *e;         /* where code goes: hot, or cold_code at the end */
+    struct flags flags;
+    struct host_mem m;      /* V_M */
+    bool bmi2;
+    bool count;             /* count instructions at exits */
+    unsigned colds;
+    struct cold cold[COLD_MAX];
+    struct {
+        uint8_t *code;      /* where slow paths come back */
+        struct flags flags;
+        uint16_t live;      /* flags wanted in host EFLAGS there */
+    } join[TRACE_MAX];
+    struct site *site[TRACE_MAX];
+    bool failed;
+};
+
+/* -- lower.c -- */
+
+struct cold *lower_cold(struct lower *l, enum cold_kind kind, uint8_t *field);
+/* Jumps to the slow path of the current instruction if `cond`. */
+void lower_slow_if(struct lower *l, enum host_cond cond);
+/* The coming code destroys host EFLAGS: saves what must be saved. */
+void lower_clobber(struct lower *l);
+/* The coming code reads these flags from host EFLAGS. */
+void lower_want(struct lower *l, uint16_t flags);
+/* Gives a host condition that equals the guest's condition; may destroy host EFLAGS. */
+enum host_cond lower_condition(struct lower *l, unsigned cond);
+/* The emitted code has set the flags that the IR says (`native`: in host EFLAGS). */
+void lower_wrote_flags(struct lower *l);
+/* Makes the slot complete; uses RAX. */
+void lower_fill_slot(struct lower *l, struct flags *flags);
+
+/* -- lower_value.c -- */
+
+/* The home of a value if it is in a host register, else it is loaded into `temp`. */
+unsigned lower_use(struct lower *l, unsigned value, unsigned size, unsigned temp);
+/* Memory where a value lives: V_M, V_T1, or a guest register without a host register. */
+bool lower_in_memory(const struct lower *l, unsigned value, struct host_mem *mem);
+/* Host register to compute a result in: its home, or `temp`, which lower_put() then stores. */
+unsigned lower_target(unsigned value, unsigned temp);
+void lower_put(struct lower *l, unsigned value, unsigned size, unsigned reg);
+static inline bool is_high(unsigned value)
+{
+    return value >= V_HIGH && value < V_HIGH + 4;
+}
+/* Address computation of LEA and MEM: an operand made of homes, RCX and RAX. */
+struct host_mem lower_address(struct lower *l, const struct ir *ir);
+/* Frees RCX (RDX still belongs to V_M). */
+void lower_free_rcx(struct lower *l);
+
+/* -- lower_*.c: one operation each -- */
+
+void lower_memory(struct lower *l, const struct ir *ir);
+void lower_integer(struct lower *l, const struct ir *ir);
+void lower_vector(struct lower *l, const struct ir *ir);
+void lower_guard(struct emit *e, const struct trace_page *page, uint8_t *fields[2]);
+
+/* -- stubs.c -- */
+
+struct x86_stubs {
+    struct host_stubs host;
+    /* writable-view addresses */
+    uint8_t *leave, *lookup, *exec, *exec_vectors, *exit, *indirect, *load_vectors;
+    bool bmi2;
+    struct lower lower; /* work space */
+};
+
+static inline struct x86_stubs *stubs_of(const struct engine *engine)
+{
+    return (struct x86_stubs *)engine->stubs;
+}
+
+bool stubs_emit(struct engine *engine, struct x86_stubs *stubs);
+
+#endif

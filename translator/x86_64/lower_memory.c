@@ -1,0 +1,148 @@
+/*
+ * Memory operands: from guest address to V_M.
+ *
+ * The check of `size` bytes at a guest address (cpu/state.h): one TLB entry, one compare for page,
+ * right and page crossing, then the distance to host memory in RDX.
+ *
+ *     lea  rcx, [address]
+ *     rorx edx, ecx, 7              ; index of the page, times 32 bytes an entry
+ *     and  edx, (TLB_ENTRIES - 1) << 5
+ *     add  rdx, [tlb]
+ *     mov  rax, rcx
+ *     xor  rax, [rdx + tag]
+ *     cmp  rax, 4096 - size         ; test rax, ~0xff0 for aligned 16-byte operands
+ *     ja   slow
+ *     mov  rdx, [rdx + addend]      ; operand: [rdx + rcx]
+ */
+#include "translator/x86_64/lower.h"
+
+#define SEG_AT(number, member)                                                                      \
+    (CPU_AT(seg) + (int32_t)((number) * sizeof(struct segment)) +                                     \
+     (int32_t)offsetof(struct segment, member))
+
+static int32_t tag_of(const struct ir *ir)
+{
+    return ir->op == IR_MEM_READ ? (int32_t)offsetof(struct tlb_entry, read)
+                                 : (int32_t)offsetof(struct tlb_entry, write);
+}
+
+/* An address known now: its TLB entry has a known place. */
+static void lower_constant(struct lower *l, const struct ir *ir, uint64_t gva)
+{
+    struct emit *e = l->e;
+    int32_t entry = (int32_t)(tlb_index(gva) * sizeof(struct tlb_entry));
+    uint64_t page = gva & ~0xfffull;
+    if ((gva & 0xfff) + ir->size > 4096 || (ir->aligned && gva & 15)) {
+        lower_cold(l, COLD_SLOW, emit_jmp(e));
+        l->m = host_at(H_RDX, 0); /* what follows is never reached */
+        return;
+    }
+    emit_load(e, 8, H_RDX, cpu_mem(CPU_AT(tlb)));
+    if ((uint64_t)(int64_t)(int32_t)page == page) {
+        emit_alu_mi(e, ALU_CMP, 8, host_at(H_RDX, entry + tag_of(ir)), (int32_t)page, false);
+        lower_slow_if(l, CC_NZ);
+        l->m = host_at(H_RDX, (int32_t)gva);
+    } else {
+        emit_mov_ri(e, H_RCX, page);
+        emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry + tag_of(ir)), H_RCX, false);
+        lower_slow_if(l, CC_NZ);
+        l->m = (struct host_mem){H_RDX, H_RCX, 0, (int32_t)(gva & 0xfff)};
+    }
+    emit_load(e, 8, H_RDX, host_at(H_RDX, entry + (int32_t)offsetof(struct tlb_entry, addend)));
+}
+
+/* Bit string instructions: RCX += byte offset of the unit that holds bit `ir->d`; V_T1 = the bit's
+ * number within the unit. */
+static void add_bit_offset(struct lower *l, const struct ir *ir, unsigned address_size)
+{
+    struct emit *e = l->e;
+    struct host_mem mem;
+    uint32_t extend = ir->size == 8 ? 0x8b | X_W : ir->size == 4 ? 0x63 | X_W : 0xbf | X_0F | X_W;
+    if (lower_in_memory(l, ir->d, &mem))
+        emit_rm(e, extend, H_RAX, mem);
+    else
+        emit_rr(e, extend, H_RAX, home_of[ir->d]);
+    emit_shift_ri(e, SHIFT_SAR, 8, H_RAX, 3);
+    emit_alu_ri(e, ALU_AND, 8, H_RAX, -(int32_t)ir->size);
+    emit_alu_rr(e, ALU_ADD, address_size, H_RCX, H_RAX);
+    unsigned bit = lower_use(l, ir->d, ir->size, H_RAX);
+    if (bit != H_RAX)
+        emit_mov_rr(e, 4, H_RAX, bit);
+    emit_alu_ri(e, ALU_AND, 4, H_RAX, ir->size * 8 - 1);
+    emit_store(e, 8, cpu_mem(HOT_AT(scratch)), H_RAX);
+}
+
+/* Limit and rights of a segment that is not flat; offset in RCX becomes linear. Data segments must be
+ * writable and expand up, a CS override needs a readable code segment: all else is slow. */
+static void check_segment(struct lower *l, const struct ir *ir)
+{
+    struct emit *e = l->e;
+    bool code = ir->seg == SEG_CS;
+    unsigned wanted = SEGMENT_P | SEGMENT_S | SEGMENT_RW | (code ? SEGMENT_CODE : 0);
+    unsigned mask = SEGMENT_P | SEGMENT_S | SEGMENT_RW | SEGMENT_CODE | (code ? 0 : SEGMENT_DC);
+    emit_load(e, 2, H_RAX, cpu_mem(SEG_AT(ir->seg, attr)));
+    emit_alu_ri(e, ALU_AND, 4, H_RAX, (int32_t)mask);
+    emit_alu_ri(e, ALU_CMP, 4, H_RAX, (int32_t)wanted);
+    lower_slow_if(l, CC_NZ);
+    emit_load(e, 4, H_RAX, cpu_mem(SEG_AT(ir->seg, limit)));
+    emit_lea(e, 8, H_RDX, host_at(H_RCX, ir->size - 1));
+    emit_alu_rr(e, ALU_CMP, 8, H_RDX, H_RAX);
+    lower_slow_if(l, CC_A);
+    emit_alu_rm(e, ALU_ADD, 4, H_RCX, cpu_mem(SEG_AT(ir->seg, base)));
+}
+
+void lower_memory(struct lower *l, const struct ir *ir)
+{
+    struct emit *e = l->e;
+    unsigned address_size = ir->aux >> 4;
+    unsigned gva = H_RCX;
+
+    lower_clobber(l);
+    if (ir->a == V_ZERO && ir->b == V_ZERO && ir->seg == SEG_COUNT && !ir->bit_offset) {
+        uint64_t address = (uint64_t)ir->imm;
+        if (address_size == 4)
+            address = (uint32_t)address;
+        else if (address_size == 2)
+            address = (uint16_t)address;
+        lower_constant(l, ir, address);
+        return;
+    }
+
+    struct host_mem mem = lower_address(l, ir);
+    bool plain = address_size == 8 && ir->seg == SEG_COUNT && !ir->bit_offset &&
+                 mem.index == H_NONE && mem.disp == 0 && mem.base != H_RAX && mem.base != H_RDX;
+    if (plain) {
+        gva = mem.base;
+    } else {
+        emit_lea(e, address_size == 8 ? 8 : 4, H_RCX, mem);
+        if (address_size == 2)
+            emit_rr(e, 0xb7 | X_0F, H_RCX, H_RCX); /* movzx ecx, cx */
+        if (ir->bit_offset)
+            add_bit_offset(l, ir, address_size);
+        if (ir->checked)
+            check_segment(l, ir);
+        else if (ir->seg != SEG_COUNT)
+            emit_alu_rm(e, ALU_ADD, 8, H_RCX, cpu_mem(SEG_AT(ir->seg, base)));
+    }
+
+    if (l->bmi2) {
+        emit_rorx(e, 4, H_RDX, gva, 7);
+    } else {
+        emit_mov_rr(e, 4, H_RDX, gva);
+        emit_shift_ri(e, SHIFT_SHR, 4, H_RDX, 7);
+    }
+    emit_alu_ri(e, ALU_AND, 4, H_RDX, (int32_t)(TLB_ENTRIES - 1) << 5);
+    emit_alu_rm(e, ALU_ADD, 8, H_RDX, cpu_mem(CPU_AT(tlb)));
+    emit_mov_rr(e, 8, H_RAX, gva);
+    emit_alu_rm(e, ALU_XOR, 8, H_RAX, host_at(H_RDX, tag_of(ir)));
+    if (ir->aligned) {
+        emit_rr(e, 0xf7 | X_W, 0, H_RAX); /* test rax, ~0xff0 */
+        emit_u32(e, ~0xff0u);
+        lower_slow_if(l, CC_NZ);
+    } else {
+        emit_alu_ri(e, ALU_CMP, 8, H_RAX, 4096 - (int32_t)ir->size);
+        lower_slow_if(l, CC_A);
+    }
+    emit_load(e, 8, H_RDX, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend)));
+    l->m = (struct host_mem){H_RDX, (uint8_t)gva, 0, 0};
+}

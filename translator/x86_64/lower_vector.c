@@ -1,0 +1,155 @@
+/*
+ * Vector operations: the guest's instruction is encoded again from its row of isa.def, with the same
+ * XMM registers, and homes or V_M in place of general registers and memory.
+ *
+ * The guest's MXCSR is in the host's while this code runs, with all exceptions masked (blocks with
+ * unmasked ones are interpreted), so rounding, denormals and sticky flags are the processor's own.
+ */
+#include "translator/x86_64/lower.h"
+
+/* Operands that the encoding puts into ModRM.reg and ModRM.rm: indices, or -1. */
+struct places {
+    int reg, rm;
+    bool imm;
+};
+
+static bool find_places(const struct insn *insn, struct places *places)
+{
+    const struct isa_row *row = &isa_rows[insn->row];
+    *places = (struct places){-1, -1, false};
+    for (unsigned n = 0; n < insn->noperands; n++) {
+        switch (row->operand[n].letter) {
+        case 'V':
+        case 'G':
+            places->reg = (int)n;
+            break;
+        case 'W':
+        case 'U':
+        case 'E':
+        case 'M':
+        case 'R':
+            places->rm = (int)n;
+            break;
+        case 'I':
+            places->imm = true;
+            break;
+        default:
+            return false; /* MMX and others */
+        }
+    }
+    return places->rm >= 0;
+}
+
+static bool is_vector_feature(unsigned feature)
+{
+    switch (feature) {
+    case FEATURE_SSE:
+    case FEATURE_SSE2:
+    case FEATURE_SSE3:
+    case FEATURE_SSSE3:
+    case FEATURE_SSE4_1:
+    case FEATURE_SSE4_2:
+        return true;
+    case FEATURE_AES:
+        return __builtin_cpu_supports("aes");
+    case FEATURE_PCLMULQDQ:
+        return __builtin_cpu_supports("pclmul");
+    default:
+        return false;
+    }
+}
+
+bool host_has_vector(const struct insn *insn)
+{
+    const struct isa_row *row = &isa_rows[insn->row];
+    struct places places;
+    bool has_xmm = false;
+    if (!is_vector_feature(row->feature))
+        return false;
+    switch (insn->op) {
+    case OP_MASKMOVDQU:                     /* stores to DS:RDI */
+    case OP_PCMPESTRI: case OP_PCMPESTRM:   /* implied operands */
+    case OP_PCMPISTRI: case OP_PCMPISTRM:
+    case OP_RCPPS: case OP_RCPSS:           /* approximations: as the interpreter defines them */
+    case OP_RSQRTPS: case OP_RSQRTSS:
+        return false;
+    }
+    for (unsigned n = 0; n < insn->noperands; n++) {
+        has_xmm |= insn->operand[n].kind == OPERAND_XMM;
+        if (insn->operand[n].kind == OPERAND_MMX)
+            return false;
+    }
+    return has_xmm && find_places(insn, &places);
+}
+
+static uint32_t opcode_of(const struct insn *insn)
+{
+    static const uint32_t maps[MAP_COUNT] = {0, X_0F, X_0F38, X_0F3A};
+    const struct isa_row *row = &isa_rows[insn->row];
+    uint32_t opcode = row->opcode | maps[row->map];
+    if (row->mandatory) {
+        if (row->prefixes & 1 << ISA_PREFIX_66)
+            opcode |= X_66;
+        else if (row->prefixes & 1 << ISA_PREFIX_F3)
+            opcode |= X_F3;
+        else if (row->prefixes & 1 << ISA_PREFIX_F2)
+            opcode |= X_F2;
+    }
+    /* Only general register operands have a width by REX.W; elsewhere it is ignored. */
+    for (unsigned n = 0; n < insn->noperands; n++)
+        if ((insn->operand[n].kind == OPERAND_GPR || insn->operand[n].kind == OPERAND_MEM) &&
+            row->operand[n].width == W_Y && insn->operand[n].size == 8)
+            opcode |= X_W;
+    if (insn->prefixes & PREFIX_REX_W && (insn->op == OP_PEXTRD || insn->op == OP_PINSRD ||
+                                          insn->op == OP_MOVD || insn->op == OP_CVTSI2SD ||
+                                          insn->op == OP_CVTSI2SS || insn->op == OP_CVTSD2SI ||
+                                          insn->op == OP_CVTSS2SI || insn->op == OP_CVTTSD2SI ||
+                                          insn->op == OP_CVTTSS2SI))
+        opcode |= X_W;
+    return opcode;
+}
+
+void lower_vector(struct lower *l, const struct ir *ir)
+{
+    struct emit *e = l->e;
+    const struct insn *insn = &l->trace->insn[ir->insn];
+    const struct isa_row *row = &isa_rows[insn->row];
+    struct places places;
+    struct host_mem mem;
+    uint32_t opcode = opcode_of(insn);
+    unsigned reg = row->modrm >> 3 & 7; /* opcode extension, if no operand is there */
+    unsigned result = V_NONE, size = 8;  /* general register that is written */
+
+    find_places(insn, &places);
+    const struct operand *rm = &insn->operand[places.rm];
+    if (places.reg >= 0) {
+        const struct operand *operand = &insn->operand[places.reg];
+        reg = operand->reg;
+        if (operand->kind == OPERAND_GPR) { /* always a destination, all of it */
+            reg = lower_target(operand->reg, H_RAX);
+            if (reg == H_RAX)
+                result = operand->reg;
+        }
+    }
+    if (rm->kind == OPERAND_MEM) {
+        emit_rm(e, opcode, reg, l->m);
+    } else if (rm->kind == OPERAND_GPR) {
+        if (places.rm == 0) { /* destination: the whole register, zero-extended */
+            unsigned target = lower_target(rm->reg, H_RAX);
+            emit_rr(e, opcode, reg, target);
+            if (target == H_RAX)
+                result = rm->reg;
+        } else if (lower_in_memory(l, rm->reg, &mem)) {
+            emit_rm(e, opcode, reg, mem);
+        } else {
+            emit_rr(e, opcode, reg, home_of[rm->reg]);
+        }
+    } else {
+        emit_rr(e, opcode, reg, rm->reg);
+    }
+    if (places.imm)
+        emit_byte(e, (uint8_t)insn->imm);
+    if (result != V_NONE)
+        lower_put(l, result, size, H_RAX);
+    lower_wrote_flags(l);
+}

@@ -1,0 +1,195 @@
+/*
+ * The fixed code: entering and leaving generated code, and calling C from it.
+ *
+ * enter(cpu, code) saves the callee-saved registers on the dispatcher's stack, makes struct cpu the
+ * stack, loads the homes and jumps. C functions are called on the stack below struct cpu. A fault
+ * unwinds from there to the dispatcher's stack by siglongjmp; nothing needs to be undone, since the homes were
+ * stored before the call (R2).
+ */
+#include "translator/x86_64/lower.h"
+
+#include <stdlib.h>
+
+const uint8_t home_of[16] = {
+    [RAX] = H_RBX, [RDX] = H_RBP, [RSI] = H_RSI, [RDI] = H_RDI, [R8] = H_R8,    [R9] = H_R9,
+    [R10] = H_R10, [R11] = H_R11, [RCX] = H_R12, [RBX] = H_R13, [RSP] = H_R14,  [RBP] = H_R15,
+    [R12] = H_NONE, [R13] = H_NONE, [R14] = H_NONE, [R15] = H_NONE,
+};
+
+static const uint8_t callee_saved[] = {H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15};
+
+static struct host_mem at(int32_t offset, int32_t pushed)
+{
+    return host_at(H_RSP, offset + pushed);
+}
+
+static void store_homes(struct emit *e, int32_t pushed)
+{
+    for (unsigned i = 0; i < 16; i++)
+        if (home_of[i] != H_NONE)
+            emit_store(e, 8, at(GPR_AT(i), pushed), home_of[i]);
+}
+
+static void load_homes(struct emit *e, int32_t pushed)
+{
+    for (unsigned i = 0; i < 16; i++)
+        if (home_of[i] != H_NONE)
+            emit_load(e, 8, home_of[i], at(GPR_AT(i), pushed));
+}
+
+#define STMXCSR_EXT 3
+#define LDMXCSR_EXT 2
+#define MXCSR_GROUP (0xae | X_0F)
+/* Rounding, FTZ and DAZ must not leak into C code. */
+#define MXCSR_CONTROL 0xe040
+
+/* If the XMM registers hold the guest's: stores them and MXCSR. Uses RCX. */
+static void spill_vectors(struct emit *e, int32_t pushed)
+{
+    emit_alu_mi(e, ALU_CMP, 1, at(HOT_AT(vectors_loaded), pushed), 0, false);
+    uint8_t *none = emit_jcc(e, CC_Z);
+    for (unsigned i = 0; i < 16; i++) /* movaps */
+        emit_rm(e, 0x29 | X_0F, i, at(CPU_AT(xmm) + (int32_t)(i * sizeof(union vector)), pushed));
+    emit_rm(e, MXCSR_GROUP, STMXCSR_EXT, at(CPU_AT(mxcsr), pushed));
+    emit_store_imm(e, 1, at(HOT_AT(vectors_loaded), pushed), 0);
+    emit_load(e, 4, H_RCX, at(CPU_AT(mxcsr), pushed));
+    emit_rr(e, 0xf7, 0, H_RCX); /* test ecx, imm32 */
+    emit_u32(e, MXCSR_CONTROL);
+    uint8_t *plain = emit_jcc8(e, CC_Z);
+    emit_rm(e, MXCSR_GROUP, LDMXCSR_EXT, at(HOT_AT(mxcsr_host), pushed));
+    emit_patch8(e, plain);
+    emit_patch(none, e->at);
+}
+
+static void load_vectors(struct emit *e, int32_t pushed)
+{
+    for (unsigned i = 0; i < 16; i++)
+        emit_rm(e, 0x28 | X_0F, i, at(CPU_AT(xmm) + (int32_t)(i * sizeof(union vector)), pushed));
+    emit_rm(e, MXCSR_GROUP, LDMXCSR_EXT, at(CPU_AT(mxcsr), pushed));
+    emit_store_imm(e, 1, at(HOT_AT(vectors_loaded), pushed), 1);
+}
+
+/* Calls fn(cpu, eax); `pushed` bytes lie on the stack, and it is misaligned by 8 if pushed is 8. */
+static void call_c(struct emit *e, const void *fn, int32_t pushed)
+{
+    store_homes(e, pushed);
+    emit_mov_rr(e, 4, H_RSI, H_RAX);
+    spill_vectors(e, pushed);
+    emit_lea(e, 8, H_RDI, at(0, pushed));
+    if (pushed & 8)
+        emit_alu_ri(e, ALU_SUB, 8, H_RSP, 8);
+    emit_mov_ri(e, H_RAX, (uint64_t)(uintptr_t)fn);
+    emit_call_reg(e, H_RAX);
+    if (pushed & 8)
+        emit_alu_ri(e, ALU_ADD, 8, H_RSP, 8);
+}
+
+typedef void enter_fn(struct cpu *cpu, const void *code);
+
+static uint8_t *emit_enter(struct emit *e)
+{
+    emit_align(e, 16);
+    uint8_t *start = e->at;
+    for (unsigned i = 0; i < sizeof callee_saved; i++) { /* push */
+        if (callee_saved[i] & 8)
+            emit_byte(e, 0x41);
+        emit_byte(e, (uint8_t)(0x50 | (callee_saved[i] & 7)));
+    }
+    emit_store(e, 8, host_at(H_RDI, HOT_AT(host_sp)), H_RSP);
+    emit_mov_rr(e, 8, H_RSP, H_RDI);
+    emit_mov_rr(e, 8, H_RAX, H_RSI);
+    load_homes(e, 0);
+    emit_jmp_reg(e, H_RAX);
+    return start;
+}
+
+static uint8_t *emit_leave(struct emit *e)
+{
+    emit_align(e, 16);
+    uint8_t *start = e->at;
+    store_homes(e, 0);
+    spill_vectors(e, 0);
+    emit_load(e, 8, H_RSP, cpu_mem(HOT_AT(host_sp)));
+    for (unsigned i = sizeof callee_saved; i-- > 0;) { /* pop */
+        if (callee_saved[i] & 8)
+            emit_byte(e, 0x41);
+        emit_byte(e, (uint8_t)(0x58 | (callee_saved[i] & 7)));
+    }
+    emit_byte(e, 0xc3);
+    return start;
+}
+
+/* Called with the site in EAX; returns if the block goes on. */
+static uint8_t *emit_exec(struct emit *e, bool vectors)
+{
+    emit_align(e, 16);
+    uint8_t *start = e->at;
+    call_c(e, (const void *)engine_exec, 8);
+    emit_rr(e, 0x85 | X_W, H_RAX, H_RAX); /* test rax, rax */
+    uint8_t *away = emit_jcc(e, CC_NZ);
+    if (vectors)
+        load_vectors(e, 8);
+    load_homes(e, 8);
+    emit_byte(e, 0xc3);
+    emit_patch(away, e->at);
+    emit_alu_ri(e, ALU_ADD, 8, H_RSP, 8);
+    load_homes(e, 0);
+    emit_jmp_reg(e, H_RAX);
+    return start;
+}
+
+/* Jumped to with the target rip in RCX (and for `fn` engine_indirect, the site in EAX). */
+static uint8_t *emit_lookup(struct emit *e, const void *fn)
+{
+    emit_align(e, 16);
+    uint8_t *start = e->at;
+    emit_store(e, 8, cpu_mem(CPU_AT(rip)), H_RCX);
+    call_c(e, fn, 0);
+    load_homes(e, 0);
+    emit_jmp_reg(e, H_RAX);
+    return start;
+}
+
+bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
+{
+    struct cache *cache = &engine->cache;
+    struct emit e = {cache->hot, cache->hot_end};
+
+    uint8_t *enter = emit_enter(&e);
+    stubs->leave = emit_leave(&e);
+    stubs->exec = emit_exec(&e, false);
+    stubs->exec_vectors = emit_exec(&e, true);
+    stubs->lookup = emit_lookup(&e, (const void *)engine_continue);
+    stubs->indirect = emit_lookup(&e, (const void *)engine_indirect);
+
+    emit_align(&e, 16);
+    stubs->exit = e.at; /* jumped to with the exit in EAX */
+    emit_store(&e, 4, cpu_mem(HOT_AT(exit)), H_RAX);
+    emit_jmp_to(&e, stubs->leave);
+
+    /* Called at the start of blocks that use XMM; with unmasked exceptions they cannot run: then the
+     * rip in RCX goes to the dispatcher. */
+    emit_align(&e, 16);
+    stubs->load_vectors = e.at;
+    emit_load(&e, 4, H_RAX, at(CPU_AT(mxcsr), 8));
+    emit_rr(&e, 0xf7, 2, H_RAX); /* not */
+    emit_rr(&e, 0xf7, 0, H_RAX); /* test eax, imm32 */
+    emit_u32(&e, 0x1f80);
+    uint8_t *unmasked = emit_jcc(&e, CC_NZ);
+    load_vectors(&e, 8);
+    emit_byte(&e, 0xc3);
+    emit_patch(unmasked, e.at);
+    emit_alu_ri(&e, ALU_ADD, 8, H_RSP, 8);
+    emit_store(&e, 8, cpu_mem(CPU_AT(rip)), H_RCX);
+    emit_jmp_to(&e, stubs->leave);
+
+    if (!emit_ok(&e))
+        return false;
+    emit_align(&e, 64);
+    cache->hot = cache->hot_start = e.at;
+    stubs->host.enter = (enter_fn *)(uintptr_t)cache_rx(cache, enter);
+    stubs->host.leave = cache_rx(cache, stubs->leave);
+    stubs->host.lookup = cache_rx(cache, stubs->lookup);
+    engine_hot(engine->cpu)->mxcsr_host = 0x1f80;
+    return true;
+}
