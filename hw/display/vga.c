@@ -39,6 +39,7 @@
 #define MMIO_VBE       0x500
 #define MMIO_VBE_END   (MMIO_VBE + 2 * VBE_COUNT)
 #define MMIO_EXTENDED  0x600 /* size and byte order registers of later revisions: absent */
+#define MMIO_EDID_END  0x100 /* EDID of the monitor: absent, reads as ones (no valid header) */
 
 static const struct field vga_fields[] = {
     FIELD_STRUCT(struct vga, pci, pci_device_fields, 1),
