@@ -1,5 +1,6 @@
 # doppel: `make run` opens a demo guest in a window, `make check` tests everything, `make help` lists the rest.
 
+.DEFAULT_GOAL = all
 BUILD ?= build
 CC ?= gcc
 ifeq ($(origin CC),default)
