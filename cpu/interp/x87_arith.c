@@ -156,7 +156,7 @@ INLINE void remainder_x87(struct cpu *cpu, const struct insn *insn, bool nearest
     set_c2(cpu, partial);
     if (x87_commit(cpu, insn, env.flags)) {
         st_set(cpu, 0, result);
-        if (env.flags & FP_INVALID)
+        if ((result.exponent & 0x7fff) == 0x7fff)
             return;
         unsigned condition = (quotient & 4 ? FSW_C0 : 0) | (quotient & 2 ? FSW_C3 : 0) |
                              (quotient & 1 ? FSW_C1 : 0) | (partial ? FSW_C2 : 0);

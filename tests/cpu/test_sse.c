@@ -20,7 +20,7 @@
 #include <sys/mman.h>
 
 #define DATA_SIZE 512
-#define ROUNDS    120
+#define ROUNDS 800
 
 /* FXSAVE64 image. */
 struct __attribute__((packed, aligned(16))) fx_image {
