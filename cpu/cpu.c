@@ -392,6 +392,7 @@ enum cpu_exit cpu_run(struct cpu *cpu)
     interp_enter(cpu);
     cpu->insn = NULL;
     sigsetjmp(cpu->unwind, 0); /* faults and cpu_unwind() come back to here */
+    interp_leave(cpu);
     for (;;) {
         if (cpu->raised.vector >= 0)
             event_deliver_raised(cpu);
@@ -407,6 +408,8 @@ enum cpu_exit cpu_run(struct cpu *cpu)
             }
         }
         cpu->accel->run(cpu);
+        if (cpu->failed)
+            return CPU_EXIT_FAILED;
     }
 }
 
@@ -419,6 +422,7 @@ void cpu_step(struct cpu *cpu)
     interp_enter(cpu);
     memcpy(&outer, &cpu->unwind, sizeof outer);
     sigsetjmp(cpu->unwind, 0);
+    interp_leave(cpu);
     if (cpu->raised.vector >= 0) {
         event_deliver_raised(cpu);
     } else if (!stepped) {

@@ -14,6 +14,9 @@ void interp_destroy(struct cpu *cpu);
 /* The calling thread runs the CPU from now on. */
 void interp_enter(struct cpu *cpu);
 
+/* A fault or cpu_unwind() may have left a block half-way: settles what that owes. */
+void interp_leave(struct cpu *cpu);
+
 /* Executes from cpu->rip to the end of that basic block (at most a few dozen instructions). */
 void interp_block(struct cpu *cpu);
 /* Executes the one instruction at cpu->rip, without debug traps. */

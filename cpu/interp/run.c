@@ -178,11 +178,6 @@ static void settle(struct interp *interp)
         drop_all(interp);
 }
 
-void interp_enter(struct cpu *cpu)
-{
-    cpu->interp->thread = pthread_self();
-}
-
 /* -- Fetch and decode -- */
 
 /* Bytes of the code segment from rip on, at most 4096; raises #GP beyond its limit. */
@@ -366,14 +361,24 @@ static inline void execute(struct cpu *cpu, const struct insn *insn)
     cpu->rip = cpu->next_rip;
 }
 
-/* What is due at a block boundary. */
-static void leave_block(struct cpu *cpu)
+void interp_enter(struct cpu *cpu)
+{
+    cpu->interp->thread = pthread_self();
+}
+
+void interp_leave(struct cpu *cpu)
 {
     struct interp *interp = cpu->interp;
-    if (interp->current) { /* left by a fault or an unwind */
+    if (interp->current) {
         cpu->instructions += (uint64_t)(cpu->insn - interp->first);
         interp->current = NULL;
     }
+}
+
+/* What other threads, and listeners during the last block, have left to do. */
+static void at_boundary(struct cpu *cpu)
+{
+    struct interp *interp = cpu->interp;
     if (__builtin_expect(interp->drop_pending || interp->queued, 0))
         settle(interp);
 }
@@ -381,7 +386,7 @@ static void leave_block(struct cpu *cpu)
 void interp_one(struct cpu *cpu)
 {
     struct insn insn;
-    leave_block(cpu);
+    at_boundary(cpu);
     interp_decode(cpu, &insn);
     execute(cpu, &insn);
     cpu->insn = NULL;
@@ -391,7 +396,7 @@ void interp_one(struct cpu *cpu)
 void interp_block(struct cpu *cpu)
 {
     struct interp *interp = cpu->interp;
-    leave_block(cpu);
+    at_boundary(cpu);
     struct block *block = find_block(cpu);
     if (!block) {
         interp_one(cpu);
@@ -433,7 +438,7 @@ void interp_step(struct cpu *cpu)
         cpu->debug_hits = 0; /* else what MOV SS hit is due after this instruction */
 
     struct insn insn;
-    leave_block(cpu);
+    at_boundary(cpu);
     interp_decode(cpu, &insn);
     uint32_t resume = cpu->eflags & FLAG_RF;
     cpu->insn = &insn;
