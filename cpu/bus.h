@@ -37,6 +37,8 @@ struct cpu_bus {
     bool (*apic_msr_write)(void *opaque, struct cpu *cpu, uint32_t msr, uint64_t value);
 
     uint64_t (*clock_ns)(void *opaque); /* virtual time, for the TSC */
+    /* A page with log_dirty is about to be written for the first time. May be NULL. */
+    void (*before_write)(void *opaque, struct cpu *cpu, gva_t gva, gpa_t gpa);
     /* The guest wrote its TSC: pending deadlines move. May be NULL. */
     void (*tsc_changed)(void *opaque, struct cpu *cpu);
 

@@ -155,6 +155,13 @@ static void place_read(struct cpu *cpu, const struct place *place, void *data, s
         bus_read(cpu, place_gpa(place), data, size);
 }
 
+/* Somebody may want the page as it is before the store. */
+static void announce_store(struct cpu *cpu, const struct place *place)
+{
+    if (__builtin_expect(cpu->bus->before_write && place->info->log, 0))
+        cpu->bus->before_write(cpu->bus->opaque, cpu, place->gva, place_gpa(place));
+}
+
 /* What a store to RAM owes to decoded code and dirty logs; then lets later stores hit if it can. */
 static void settle_store(struct cpu *cpu, const struct place *place, size_t size)
 {
@@ -176,6 +183,7 @@ static void place_write(struct cpu *cpu, const struct place *place, const void *
         bus_write(cpu, place_gpa(place), data, size);
         return;
     }
+    announce_store(cpu, place);
     memcpy(place_host(place), data, size);
     settle_store(cpu, place, size);
 }
@@ -257,6 +265,7 @@ void mem_write_slow(struct cpu *cpu, gva_t gva, uint64_t value, unsigned size)
     }
     struct place place = resolve(cpu, cpu_mmu(cpu), gva, ACCESS_WRITE);
     if (place.info->host && !place.info->rom) {
+        announce_store(cpu, &place);
         host_write(place_host(&place), value, size);
         settle_store(cpu, &place, size);
     } else {

@@ -267,6 +267,7 @@ struct cpu {
     struct interp *interp; /* decoded blocks; every engine interprets at times */
     struct paging *paging; /* TLBs of all address spaces (cpu/paging.c) */
     struct tlb *watch;   /* never hits: cpu->tlb while accesses are watched (#AC, breakpoints) */
+    bool failed;         /* the engine found itself wrong (--verify): CPU_EXIT_FAILED */
     sigjmp_buf unwind;   /* cpu_raise() lands here */
     int index;           /* 0 is the bootstrap processor */
 };

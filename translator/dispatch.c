@@ -153,8 +153,12 @@ static struct block *describe(struct engine *engine, const struct trace *trace)
     struct insn *insns = cache_allocate(cache, trace->count * sizeof *insns);
     struct range *ranges = cache_allocate(cache, trace->ranges * sizeof *ranges);
     uint8_t *copy = cache_allocate(cache, bytes);
-    if (!block || !insns || !ranges || !copy)
+    uint64_t *rips = engine->verify ? cache_allocate(cache, trace->count * sizeof *rips) : NULL;
+    if (!block || !insns || !ranges || !copy || (engine->verify && !rips))
         return NULL;
+    if (rips)
+        memcpy(rips, trace->rip, trace->count * sizeof *rips);
+    block->rips = rips;
     memcpy(insns, trace->insn, trace->count * sizeof *insns);
     block->rip = trace->rip[0];
     block->space = trace->space;
@@ -221,6 +225,13 @@ static bool is_warm(struct engine *engine)
     return ++engine->counter[slot].count >= engine->options.threshold;
 }
 
+void engine_enter(struct engine *engine, struct block *block)
+{
+    flags_split(engine->cpu);
+    engine->stubs->enter(engine->cpu, block->entry);
+    flags_join(engine->cpu);
+}
+
 static void run(struct cpu *cpu)
 {
     struct engine *engine = cpu_engine(cpu);
@@ -254,9 +265,7 @@ static void run(struct cpu *cpu)
         if (exit)
             block_link(engine, exit, block);
         engine->stats.entries++;
-        flags_split(cpu);
-        engine->stubs->enter(cpu, block->entry);
-        flags_join(cpu);
+        engine_enter(engine, block);
         exit = hot->exit ? (void *)(engine->cache.arena + hot->exit) : NULL;
         if (exit)
             cpu->rip = exit->rip;

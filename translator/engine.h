@@ -143,6 +143,7 @@ struct block {
     struct site *sites;
     struct exit *exits;
     const struct insn *insns;
+    const uint64_t *rips;
     uint16_t site_count, exit_count, count;
     bool stale;             /* bytes were overwritten */
     bool straddles;         /* the first instruction continues in page[1] */
@@ -238,6 +239,8 @@ struct block *translate(struct engine *engine);
 
 /* -- lift.c -- */
 
+/* Is the mnemonic a jump that is lifted, not left to the interpreter? */
+bool lift_is_flow(unsigned op);
 void lift(struct engine *engine, const struct trace *trace, struct ir_list *list);
 
 /* -- opt_*.c -- */
@@ -248,6 +251,8 @@ void opt_checks(struct ir_list *list, const struct trace *trace);
 
 /* -- dispatch.c: called by generated code on the stack below struct cpu -- */
 
+/* Enters a block from C; afterwards the CPU's state is complete but for rip, if hot.exit is set. */
+void engine_enter(struct engine *engine, struct block *block);
 /* Runs the site's instruction. NULL: go on; else the host code to go on at. */
 const void *engine_exec(struct cpu *cpu, uint32_t site);
 /* An indirect jump of the site to cpu->rip found nothing in the jump table. */
@@ -260,6 +265,7 @@ const void *engine_continue(struct cpu *cpu);
 bool verify_create(struct engine *engine, struct error *error);
 void verify_destroy(struct engine *engine);
 void verify_run(struct engine *engine, struct block *block);
+void verify_stats(const struct engine *engine, FILE *out);
 
 /* -- stats.c -- */
 

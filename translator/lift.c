@@ -138,6 +138,11 @@ static void lift_exit(struct lift *l, uint64_t rip)
     ir->imm = (int64_t)rip;
 }
 
+bool lift_is_flow(unsigned op)
+{
+    return lifters_flow[op] != NULL;
+}
+
 static bool lift_one(struct lift *l)
 {
     lifter *fn = lifters_integer[l->insn->op];

@@ -47,6 +47,7 @@ void engine_print_stats(struct cpu *cpu, FILE *out)
             (unsigned long long)s->invalidated, (unsigned long long)s->revived,
             (unsigned long long)s->flushes);
     fprintf(out, "  basic blocks interpreted %llu\n", (unsigned long long)s->interpreted);
+    verify_stats(engine, out);
     if (!engine->count)
         return;
     fprintf(out, "  instructions %llu, %.1f us of translation\n",

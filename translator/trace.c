@@ -202,6 +202,12 @@ bool trace_form(struct engine *engine, struct trace *trace, unsigned max_insns)
     while (trace->count < max_insns) {
         if (contains(trace, rip) || !add_insn(engine, trace, rip))
             break;
+        const struct insn *insn = &trace->insn[trace->count - 1];
+        if (engine->verify && trace->count > 1 && isa_rows[insn->row].attributes & ISA_END &&
+            !lift_is_flow(insn->op)) {
+            trace->count--; /* runs by itself, once (verify.c) */
+            break;
+        }
         bool more = next_rip(engine, trace, &rip);
         trace->next[trace->count - 1] = rip;
         if (!more)
