@@ -145,8 +145,11 @@ void session_close(struct session *session)
     window_free(session->window);
     for (unsigned i = 0; i < OPTIONS_SERIALS; i++)
         channel_close(session->channel[i]);
-    if (session->net)
+    if (session->net) { /* CPUs may still run, and send */
+        machine_lock(session->machine);
         net_close(session->net);
+        machine_unlock(session->machine);
+    }
     if (session->machine)
         machine_free(session->machine);
     for (unsigned i = 0; i < MACHINE_DRIVES; i++)
