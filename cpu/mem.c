@@ -362,6 +362,19 @@ void *mem_host_write(struct cpu *cpu, gva_t gva, size_t size)
     return (void *)(gva + entry->addend);
 }
 
+void *mem_host_modify(struct cpu *cpu, gva_t gva, size_t size)
+{
+    void *host = mem_host_write(cpu, gva, size);
+    if (host || crosses_page(gva, size))
+        return host;
+    struct place place = resolve(cpu, cpu_mmu(cpu), gva, ACCESS_WRITE);
+    if (!place.info->host || place.info->rom)
+        return NULL;
+    announce_store(cpu, &place);
+    settle_store(cpu, &place, size);
+    return place_host(&place);
+}
+
 const uint8_t *mem_fetch(struct cpu *cpu, gva_t gva, gpa_t *gpa)
 {
     enum mmu_index mmu = cpu_mmu(cpu);

@@ -34,6 +34,9 @@ void mem_probe_read(struct cpu *cpu, gva_t gva, size_t size);
  * hold code or log writes unless mem_write_slow has done what that needs. */
 void *mem_host_read(struct cpu *cpu, gva_t gva, size_t size);
 void *mem_host_write(struct cpu *cpu, gva_t gva, size_t size);
+/* Host address for one host atomic on RAM that was checked for writing, after telling the code map and
+ * the dirty log of it. NULL for devices, ROM and page crossings. */
+void *mem_host_modify(struct cpu *cpu, gva_t gva, size_t size);
 
 /* Host address of the instruction byte at gva (its page may be read to the end), its physical address
  * in *gpa. NULL if the page is a device: then bytes come over the bus. Raises #PF, #GP. */

@@ -52,7 +52,7 @@ __attribute__((no_sanitize("alignment"))) static bool host_exchange(void *host, 
 bool mem_compare_exchange(struct cpu *cpu, gva_t gva, uint64_t *expected, uint64_t desired,
                           unsigned size)
 {
-    void *host = mem_host_write(cpu, gva, size);
+    void *host = mem_host_modify(cpu, gva, size);
 
     if (host_can(host, size))
         return host_exchange(host, expected, desired, size);
@@ -101,7 +101,7 @@ static bool host_exchange_128(void *host, uint64_t expected[2], const uint64_t d
 bool mem_compare_exchange_128(struct cpu *cpu, gva_t gva, uint64_t expected[2],
                               const uint64_t desired[2])
 {
-    void *host = mem_host_write(cpu, gva, 16);
+    void *host = mem_host_modify(cpu, gva, 16);
 
     if (HOST_HAS_128 && host)
         return host_exchange_128(host, expected, desired);
