@@ -2,10 +2,9 @@
  * LOCKed read-modify-writes: host atomics on the guest's RAM, so that they are atomic to every
  * access of every CPU thread.
  *
- * What no host atomic reaches - operands across a page, device memory, pages whose writes are
- * watched, and on hosts other than x86 misaligned operands - is done under one lock: atomic to
- * other such accesses, not to plain ones. It is process-wide because nothing is gained by having
- * more.
+ * What no host atomic reaches - operands across a page, device memory, and on hosts other than x86
+ * misaligned operands - is done under one lock: atomic to other such accesses, not to plain ones. It
+ * is process-wide because nothing is gained by having more.
  */
 #include "cpu/interp/operand.h"
 
