@@ -172,6 +172,8 @@ EXEC_WIDTHS(POP, pop_operand)
 /* Linear address of a stack offset, wrapped to the stack pointer's width. */
 INLINE gva_t stack_linear(struct cpu *cpu, uint64_t offset, unsigned size, enum access access)
 {
+    if (cpu->mode & MODE_CODE64) /* non-canonical: #SS, which the memory functions cannot know */
+        return segment_check(cpu, SEG_SS, offset, size, access);
     return segment_linear(cpu, SEG_SS, zero_extend(offset, stack_width(cpu)), size, access);
 }
 
