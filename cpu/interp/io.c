@@ -166,9 +166,9 @@ static void string_io(struct cpu *cpu, const struct insn *insn, io_element *elem
     uint16_t port = (uint16_t)cpu->gpr[RDX];
     bool repeat = insn->prefixes & (PREFIX_REP | PREFIX_REPNE);
     uint64_t count = repeat ? zero_extend(cpu->gpr[RCX], insn->addrsize) : 1;
+    io_check(cpu, port, size); /* even if there is nothing to repeat */
     if (!count)
         return;
-    io_check(cpu, port, size);
     for (;;) {
         element(cpu, insn, port, size);
         if (repeat)

@@ -153,8 +153,9 @@ INLINE void remainder_x87(struct cpu *cpu, const struct insn *insn, bool nearest
     else
         result =
             f80_remainder(&env, st_number(cpu, 0), st_number(cpu, 1), nearest, &quotient, &partial);
-    set_c2(cpu, partial);
+    set_c2(cpu, false);
     if (x87_commit(cpu, insn, env.flags)) {
+        set_c2(cpu, partial);
         st_set(cpu, 0, result);
         if ((result.exponent & 0x7fff) == 0x7fff)
             return;

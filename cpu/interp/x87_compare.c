@@ -22,7 +22,7 @@ INLINE void pop_times(struct cpu *cpu, unsigned how)
         st_pop(cpu);
 }
 
-/* -- ST(0) against ST(i) or memory -- */
+/* -- ST(0) against ST(i) or memory. An unmasked exception prevents the pop, but not the result -- */
 
 INLINE void compare_st(struct cpu *cpu, const struct insn *insn, bool mem, unsigned i, unsigned how)
 {
@@ -42,10 +42,10 @@ INLINE void compare_st(struct cpu *cpu, const struct insn *insn, bool mem, unsig
         env.flags = X87_UNDERFLOW;
     else
         relation = f80_compare(&env, st_number(cpu, 0), b, how & QUIET);
-    if (x87_commit(cpu, insn, env.flags)) {
-        set_relation(cpu, relation);
+    bool complete = x87_commit(cpu, insn, env.flags);
+    set_relation(cpu, relation);
+    if (complete)
         pop_times(cpu, how);
-    }
 }
 
 #define COMPARE(MNEMONIC, how)                                                                     \
@@ -82,8 +82,8 @@ static void ftst(struct cpu *cpu, const struct insn *insn)
         env.flags = X87_UNDERFLOW;
     else
         relation = f80_compare(&env, st_number(cpu, 0), fp_from_int(0), false);
-    if (x87_commit(cpu, insn, env.flags))
-        set_relation(cpu, relation);
+    x87_commit(cpu, insn, env.flags);
+    set_relation(cpu, relation);
 }
 
 EXEC_ONE(FTST, ftst)
@@ -101,12 +101,12 @@ INLINE void compare_eflags(struct cpu *cpu, const struct insn *insn, unsigned ho
         env.flags = X87_UNDERFLOW;
     else
         relation = f80_compare(&env, st_number(cpu, 0), st_number(cpu, i), how & QUIET);
-    if (!(env.flags & FSW_SF))
-        env.flags |= cpu->x87.status & FSW_C1;
-    if (x87_commit(cpu, insn, env.flags)) {
-        cpu->eflags = flags_merge(cpu->eflags, FLAG_ARITH, fp_relation_eflags(relation));
+    uint16_t kept = env.flags & FSW_SF ? 0 : cpu->x87.status & FSW_C1;
+    bool complete = x87_commit(cpu, insn, env.flags);
+    cpu->x87.status |= kept;
+    cpu->eflags = flags_merge(cpu->eflags, FLAG_ARITH, fp_relation_eflags(relation));
+    if (complete)
         pop_times(cpu, how);
-    }
 }
 
 static void fcomi(struct cpu *cpu, const struct insn *insn)

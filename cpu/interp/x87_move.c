@@ -48,7 +48,7 @@ struct fp_number x87_read_number(struct cpu *cpu, const struct insn *insn, bool 
 
 /* -- Loads -- */
 
-/* Pushes the value of a load that raised `flags`. */
+/* Pushes the value of a load that raised `flags`. A denormal is pushed even if DE is unmasked. */
 static void push_loaded(struct cpu *cpu, const struct insn *insn, bool mem, struct float80 value,
                         unsigned flags)
 {
@@ -57,7 +57,9 @@ static void push_loaded(struct cpu *cpu, const struct insn *insn, bool mem, stru
         flags = X87_OVERFLOW;
         value = F80_DEFAULT_NAN;
     }
-    if (x87_commit(cpu, insn, flags))
+    bool invalid = flags & ~cpu->x87.control & FP_INVALID;
+    x87_commit(cpu, insn, flags);
+    if (!invalid)
         st_push(cpu, value);
 }
 
@@ -183,6 +185,8 @@ INLINE void fst_mem(struct cpu *cpu, const struct insn *insn, bool pop)
             write_f80(cpu, gva, value);
         else
             mem_write(cpu, gva, bits, size);
+    } else {
+        mem_probe_write(cpu, gva, size); /* a page fault comes first */
     }
     store_done(cpu, insn, env.flags, pop);
 }
@@ -200,6 +204,18 @@ INLINE void fst_st(struct cpu *cpu, const struct insn *insn, bool pop)
     }
 }
 
+/* FSTPNCE only pops an empty register, and raises nothing. */
+static void fstpnce(struct cpu *cpu, const struct insn *insn)
+{
+    x87_begin(cpu);
+    x87_note(cpu, insn, false);
+    x87_commit(cpu, insn, 0);
+    if (!st_empty(cpu, 0))
+        st_set(cpu, insn->operand[0].reg, st_get(cpu, 0));
+    st_pop(cpu);
+}
+
+EXEC_ONE(FSTPNCE, fstpnce)
 EXEC_FORMS(FST, fst_st(cpu, insn, false), fst_mem(cpu, insn, false))
 EXEC_FORMS(FSTP, fst_st(cpu, insn, true), fst_mem(cpu, insn, true))
 
@@ -217,6 +233,8 @@ INLINE void store_integer(struct cpu *cpu, const struct insn *insn, bool truncat
                            truncate ? FP_TOWARD_ZERO : (enum fp_rounding)env.rounding);
     if (store_allowed(cpu, env.flags))
         mem_write(cpu, gva, (uint64_t)value, size);
+    else
+        mem_probe_write(cpu, gva, size);
     store_done(cpu, insn, env.flags, pop);
 }
 
@@ -247,6 +265,8 @@ static void fbstp(struct cpu *cpu, const struct insn *insn)
         env.flags = X87_UNDERFLOW;
     if (store_allowed(cpu, env.flags))
         mem_write_bytes(cpu, gva, bcd, 10);
+    else
+        mem_probe_write(cpu, gva, 10);
     store_done(cpu, insn, env.flags, true);
 }
 

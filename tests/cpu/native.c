@@ -27,8 +27,8 @@
 #include <ucontext.h>
 #include <unistd.h>
 
-#define CONTROL         0x20000000
-#define SWITCH          0x20010000
+#define CONTROL         0x2a5b6000
+#define SWITCH          USER_EXIT
 
 #define SELECTOR_CODE64 0x33
 #define SELECTOR_CODE32 0x23
@@ -51,6 +51,7 @@ struct control {
     _Alignas(64) uint8_t fx[512];    /* 192: loaded */
     _Alignas(64) uint8_t saved[512]; /* 704 */
 };
+_Static_assert(CONTROL + offsetof(struct control, exit) == USER_EXIT_POINTER, "as promised");
 _Static_assert(offsetof(struct control, host_mxcsr) == 168, "used by the assembly");
 _Static_assert(offsetof(struct control, fx) == 192, "used by the assembly");
 _Static_assert(offsetof(struct control, saved) == 704, "used by the assembly");
@@ -59,7 +60,7 @@ void native_enter(void);
 extern const uint8_t native_exit[], native_resume[], native_switch_end[];
 
 __asm__(".pushsection .text\n"
-        ".set control, 0x20000000\n"
+        ".set control, 0x2a5b6000\n"
         "native_enter:\n"
         "    push %rbx; push %rbp; push %r12; push %r13; push %r14; push %r15\n"
         "    mov %rsp, control+136\n"
@@ -245,33 +246,12 @@ bool native_supports(const struct native *native, int bits)
     return bits != 16 || ((const struct native_host *)native)->has_ldt;
 }
 
-/* Code, then the jump to the exit code, then INT3. */
-static void place_code(struct native_host *host, int bits, const uint8_t *code, size_t length)
-{
-    static const uint8_t jump64[] = {0xff, 0x24, 0x25, 152, 0, 0, 0x20}; /* jmp [CONTROL + 152] */
-    const uint32_t target = SWITCH;
-    uint8_t *next = host->code;
-    memset(next, 0xcc, length + 32);
-    memcpy(next, code, length);
-    next += length;
-    if (bits == 64) {
-        memcpy(next, jump64, sizeof jump64);
-        return;
-    }
-    if (bits == 16)
-        *next++ = 0x66;
-    *next++ = 0xea;
-    memcpy(next, &target, 4);
-    next[4] = SELECTOR_CODE64;
-    next[5] = 0;
-}
-
 void native_run(struct native *native, int bits, const uint8_t *code, size_t length,
                 struct user_state *state)
 {
     struct native_host *host = (struct native_host *)native;
     struct control *control = host->control;
-    place_code(host, bits, code, length);
+    user_place_code(host->code, bits, code, length);
     memcpy(control->gpr, state->gpr, sizeof control->gpr);
     memcpy(control->fx, state->fx, sizeof control->fx);
     control->eflags = state->eflags;

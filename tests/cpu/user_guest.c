@@ -3,8 +3,10 @@
  *
  *     0x1000 PML4   0x2000 PDPT   0x3000 page directory   0x4000 page table of USER_BASE
  *     0x5000 GDT    0x6000 IDT    0x7000 TSS    0x8000 handlers: vector * 16 is a HLT
- *     0xa000 top of the supervisor's stack      0x10000 USER_BASE and on
+ *     0xa000 top of the supervisor's stack      0xb000 PDPT   0xc000 page directory
+ *     0x10000 USER_BASE and on
  *
+ * The supervisor sees it from SUPERVISOR on, out of the way of the program's wild pointers.
  * Each exception arrives at the HLT of its vector; cpu_run() then returns, and the frame on the
  * supervisor's stack tells the rest.
  */
@@ -19,6 +21,7 @@
 #define TSS           0x7000u
 #define HANDLERS      0x8000u
 #define STACK_TOP     0xa000u
+#define SUPERVISOR    0xffff800000000000ull
 #define USER_PHYSICAL 0x10000u
 
 struct user_machine {
@@ -37,7 +40,9 @@ static void make_tables(struct board *board)
     const uint64_t no_execute = 1ull << 63;
     put64(board, 0x1000, 0x2000 | P | W | U);
     put64(board, 0x2000, 0x3000 | P | W | U);
-    put64(board, 0x3000, 0 | P | W | LARGE); /* the supervisor, identical */
+    put64(board, 0x1000 + 8 * 256, 0xb000 | P | W);
+    put64(board, 0xb000, 0xc000 | P | W);
+    put64(board, 0xc000, 0 | P | W | LARGE);
     put64(board, 0x3000 + 8 * (USER_BASE >> 21), 0x4000 | P | W | U);
     unsigned page = USER_CODE >> 12 & 511;
     put64(board, 0x4000 + 8 * page, (USER_PHYSICAL + (USER_CODE - USER_BASE)) | P | U);
@@ -49,12 +54,13 @@ static void make_tables(struct board *board)
     put64(board, GDT + 8, 0x00af9b000000ffff); /* supervisor's code */
     put64(board, GDT + 16, 0x00cf93000000ffff);
     for (unsigned vector = 0; vector < 256; vector++) {
-        uint64_t handler = HANDLERS + vector * 16;
+        uint64_t handler = SUPERVISOR + HANDLERS + vector * 16;
         put64(board, IDT + vector * 16,
               (handler & 0xffff) | 8ull << 16 | 0xeeull << 40 | (handler >> 16) << 48);
-        board->ram[handler] = 0xf4;
+        put64(board, IDT + vector * 16 + 8, handler >> 32);
+        board->ram[HANDLERS + vector * 16] = 0xf4;
     }
-    put64(board, TSS + 4, STACK_TOP);
+    put64(board, TSS + 4, SUPERVISOR + STACK_TOP);
     put64(board, TSS + 96, 104ull << 48); /* no I/O permission bitmap */
 }
 
@@ -72,12 +78,12 @@ struct user_guest *user_guest_new(const struct accel *accel)
     cpu->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
     cpu->cr3 = 0x1000;
     cpu->xcr0 = 3;
-    cpu->gdtr.base = GDT;
+    cpu->gdtr.base = SUPERVISOR + GDT;
     cpu->gdtr.limit = 0xff;
-    cpu->idtr.base = IDT;
+    cpu->idtr.base = SUPERVISOR + IDT;
     cpu->idtr.limit = 0xfff;
-    cpu->seg[SEG_TR] =
-        (struct segment){.base = TSS, .limit = 103, .attr = SEGMENT_P | TYPE_TSS32_BUSY};
+    cpu->seg[SEG_TR] = (struct segment){
+        .base = SUPERVISOR + TSS, .limit = 103, .attr = SEGMENT_P | TYPE_TSS32_BUSY};
     cpu->seg[SEG_LDTR] = (struct segment){.attr = 0};
     cpu_update_mode(cpu);
     paging_switch(cpu, false);
@@ -153,10 +159,10 @@ static void save_fx(const struct cpu *cpu, uint8_t *fx)
 static void read_frame(const struct board *board, struct user_state *state)
 {
     const struct cpu *cpu = board->cpu;
-    const uint8_t *frame = board->ram + cpu->gpr[RSP];
-    state->vector = (int)(cpu->rip - HANDLERS) / 16;
+    const uint8_t *frame = board->ram + (cpu->gpr[RSP] - SUPERVISOR);
+    state->vector = (int)(cpu->rip - SUPERVISOR - HANDLERS) / 16;
     state->error = 0;
-    if (cpu->gpr[RSP] == STACK_TOP - 48) {
+    if (cpu->gpr[RSP] == SUPERVISOR + STACK_TOP - 48) {
         state->error = get(frame, 8);
         frame += 8;
     }
@@ -174,8 +180,7 @@ void user_guest_run(struct user_guest *guest, int bits, const uint8_t *code, siz
     const uint64_t code_gpa = USER_PHYSICAL + (USER_CODE - USER_BASE);
     const uint64_t start = bits == 16 ? USER_CODE - USER_BASE : USER_CODE;
 
-    memset(board->ram + code_gpa, 0xcc, length + 32); /* INT3 is the end */
-    memcpy(board->ram + code_gpa, code, length);
+    user_place_code(board->ram + code_gpa, bits, code, length);
     code_written(board->code, code_gpa, USER_PAGE);
     memcpy(cpu->gpr, state->gpr, sizeof state->gpr);
     load_fx(cpu, state->fx);
@@ -194,8 +199,6 @@ void user_guest_run(struct user_guest *guest, int bits, const uint8_t *code, siz
         return;
     }
     read_frame(board, state);
-    if (state->vector == EXC_BP && state->rip == start + length + 1) {
-        state->vector = VECTOR_END;
-        state->rip--;
-    }
+    if (state->rip == start + length && state->vector == (bits == 64 ? EXC_PF : EXC_GP))
+        state->vector = VECTOR_END; /* the jump to the exit faulted */
 }
