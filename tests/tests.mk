@@ -17,3 +17,6 @@ $$(BUILD)/$(1): $$(BUILD)/$(1).c.o $$(patsubst %,$$(BUILD)/%.o,$$(call test_supp
 	@echo "  LINK  $$@"
 	$$(Q)$$(CC) $$(LDFLAGS_ALL) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(ARCHIVES) -Wl,--end-group $$(LDLIBS_ALL) $$(CHECK_LIBS)
 endef
+
+# Captured real-mode vectors on each engine; skipped where ../shared/vectors is not there.
+CHECK_LIST += "cpu-vectors-interp=$(BUILD)/tests/cpu/vectors" "cpu-vectors-jit=$(BUILD)/tests/cpu/vectors --accel jit"

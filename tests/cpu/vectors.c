@@ -2,7 +2,7 @@
  * Runs the captured 80286 real-mode vectors (SingleStepTests, MOO format) on an engine and compares
  * registers, memory and defined flags.
  *
- *     vectors [--accel NAME] [--verbose] [--list] [DIRECTORY [OPCODE...]]
+ *     vectors [--accel NAME] [--max-insns N] [--verbose] [DIRECTORY [OPCODE...]]
  *
  * Differences between the 80286 and the 80386 and later stand in the table `differences`, each with
  * its reason; they are counted apart. A directory that does not exist skips the test (exit status
@@ -12,6 +12,7 @@
 
 #include "cpu/decode.h"
 #include "cpu/system.h"
+#include "translator/translator.h"
 
 #include <dirent.h>
 #include <pthread.h>
@@ -454,6 +455,7 @@ int main(int argc, char **argv)
     int first_opcode = argc;
     char path[1024];
 
+    translator_options.threshold = 1; /* every instruction is executed once or twice only */
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--accel") && i + 1 < argc) {
             accel = NULL;
@@ -465,6 +467,8 @@ int main(int argc, char **argv)
                 fprintf(stderr, "there is no engine '%s'\n", argv[i]);
                 return 2;
             }
+        } else if (!strcmp(argv[i], "--max-insns") && i + 1 < argc) {
+            translator_options.max_insns = (unsigned)atoi(argv[++i]);
         } else if (!strcmp(argv[i], "--verbose")) {
             verbose = true;
         } else if (!directory) {
@@ -521,6 +525,8 @@ int main(int argc, char **argv)
     for (unsigned i = 0; i < DIFFERENCES; i++)
         if (run.by_difference[i])
             printf("%5u differ: %s\n", run.by_difference[i], differences[i].reason);
+    if (verbose && accel->stats)
+        accel->stats(run.board->cpu, stdout);
     free(metadata);
     return all.failed || !all.tests ? 1 : 0;
 }
