@@ -11,8 +11,6 @@
 
 #include "cpu/fpu/softfloat.h"
 
-#include <math.h>
-
 typedef unsigned __int128 uint128;
 
 struct fp_format {
@@ -215,15 +213,23 @@ static inline struct fp_number fp_div_finite(struct fp_number a, struct fp_numbe
     return result;
 }
 
+/* Floor of the square root, bit by bit. */
+static inline uint64_t integer_sqrt(uint64_t value)
+{
+    uint64_t root = 0;
+    for (uint64_t bit = 1ull << 31; bit; bit >>= 1)
+        if ((root | bit) * (root | bit) <= value)
+            root |= bit;
+    return root;
+}
+
 /* Positive a. */
 static inline struct fp_number fp_sqrt_finite(struct fp_number a)
 {
     bool odd = a.exponent & 1;
     uint128 radicand = (uint128)a.significand << (odd ? 64 : 63);
-    /* A host double gives 50 bits, one step of Newton's doubles them; then correct to the floor. */
-    const double two64 = 18446744073709551616.0;
-    double estimate = sqrt((double)(uint64_t)(radicand >> 64)) * 4294967296.0;
-    uint64_t root = estimate >= two64 ? ~0ull : (uint64_t)estimate;
+    /* 32 bits of the root, one step of Newton's doubles them; then correct to the floor. */
+    uint64_t root = integer_sqrt((uint64_t)(radicand >> 64)) << 32 | 1u << 31;
     uint128 next = ((uint128)root + radicand / root) >> 1;
     root = next >> 64 ? ~0ull : (uint64_t)next;
     while ((uint128)root * root > radicand)

@@ -14,30 +14,52 @@ _Noreturn void sse_exception(struct cpu *cpu, unsigned flags)
 
 /* -- Lane by lane: `expression` of env, x (destination's lane) and y (source's) -- */
 
+#define FLOAT_LOOP(lane, lanes, expression)                                                        \
+    struct fp_env fp = sse_env(cpu), *env = &fp;                                                   \
+    for (unsigned i = 0; i < (lanes); i++) {                                                       \
+        __typeof__(a.lane[0]) x = a.lane[i], y = b.lane[i];                                        \
+        (void)x;                                                                                   \
+        a.lane[i] = (expression);                                                                  \
+    }                                                                                              \
+    sse_commit(cpu, fp.flags);
+
+#define FLOAT_OPERANDS(lane, lanes)                                                                \
+    sse_begin(cpu);                                                                                \
+    union xmm a = xmm_get(cpu, insn->operand[0].reg), b;                                           \
+    if ((lanes) == 1)                                                                              \
+        b = xmm_low(cpu, insn, 1, mem, (unsigned)sizeof a.lane[0]);                                \
+    else                                                                                           \
+        b = xmm_operand(cpu, insn, 1, mem, true);
+
 #define FLOAT_LANES(MNEMONIC, lane, lanes, expression)                                             \
     INLINE void MNEMONIC##_float(struct cpu *cpu, const struct insn *insn, bool mem)               \
     {                                                                                              \
-        sse_begin(cpu);                                                                            \
-        union xmm a = xmm_get(cpu, insn->operand[0].reg), b;                                       \
-        if ((lanes) == 1)                                                                          \
-            b = xmm_low(cpu, insn, 1, mem, (unsigned)sizeof a.lane[0]);                            \
-        else                                                                                       \
-            b = xmm_operand(cpu, insn, 1, mem, true);                                              \
-        struct fp_env fp = sse_env(cpu), *env = &fp;                                               \
-        for (unsigned i = 0; i < (lanes); i++) {                                                   \
-            __typeof__(a.lane[0]) x = a.lane[i], y = b.lane[i];                                    \
-            (void)x;                                                                               \
-            a.lane[i] = (expression);                                                              \
+        FLOAT_OPERANDS(lane, lanes)                                                                \
+        FLOAT_LOOP(lane, lanes, expression)                                                        \
+        xmm_set(cpu, insn->operand[0].reg, a);                                                     \
+    }                                                                                              \
+    EXEC_FORMS(MNEMONIC, MNEMONIC##_float(cpu, insn, false), MNEMONIC##_float(cpu, insn, true))
+
+/* The same, with an instruction of x86 hosts that does it too. */
+#define FLOAT_HOST_LANES(MNEMONIC, instruction, lane, lanes, expression)                           \
+    HOST_BINARY(MNEMONIC, instruction)                                                             \
+    INLINE void MNEMONIC##_float(struct cpu *cpu, const struct insn *insn, bool mem)               \
+    {                                                                                              \
+        FLOAT_OPERANDS(lane, lanes)                                                                \
+        if (can_use_host(cpu)) {                                                                   \
+            a = host_##MNEMONIC(&cpu->mxcsr, a, b);                                                \
+        } else {                                                                                   \
+            FLOAT_LOOP(lane, lanes, expression)                                                    \
         }                                                                                          \
-        sse_commit(cpu, fp.flags);                                                                 \
         xmm_set(cpu, insn->operand[0].reg, a);                                                     \
     }                                                                                              \
     EXEC_FORMS(MNEMONIC, MNEMONIC##_float(cpu, insn, false), MNEMONIC##_float(cpu, insn, true))
 
 #define FLOAT_BINARY(OP, op)                                                                       \
-    FLOAT_LANES(OP##PS, u32, 4, f32_##op(env, x, y))                                               \
-    FLOAT_LANES(OP##PD, u64, 2, f64_##op(env, x, y))                                               \
-    FLOAT_LANES(OP##SS, u32, 1, f32_##op(env, x, y))
+    FLOAT_HOST_LANES(OP##PS, #op "ps", u32, 4, f32_##op(env, x, y))                                \
+    FLOAT_HOST_LANES(OP##PD, #op "pd", u64, 2, f64_##op(env, x, y))                                \
+    FLOAT_HOST_LANES(OP##SS, #op "ss", u32, 1, f32_##op(env, x, y))                                \
+    FLOAT_HOST_LANES(OP##SD, #op "sd", u64, 1, f64_##op(env, x, y))
 
 FLOAT_BINARY(ADD, add)
 FLOAT_BINARY(SUB, sub)
@@ -45,16 +67,10 @@ FLOAT_BINARY(MUL, mul)
 FLOAT_BINARY(DIV, div)
 FLOAT_BINARY(MIN, min)
 FLOAT_BINARY(MAX, max)
-FLOAT_LANES(ADDSD, u64, 1, f64_add(env, x, y))
-FLOAT_LANES(SUBSD, u64, 1, f64_sub(env, x, y))
-FLOAT_LANES(MULSD, u64, 1, f64_mul(env, x, y))
-FLOAT_LANES(DIVSD, u64, 1, f64_div(env, x, y))
-FLOAT_LANES(MINSD, u64, 1, f64_min(env, x, y))
-FLOAT_LANES(MAXSD, u64, 1, f64_max(env, x, y))
-FLOAT_LANES(SQRTPS, u32, 4, f32_sqrt(env, y))
-FLOAT_LANES(SQRTPD, u64, 2, f64_sqrt(env, y))
-FLOAT_LANES(SQRTSS, u32, 1, f32_sqrt(env, y))
-FLOAT_LANES(SQRTSD, u64, 1, f64_sqrt(env, y))
+FLOAT_HOST_LANES(SQRTPS, "sqrtps", u32, 4, f32_sqrt(env, y))
+FLOAT_HOST_LANES(SQRTPD, "sqrtpd", u64, 2, f64_sqrt(env, y))
+FLOAT_HOST_LANES(SQRTSS, "sqrtss", u32, 1, f32_sqrt(env, y))
+FLOAT_HOST_LANES(SQRTSD, "sqrtsd", u64, 1, f64_sqrt(env, y))
 FLOAT_LANES(ADDSUBPS, u32, 4, i & 1 ? f32_add(env, x, y) : f32_sub(env, x, y))
 FLOAT_LANES(ADDSUBPD, u64, 2, i & 1 ? f64_add(env, x, y) : f64_sub(env, x, y))
 
