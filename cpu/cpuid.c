@@ -164,9 +164,12 @@ static struct cpuid_result basic_leaf(struct cpu *cpu, uint32_t leaf, uint32_t s
         break;
     case 7:
         if (subleaf == 0) {
+            r.eax = 2; /* last subleaf */
             r.ebx = feature_bits(cpu, 7, 0, EBX);
             r.ecx = feature_bits(cpu, 7, 0, ECX);
             r.edx = feature_bits(cpu, 7, 0, EDX);
+        } else if (subleaf == 2) {
+            r.edx = feature_bits(cpu, 7, 2, EDX);
         }
         break;
     case 0xb:

@@ -33,6 +33,7 @@ static const uint8_t features_v1[] = {
     F(SSE3),       F(INVARIANT_TSC),
     F(IBRS_IBPB),  F(SSBD),
     F(STIBP),      F(ARCH_CAPABILITIES),
+    F(BHI_CTRL),
 };
 
 static const uint8_t features_v2[] = {

@@ -220,6 +220,9 @@ enum {
     (ITS_NO | RDCL_NO | IBRS_ALL | SKIP_L1DFL_VMENTRY | SSB_NO | MDS_NO | IF_PSCHANGE_MC_NO |      \
      TAA_NO | SBDR_SSDP_NO | FBSDP_NO | PSDP_NO | BHI_NO | PBRSB_NO | GDS_NO | RFDS_NO)
 
+/* IBRS, STIBP, SSBD, BHI_DIS_S: all of them hold anyway. */
+#define SPEC_CTRL_BITS (1 << 0 | 1 << 1 | 1 << 2 | 1 << 10)
+
 #define MSR_VALUE(number, feat, field, mask)                                                       \
     {                                                                                              \
         .first = number, .last = number, .feature = feat, .member = MEMBER(field),                 \
@@ -256,7 +259,7 @@ static const struct msr msrs[] = {
     MSR_FUNCTION(0x1b, 0x1b, F(APIC), read_apic, write_apic),
     MSR_CONSTANT(0x2a, BASE, 0),  /* EBL_CR_POWERON */
     MSR_CONSTANT(0x3a, F(LM), 1), /* IA32_FEATURE_CONTROL: locked, nothing enabled */
-    MSR_VALUE(0x48, F(IBRS_IBPB), spec_ctrl, 7),
+    MSR_VALUE(0x48, F(IBRS_IBPB), spec_ctrl, SPEC_CTRL_BITS),
     MSR_FUNCTION(0x49, 0x49, F(IBRS_IBPB), NULL, write_pred_cmd),
     /* IA32_BIOS_SIGN_ID: software writes 0, executes CPUID and reads the revision */
     {.first = 0x8b, .last = 0x8b, .feature = BASE, .check = IGNORE_WRITE, .constant = 1ull << 32},

@@ -23,14 +23,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define BLOCK_MAX   32
-#define TABLE_BITS  15
-#define TABLE_SIZE  (1u << TABLE_BITS)
-#define BLOCK_COUNT (1u << 16)
-#define INSN_COUNT  (1u << 18)
-#define QUEUE_SIZE  64
+#define BLOCK_MAX  32
+#define TABLE_BITS 16
+#define TABLE_SIZE (1u << TABLE_BITS)
+#define ARENA_SIZE (32u << 20)
+#define QUEUE_SIZE 64
 
-#define NO_PAGE     (~0ull)
+#define NO_PAGE    (~0ull)
 /* Mode bits that change how bytes decode. */
 #define DECODE_MODE (MODE_CODE32 | MODE_CODE64 | MODE_PROTECTED)
 
@@ -48,16 +47,19 @@ struct block {
     uint32_t mode;     /* & DECODE_MODE */
     uint16_t bytes;
     uint16_t count;
-    struct insn *insn;
+    struct block *next; /* in the same slot of the table */
     struct link link[2];
+    struct insn insn[];
 };
+
+#define BLOCK_BYTES(count) ((sizeof(struct block) + (count) * sizeof(struct insn) + 63) / 64 * 64)
 
 struct interp {
     struct block *table[TABLE_SIZE];
     struct link *page[TABLE_SIZE];
-    struct block *blocks;
-    struct insn *insns;
-    unsigned blocks_used, insns_used;
+    uint8_t *arena;
+    size_t used;
+    unsigned blocks;
 
     struct block *current;    /* being executed */
     const struct insn *first; /* its first instruction, until its instructions are counted */
@@ -90,15 +92,18 @@ static void drop_all(struct interp *interp)
 {
     memset(interp->table, 0, sizeof interp->table);
     memset(interp->page, 0, sizeof interp->page);
-    interp->blocks_used = interp->insns_used = 0;
+    interp->used = 0;
+    interp->blocks = 0;
     interp->drop_pending = false;
 }
 
 static void drop_block(struct interp *interp, struct block *block)
 {
-    unsigned slot = table_slot(block->gpa, block->mode);
-    if (interp->table[slot] == block)
-        interp->table[slot] = NULL;
+    struct block **slot = &interp->table[table_slot(block->gpa, block->mode)];
+    while (*slot && *slot != block)
+        slot = &(*slot)->next;
+    if (*slot)
+        *slot = block->next;
     block->gpa = NO_PAGE;
     if (block == interp->current)
         interp->end = interp->cpu->insn + 1;
@@ -164,7 +169,7 @@ static void on_drop_all(void *opaque)
 }
 
 /* Takes up, between blocks, what other threads wrote and a drop that had to wait. */
-static void settle(struct interp *interp)
+__attribute__((noinline)) static void settle(struct interp *interp)
 {
     pthread_mutex_lock(&interp->lock);
     if (interp->queued > QUEUE_SIZE)
@@ -266,7 +271,7 @@ static void note_page(struct cpu *cpu, struct block *block, unsigned which, gpa_
 static struct block *make_block(struct cpu *cpu)
 {
     struct interp *interp = cpu->interp;
-    if (interp->blocks_used == BLOCK_COUNT || interp->insns_used + BLOCK_MAX > INSN_COUNT)
+    if (interp->used + BLOCK_BYTES(BLOCK_MAX) > ARENA_SIZE)
         drop_all(interp);
 
     gva_t gva = code_linear(cpu);
@@ -280,7 +285,8 @@ static struct block *make_block(struct cpu *cpu)
         available = limit;
 
     struct decode_context context = decode_context(cpu);
-    struct insn *insn = interp->insns + interp->insns_used;
+    struct block *block = (struct block *)(void *)(interp->arena + interp->used);
+    struct insn *insn = block->insn;
     unsigned count = 0, bytes = 0;
     gpa_t second_page = NO_PAGE;
     while (count < BLOCK_MAX && bytes < available) {
@@ -298,21 +304,22 @@ static struct block *make_block(struct cpu *cpu)
         count = 1;
     }
 
-    struct block *block = &interp->blocks[interp->blocks_used++];
-    interp->insns_used += count;
+    struct block **slot = &interp->table[table_slot(gpa, cpu->mode & DECODE_MODE)];
+    interp->used += BLOCK_BYTES(count);
+    interp->blocks++;
     *block = (struct block){
         .gpa = gpa,
         .second_page = second_page,
         .mode = cpu->mode & DECODE_MODE,
         .bytes = (uint16_t)bytes,
         .count = (uint16_t)count,
-        .insn = insn,
+        .next = *slot,
     };
+    *slot = block;
     unsigned first_bytes = second_page == NO_PAGE ? bytes : 4096 - (unsigned)(gva & 0xfff);
     note_page(cpu, block, 0, gpa, first_bytes);
     if (second_page != NO_PAGE)
         note_page(cpu, block, 1, second_page, bytes - first_bytes);
-    interp->table[table_slot(gpa, block->mode)] = block;
     return block;
 }
 
@@ -333,20 +340,33 @@ static bool block_applies(struct cpu *cpu, const struct block *block)
     return true;
 }
 
-static struct block *find_block(struct cpu *cpu)
+/* Physical address of the byte at rip if its page is in the TLB, plain memory and executable. */
+static inline bool cached_gpa(const struct cpu *cpu, gpa_t *gpa)
 {
-    struct interp *interp = cpu->interp;
-    if (!(cpu->mode & MODE_CODE64) && cpu->rip >> 32)
-        bytes_to_limit(cpu); /* wraps, or raises */
     gva_t gva = code_linear(cpu);
+    const struct tlb *tlb = cpu->mmu[cpu_mmu(cpu)];
+    unsigned slot = tlb_index(gva);
+    *gpa = tlb->info[slot].gpa | (gva & 0xfff);
+    return (gva ^ tlb->entry[slot].fetch) <= 4095;
+}
+
+static inline struct block *find_block(struct cpu *cpu)
+{
     gpa_t gpa;
-    if (!mem_fetch(cpu, gva, &gpa))
-        return NULL;
-    uint32_t mode = cpu->mode & DECODE_MODE;
-    struct block *block = interp->table[table_slot(gpa, mode)];
-    if (__builtin_expect(block && block->gpa == gpa && block->mode == mode, 1)) {
-        if (block_applies(cpu, block))
-            return block;
+    if (__builtin_expect(!(cpu->mode & MODE_CODE64) && cpu->rip >> 32, 0))
+        bytes_to_limit(cpu); /* wraps, or raises */
+    if (__builtin_expect(cached_gpa(cpu, &gpa), 1)) {
+        uint32_t mode = cpu->mode & DECODE_MODE;
+        struct block *block = cpu->interp->table[table_slot(gpa, mode)];
+        for (; block; block = block->next)
+            if (block->gpa == gpa && block->mode == mode) {
+                if (__builtin_expect((cpu->mode & MODE_FLAT_CS) && block->second_page == NO_PAGE,
+                                     1) ||
+                    block_applies(cpu, block))
+                    return block;
+                drop_block(cpu->interp, block); /* its second page is another one now */
+                break;
+            }
     }
     return make_block(cpu);
 }
@@ -376,7 +396,7 @@ void interp_leave(struct cpu *cpu)
 }
 
 /* What other threads, and listeners during the last block, have left to do. */
-static void at_boundary(struct cpu *cpu)
+static inline void at_boundary(struct cpu *cpu)
 {
     struct interp *interp = cpu->interp;
     if (__builtin_expect(interp->drop_pending || interp->queued, 0))
@@ -467,17 +487,14 @@ void interp_step(struct cpu *cpu)
 bool interp_create(struct cpu *cpu, struct error *error)
 {
     struct interp *interp = calloc(1, sizeof *interp);
-    size_t blocks = BLOCK_COUNT * sizeof(struct block), insns = INSN_COUNT * sizeof(struct insn);
     uint8_t *memory = MAP_FAILED;
     if (interp)
-        memory =
-            mmap(NULL, blocks + insns, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        memory = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
         free(interp);
         return error_set(error, "cannot allocate the interpreter's cache: out of memory");
     }
-    interp->blocks = (struct block *)memory;
-    interp->insns = (struct insn *)(memory + blocks);
+    interp->arena = memory;
     interp->cpu = cpu;
     interp->thread = pthread_self();
     pthread_mutex_init(&interp->lock, NULL);
@@ -492,7 +509,7 @@ void interp_destroy(struct cpu *cpu)
     if (!interp)
         return;
     code_unlisten(cpu->code, interp);
-    munmap(interp->blocks, BLOCK_COUNT * sizeof(struct block) + INSN_COUNT * sizeof(struct insn));
+    munmap(interp->arena, ARENA_SIZE);
     pthread_mutex_destroy(&interp->lock);
     free(interp);
     cpu->interp = NULL;
@@ -510,7 +527,7 @@ static void destroy(struct cpu *cpu)
 static void stats(struct cpu *cpu, FILE *out)
 {
     fprintf(out, "interpreter: %llu instructions, %u blocks cached\n",
-            (unsigned long long)cpu->instructions, cpu->interp->blocks_used);
+            (unsigned long long)cpu->instructions, cpu->interp->blocks);
 }
 
 const struct accel accel_interpreter = {
