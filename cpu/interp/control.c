@@ -132,9 +132,10 @@ INLINE void bound(struct cpu *cpu, const struct insn *insn, unsigned size, bool 
     gva_t upper =
         segment_linear(cpu, insn->seg, zero_extend(offset, insn->addrsize), size, ACCESS_READ);
     int64_t index = sign_extend(reg_read(cpu, &insn->operand[0], size), size);
+    int64_t first = sign_extend(mem_read(cpu, lower, size), size);
+    int64_t last = sign_extend(mem_read(cpu, upper, size), size); /* faults before #BR */
 
-    if (index < sign_extend(mem_read(cpu, lower, size), size) ||
-        index > sign_extend(mem_read(cpu, upper, size), size))
+    if (index < first || index > last)
         cpu_raise(cpu, EXC_BR, 0);
 }
 

@@ -497,6 +497,29 @@ struct lenience {
     bool x87, cr2, all;
 };
 
+/* FXRSTOR and its kin: many bytes, read in an order of the processor's own. */
+static bool is_image(const struct insn *insn)
+{
+    return insn->op == OP_FXRSTOR || insn->op == OP_FRSTOR || insn->op == OP_FLDENV;
+}
+
+/* Two reasons for a fault, whose order is not architectural: partly outside the segment (which,
+ * with 4 GiB, may also wrap around), not aligned, not canonical, not present. */
+static bool either_may_come_first(const struct oracle *oracle, const struct insn *insn,
+                                  const struct outcome *o)
+{
+    bool segment = o->ours.vector == EXC_SS || o->ours.vector == EXC_GP;
+    bool host_segment = o->host.vector == EXC_SS || o->host.vector == EXC_GP;
+    bool wide = insn_has_mem(insn) &&
+                (is_image(insn) || insn->operand[1].size == 16 || insn->operand[0].size == 16);
+    if (o->host.rip != o->ours.rip || o->host.vector == o->ours.vector || !segment)
+        return false;
+    if (insn->op == OP_CMPS || insn->op == OP_MOVS) /* two operands */
+        return true;
+    return (wide && host_segment) ||
+           ((is_image(insn) || oracle->bits == 32) && o->host.vector == EXC_PF);
+}
+
 static struct lenience lenience(const struct oracle *oracle, const struct test_case *test,
                                 const struct outcome *o)
 {
@@ -517,15 +540,10 @@ static struct lenience lenience(const struct oracle *oracle, const struct test_c
             /* A mask of zeros: whether the address is looked at is up to the processor. */
             l.all |=
                 (insn.op == OP_MASKMOVQ || insn.op == OP_MASKMOVDQU) && o->ours.rip != o->host.rip;
-            /* Out of the stack segment and not aligned, or partly out and partly not present:
-             * either may come first. */
-            bool image = insn.op == OP_FXRSTOR || insn.op == OP_FRSTOR || insn.op == OP_FLDENV;
-            l.all |= insn_has_mem(&insn) && insn.seg == SEG_SS && o->ours.vector == EXC_SS &&
-                     (o->host.vector == EXC_GP || (image && o->host.vector == EXC_PF)) &&
-                     o->host.rip == o->ours.rip;
+            l.all |= either_may_come_first(oracle, &insn, o);
             if (insn.op == OP_CMPS || insn.op == OP_SCAS)
                 l.flags = FLAG_ARITH; /* of the elements before, or as at first */
-            l.cr2 |= image;
+            l.cr2 |= is_image(&insn);
         }
         /* AMD processors have another MXCSR bit. */
         l.all |= host_mxcsr & 1 << 17;
@@ -549,8 +567,11 @@ static bool case_differs(const struct oracle *oracle, const struct test_case *te
     different |= differs("rip", o->host.rip & width, o->ours.rip & width, out);
     if (o->host.vector == o->ours.vector && o->host.vector >= 0) {
         /* The host's kernel hides what it knows of its own half of the address space. */
+        bool wild = o->host.vector == EXC_PF && o->host.cr2 - USER_BASE >= 0x10000;
+        uint64_t error_mask = wild ? ~1ull : ~0ull; /* the host has more pages than the guest */
         if (!(o->host.vector == EXC_PF && o->host.cr2 >> 63))
-            different |= differs("error", o->host.error, o->ours.error, out);
+            different |=
+                differs("error", o->host.error & error_mask, o->ours.error & error_mask, out);
         if (!l.cr2)
             different |= differs("cr2", o->host.cr2, o->ours.cr2, out);
     }
@@ -745,16 +766,16 @@ static void run_regressions(struct oracle *oracle)
 
 static void print_coverage(const struct oracle *oracle)
 {
-    unsigned covered = 0, possible = 0;
-    for (unsigned op = 2; op < OP_COUNT; op++) {
-        if (op_is_skipped(op) && op != OP_JMP)
-            continue;
-        possible++;
+    unsigned covered = 0;
+    bool possible[OP_COUNT] = {false};
+    for (unsigned i = 0; i < oracle->row_count; i++)
+        possible[isa_rows[oracle->rows[i]].op] = true;
+    for (unsigned op = 0; op < OP_COUNT; op++) {
         covered += oracle->covered[op] != 0;
-        if (!oracle->covered[op])
+        if (possible[op] && !oracle->covered[op])
             printf("not covered: %s\n", isa_op_names[op]);
     }
-    printf("%u of %u mnemonics covered, %zu left out\n", covered, possible,
+    printf("%u mnemonics covered, %zu left out\n", covered,
            sizeof skipped_ops / sizeof *skipped_ops);
 }
 
