@@ -465,9 +465,9 @@ static bool lift_pop(struct lift *l)
     unsigned d = insn->operand[0].reg;
     lift_stack(l, IR_MEM_READ, size, RSP, 0);
     if (d == RSP) {
-        lift_dab(l, IR_MOV, size, V_T0, V_M, V_NONE);
+        lift_dab(l, IR_MOV, size, V_T1, V_M, V_NONE); /* a 16-bit stack_move uses T0 */
         lift_stack_move(l, RSP, RSP, size);
-        lift_dab(l, IR_MOV, size, d, V_T0, V_NONE);
+        lift_dab(l, IR_MOV, size, d, V_T1, V_NONE);
     } else {
         lift_dab(l, IR_MOV, size, d, V_M, V_NONE);
         lift_stack_move(l, RSP, RSP, size);

@@ -516,8 +516,9 @@ static bool either_may_come_first(const struct oracle *oracle, const struct insn
         return false;
     if (insn->op == OP_CMPS || insn->op == OP_MOVS) /* two operands */
         return true;
+    bool mask_move = insn->op == OP_MASKMOVQ || insn->op == OP_MASKMOVDQU;
     return (wide && host_segment) ||
-           ((is_image(insn) || oracle->bits == 32) && o->host.vector == EXC_PF);
+           ((is_image(insn) || mask_move || oracle->bits == 32) && o->host.vector == EXC_PF);
 }
 
 static struct lenience lenience(const struct oracle *oracle, const struct test_case *test,
