@@ -140,6 +140,8 @@ BOOT_TESTS = amd64-translator i386-translator amd64-interpreter i386-interpreter
 unit_name = $(subst /,-,$(patsubst tests/%,%,$(subst test_,,$(1))))
 CHECK_LIST = \
     $(foreach test,$(BOOT_TESTS),"boot-$(test)=tests/boot/boot.sh $(BUILD) $(test)") \
+    "cpu-oracle-interpreter=$(BUILD)/tests/cpu/oracle --engine interpreter" \
+    "cpu-oracle-translator=$(BUILD)/tests/cpu/oracle --engine translator" \
     $(foreach test,$(UNIT_TESTS),"$(call unit_name,$(test))=$(BUILD)/$(test)")
 
 .PHONY: check check-units
