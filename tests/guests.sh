@@ -3,6 +3,7 @@
 # busybox and the drivers that the board needs. Nothing is downloaded twice.
 # Usage: guests.sh [amd64] [i386] [grub]   (default: amd64)
 set -euo pipefail
+version=$(cksum <"$0") # guests are built anew when this script changes
 cd "$(dirname "$0")/.."
 cache=$PWD/.cache/guests
 packages=$cache/packages
@@ -111,7 +112,7 @@ MOTD
 
 make_linux() { # make_linux ARCH METAPACKAGE
     local arch=$1 kernel busybox root=$cache/$1/root name
-    [ -e "$cache/$arch/complete" ] && return
+    [ "$(cat "$cache/$arch/complete" 2>/dev/null)" = "$version" ] && return
     update_once "$arch"
     name=$(kernel_package "$arch" "$2")
     kernel=$(unpack "$arch" "$name")
@@ -119,12 +120,12 @@ make_linux() { # make_linux ARCH METAPACKAGE
     say "building the $arch initial RAM disk"
     rm -rf "$root" && mkdir -p "$root"/{bin,dev,proc,sys,etc,tmp,modules}
     cp "$busybox/bin/busybox" "$root/bin/busybox"
-    for module in e1000 ata_piix sd_mod sr_mod isofs ext4; do add_module "$kernel" "$root" "$module"; done
+    for module in e1000 ata_piix sd_mod sr_mod isofs crc32c_generic ext4; do add_module "$kernel" "$root" "$module"; done
     write_init "$root"
     cp "$kernel"/boot/vmlinuz-* "$cache/$arch/vmlinuz"
     (cd "$root" && find . | LC_ALL=C sort | cpio --quiet -o -H newc | gzip -9n) >"$cache/$arch/initrd.gz"
     rm -rf "$kernel/lib/modules"/*/kernel/{sound,drivers/gpu,drivers/media} # large, unused
-    touch "$cache/$arch/complete"
+    echo "$version" >"$cache/$arch/complete"
 }
 
 for guest in "${@:-amd64}"; do

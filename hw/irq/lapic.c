@@ -65,6 +65,7 @@ enum lvt { LVT_TIMER, LVT_THERMAL, LVT_PERFORMANCE, LVT_LINT0, LVT_LINT1, LVT_ER
 #define SVR_SUPPRESS_EOI_BROADCAST 0x1000u
 
 #define LVT_DELIVERY(value)        ((value) >> 8 & 7)
+#define LVT_DELIVERY_STATUS        0x1000u
 #define LVT_REMOTE_IRR             0x4000u
 #define LVT_LEVEL                  0x8000u
 #define LVT_MASKED                 0x10000u
@@ -856,8 +857,8 @@ bool lapic_msr_write(struct lapic *lapic, uint32_t msr, uint64_t value)
     uint64_t writable = registers[reg].writable;
     if (reg == REG_ICR)
         writable |= 0xffffffffull << 32;
-    if (reg == REG_LVT + LVT_LINT0 || reg == REG_LVT + LVT_LINT1)
-        value &= ~(uint64_t)LVT_REMOTE_IRR; /* read-only rather than reserved */
+    if (reg >= REG_LVT && reg < REG_LVT + LVTS) /* read-only rather than reserved */
+        value &= ~(uint64_t)(LVT_REMOTE_IRR | LVT_DELIVERY_STATUS);
     if (value & ~writable)
         return false;
     if (reg == REG_ICR)

@@ -55,7 +55,7 @@ network)
     "$console" expect:"Network: 10.0.2.15" expect:"guest:" \
         send:"wget -q -O /tmp/data http://10.0.2.2:$port/data; md5sum < /tmp/data"'\n' expect:"$sum" \
         expect:"guest:" send:'echo from-the-guest | nc -l -p 7777\n' pause:1500 \
-        run:"exec 3<>/dev/tcp/127.0.0.1/$forwarded && timeout 20 head -n 1 <&3 | grep -q from-the-guest" \
+        run:"bash -c 'exec 3<>/dev/tcp/127.0.0.1/$forwarded && timeout 20 head -n 1 <&3 | grep -q from-the-guest'" \
         "${power_off[@]}" -- "${guest[@]}"
     ;;
 disk)
@@ -64,14 +64,16 @@ disk)
     trap 'rm -rf "$folder"' EXIT
     truncate -s 64M "$folder/disk.img"
     linux amd64 "$quiet" --net none --disk "$folder/disk.img"
-    "$console" expect:"guest:" send:'mke2fs -q /dev/sda && mount -t ext4 /dev/sda /tmp && dd if=/dev/urandom of=/tmp/f bs=64k count=256 2>/dev/null; md5sum /tmp/f > /tmp/s; sync; umount /tmp; echo wr""itten\n' \
+    "$console" expect:"guest:" send:'until [ -b /dev/sda ]; do sleep 0.1; done; mke2fs -q /dev/sda && mount -t ext4 /dev/sda /tmp && dd if=/dev/urandom of=/tmp/f bs=64k count=256 2>/dev/null; md5sum /tmp/f > /tmp/s; sync; umount /tmp; echo wr""itten\n' \
         expect:"written" "${power_off[@]}" -- "${guest[@]}"
-    "$console" expect:"guest:" send:'mount -t ext4 /dev/sda /tmp && md5sum -c /tmp/s; umount /tmp\n' \
+    "$console" expect:"guest:" send:'until [ -b /dev/sda ]; do sleep 0.1; done; mount -t ext4 /dev/sda /tmp && md5sum -c /tmp/s; umount /tmp\n' \
         expect:"/tmp/f: OK" "${power_off[@]}" -- "${guest[@]}"
     ;;
 grub-iso)
-    # GRUB's rescue CD to its command line on the VGA text screen, through SeaBIOS and El Torito.
-    "$build/tests/boot/screen" "$doppel" "$guests/grub-rescue.iso"
+    # GRUB's rescue CD through SeaBIOS and El Torito: its menu, keys that move in it, its command line.
+    "$build/tests/boot/screen" expect:"GNU GRUB" expect:"*GNU/Linux" 'type:\d' absent:"*GNU/Linux" \
+        'type:\u' expect:"*GNU/Linux" type:c expect:"grub>" 'type:echo it works\n' expect:"it works" print -- \
+        --cdrom "$guests/grub-rescue.iso" --boot cdrom --net none
     ;;
 *)
     echo "boot.sh: unknown case '$test'"
