@@ -3,10 +3,10 @@
  *
  * A repeated one works in runs: as many elements as lie in one page of both strings, inside their
  * segments, without wrapping, and in plain RAM are done at once on host memory; what remains (page
- * crossings, devices, pages with code, watched accesses, TLB misses) goes element by element. After
- * each run rSI, rDI and rCX are current, so that a fault or a pending event resumes the instruction
- * where it was. The flags of SCAS and CMPS change only when the instruction ends or is interrupted,
- * not when it faults (SDM volume 2, "REP", on faults).
+ * crossings, devices, pages with code, watched accesses, TLB misses, single steps) goes element by
+ * element. After each run rSI, rDI and rCX are current, so that a fault or a pending event resumes
+ * the instruction where it was. The flags of SCAS and CMPS change only when the instruction ends or
+ * is interrupted, not when it faults (SDM volume 2, "REP", on faults).
  */
 #include "cpu/interp/operand.h"
 
@@ -213,7 +213,7 @@ INLINE void string(struct cpu *cpu, const struct insn *insn, unsigned size, enum
     for (;;) {
         uint64_t si = index_read(cpu, insn, RSI), di = index_read(cpu, insn, RDI);
         gva_t source = 0, destination = 0;
-        uint64_t n = count, done = 0;
+        uint64_t n = cpu->mode & MODE_STEP ? 1 : count, done = 0;
 
         if (has_source)
             source = segment_linear(cpu, seg, si, size, ACCESS_READ);
