@@ -20,3 +20,16 @@ endef
 
 # Captured real-mode vectors on each engine; skipped where ../shared/vectors is not there.
 CHECK_LIST += "cpu-vectors-interp=$(BUILD)/tests/cpu/vectors" "cpu-vectors-jit=$(BUILD)/tests/cpu/vectors --accel jit"
+
+# Bare-metal guests (tests/guests/guest.inc) on each engine; on the translator also instruction by instruction.
+# Always GNU as: its macros.
+GUESTS := $(patsubst tests/guests/%.S,%,$(wildcard tests/guests/*.S))
+GUEST_BINARIES := $(GUESTS:%=$(BUILD)/guests/%.bin)
+$(BUILD)/guests/%.bin: tests/guests/%.S tests/guests/guest.inc
+	@mkdir -p $(@D)
+	@echo "  GUEST $@"
+	$(Q)gcc -m64 -nostdlib -static -no-pie -I. -Wl,-Ttext=0x8000,-e,_start,--build-id=none,--oformat=binary -o $@ $<
+TEST_BINARIES += $(GUEST_BINARIES)
+CHECK_LIST += "guests-interp=$(BUILD)/tests/guests/run_guest $(GUEST_BINARIES)" \
+    "guests-jit=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 $(GUEST_BINARIES)" \
+    "guests-jit-single=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 --max-insns 1 $(GUEST_BINARIES)"
