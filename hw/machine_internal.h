@@ -46,6 +46,7 @@ struct machine {
     struct ioapic *ioapic;
     struct i8259 *pic;
     struct mc146818 *rtc;
+    struct piix3 *piix3;
     struct piix4_pm *pm;
     struct piix_ide *ide;
     struct fw_cfg *fw_cfg;

@@ -27,6 +27,7 @@ enum { DEVFN_IDE = DEVFN(1, 1), DEVFN_VGA = DEVFN(2, 0), DEVFN_NIC = DEVFN(3, 0)
 enum {
     IRQ_TIMER = 0,
     IRQ_KEYBOARD = 1,
+    IRQ_CASCADE = 2,
     IRQ_SERIAL2 = 3,
     IRQ_SERIAL1 = 4,
     IRQ_RTC = 8,
@@ -50,9 +51,10 @@ static void isa_interrupt(void *opaque, int irq, bool level)
     irq_set(ioapic_line(machine->ioapic, irq == IRQ_TIMER ? IOAPIC_PIN_TIMER : irq), level);
 }
 
+/* Devices reach it through the ISA bridge, which ors PCI interrupts in. */
 static struct irq_line isa_line(struct machine *machine, int irq)
 {
-    return (struct irq_line){isa_interrupt, machine, irq};
+    return piix3_isa_line(machine->piix3, irq);
 }
 
 /* INTR of the 8259 goes to LINT0 of the bootstrap processor. */
@@ -109,23 +111,25 @@ static bool add_interrupt_controllers(struct machine *machine, const struct mach
     return true;
 }
 
-static struct piix3 *add_chipset(struct machine *machine, const struct machine_config *config,
-                                 struct error *error)
+static bool add_chipset(struct machine *machine, const struct machine_config *config,
+                        struct error *error)
 {
     const struct board_requests requests = {machine_request_reset, machine_request_power_off,
                                             machine};
     static const struct irq_line unconnected[4];
-    struct irq_line isa[ISA_IRQS];
+    struct irq_line isa[ISA_IRQS] = {0};
     for (int irq = 0; irq < ISA_IRQS; irq++)
-        isa[irq] = isa_line(machine, irq);
+        if (irq !=
+            IRQ_CASCADE) /* exists only between the two 8259s; its I/O APIC pin is the timer's */
+            isa[irq] = (struct irq_line){isa_interrupt, machine, irq};
     machine->pci = pci_bus_new(&machine->devices, machine->io, machine->memory, unconnected);
     if (!i440fx_new(&machine->devices, machine->pci, machine->memory, config->bios,
                     config->bios_size, error))
-        return NULL;
-    struct piix3 *piix3 = piix3_new(&machine->devices, machine->pci, machine->io, isa, &requests);
+        return false;
+    machine->piix3 = piix3_new(&machine->devices, machine->pci, machine->io, isa, &requests);
     machine->pm = piix4_pm_new(&machine->devices, machine->pci, machine->io, machine->clock,
-                               piix3_isa_line(piix3, IRQ_SCI), &requests);
-    return piix3;
+                               isa_line(machine, IRQ_SCI), &requests);
+    return true;
 }
 
 static void add_isa_devices(struct machine *machine, const struct machine_config *config)

@@ -10,6 +10,7 @@
 #include "hw/alloc.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define CONTROLLERS 2
 #define CHANNELS    4
@@ -283,6 +284,9 @@ size_t i8237_read_memory(struct i8237 *dma, int channel, void *data, size_t leng
 static void i8237_reset(struct device *device)
 {
     struct i8237 *dma = (struct i8237 *)device;
+    /* The chip leaves addresses and counts as they are; a defined start is worth more. */
+    memset(dma->controller, 0, sizeof dma->controller);
+    memset(dma->page, 0, sizeof dma->page);
     for (int i = 0; i < CONTROLLERS; i++)
         master_clear(&dma->controller[i]);
 }

@@ -86,6 +86,7 @@ struct i8254 {
     uint64_t edge_tick; /* next edge of counter 0's OUT, and whether it rises */
     bool edge_rises;
     uint32_t missed; /* interrupts of counter 0 still owed */
+    bool irq_level;  /* as driven last: OUT of counter 0, but for late looks at it */
     struct clock *clock;
     struct irq_line irq0;
 };
@@ -117,6 +118,7 @@ static const struct field i8254_fields[] = {
     FIELD(struct i8254, edge_tick, 1),
     FIELD(struct i8254, edge_rises, 1),
     FIELD(struct i8254, missed, 1),
+    FIELD(struct i8254, irq_level, 1),
     FIELD_END,
 };
 
@@ -358,13 +360,19 @@ static void schedule(struct i8254 *pit, uint64_t now)
     timer_set(&pit->edge, deadline);
 }
 
+static void drive_irq(struct i8254 *pit, bool level)
+{
+    pit->irq_level = level;
+    irq_set(pit->irq0, level);
+}
+
 /* After anything was written: OUT as it is now, and the timer for its next edge. */
 static void counter0_changed(struct i8254 *pit)
 {
     uint64_t now = now_tick(pit);
 
     pit->missed = 0;
-    irq_set(pit->irq0, counter_out(&pit->counter[0], now));
+    drive_irq(pit, counter_out(&pit->counter[0], now));
     schedule(pit, now);
 }
 
@@ -398,15 +406,15 @@ static void edge_due(void *opaque)
             rise = true;
         }
         if (rise) {
-            irq_set(pit->irq0, false);
-            irq_set(pit->irq0, true);
+            drive_irq(pit, false);
+            drive_irq(pit, true);
         } else if (counter_mode(counter) == 3) {
-            irq_set(pit->irq0, counter_out(counter, now));
+            drive_irq(pit, counter_out(counter, now));
         }
     } else {
         if (counter_mode(counter) >= 4)
-            irq_set(pit->irq0, false); /* the strobe: one tick, over by now */
-        irq_set(pit->irq0, true);
+            drive_irq(pit, false); /* the strobe: one tick, over by now */
+        drive_irq(pit, true);
     }
     schedule(pit, now);
 }
@@ -591,7 +599,7 @@ static bool i8254_post_load(struct device *device, struct error *error)
     }
     if (pit->missed > MISSED_MAX || (pit->port61 & ~PORT61_WRITABLE))
         return error_set(error, "%s: the saved timer state is impossible", device->id);
-    irq_set(pit->irq0, counter_out(&pit->counter[0], now_tick(pit)));
+    irq_set(pit->irq0, pit->irq_level);
     timer_rearm(&pit->edge);
     return true;
 }

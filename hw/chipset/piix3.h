@@ -15,8 +15,8 @@ struct piix3;
 struct piix3 *piix3_new(struct device_list *list, struct pci_bus *pci, struct io_bus *io,
                         const struct irq_line isa[ISA_IRQS], const struct board_requests *requests);
 
-/* An input for a device on an interrupt that PCI may be routed to as well (the ACPI SCI on 9, cards
- * on 5, 10, 11): ored with the routed PIRQs. One driver for each number. */
+/* The input for a device with ISA interrupt `irq`: ored with the PIRQs that the guest routes there.
+ * One device for each number. */
 struct irq_line piix3_isa_line(struct piix3 *piix3, int irq);
 
 #endif

@@ -421,11 +421,12 @@ static void uart_reset(struct device *device)
 {
     struct uart16550 *uart = (struct uart16550 *)device;
 
-    uart->ier = uart->fcr = uart->lcr = uart->mcr = 0;
+    uart->ier = uart->fcr = uart->lcr = uart->mcr = uart->scr = 0;
     uart->msr = MSR_CONNECTED;
     uart->divisor = 12; /* undefined after reset; 9600 is harmless */
     uart->lsr_errors = 0;
     uart->transmitter_interrupt = false;
+    memset(uart->fifo, 0, sizeof uart->fifo);
     clear_receiver(uart);
     update_irq(uart);
 }

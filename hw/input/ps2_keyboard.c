@@ -422,7 +422,7 @@ static void ps2_keyboard_reset(struct device *device)
     keyboard->argument_of = 0;
     keyboard->last_sent = 0;
     keyboard->print_as_sysrq = false;
-    keyboard->replies.count = 0;
+    keyboard->replies = keyboard->scans = (struct ps2_queue){.count = 0};
 }
 
 static bool ps2_keyboard_post_load(struct device *device, struct error *error)

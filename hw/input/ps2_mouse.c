@@ -372,7 +372,7 @@ static void ps2_mouse_reset(struct device *device)
     mouse->argument_of = 0;
     mouse->last_sent = 0;
     mouse->reported_buttons = mouse->buttons;
-    mouse->replies.count = 0;
+    mouse->replies = mouse->packets = (struct ps2_queue){.count = 0};
     timer_cancel(&mouse->sample);
 }
 
