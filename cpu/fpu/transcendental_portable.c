@@ -47,6 +47,8 @@ static struct wide wide_normalize(struct wide a)
         unsigned shift = leading_zeros(a.significand);
         a.significand <<= shift;
         a.exponent -= (int)shift;
+    } else {
+        a.exponent = -0x10000; /* below everything, however often it is added to itself */
     }
     return a;
 }
