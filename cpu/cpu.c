@@ -229,11 +229,23 @@ void cpu_update_mode(struct cpu *cpu)
         atomic_fetch_and(&cpu->event, ~(uint32_t)EVENT_STEP);
 }
 
+/* CLAC and STAC stand around each of a kernel's accesses to user memory. */
+static void change_ac_in_kernel(struct cpu *cpu)
+{
+    enum mmu_index mmu =
+        cpu->cr4 & CR4_SMAP && !(cpu->eflags & FLAG_AC) ? MMU_KERNEL_SMAP : MMU_KERNEL;
+    cpu->mode = (cpu->mode & ~(3u << MODE_MMU_SHIFT)) | (uint32_t)mmu << MODE_MMU_SHIFT;
+    if (cpu->tlb != cpu->watch)
+        cpu->tlb = cpu->mmu[mmu];
+}
+
 void cpu_set_eflags(struct cpu *cpu, uint32_t eflags)
 {
     uint32_t changed = cpu->eflags ^ eflags;
     cpu->eflags = eflags | FLAG_FIXED;
-    if (changed & (FLAG_TF | FLAG_VM | FLAG_AC | FLAG_RF))
+    if ((changed & (FLAG_TF | FLAG_VM | FLAG_AC | FLAG_RF)) == FLAG_AC && cpu_cpl(cpu) != 3)
+        change_ac_in_kernel(cpu);
+    else if (changed & (FLAG_TF | FLAG_VM | FLAG_AC | FLAG_RF))
         cpu_update_mode(cpu);
     if (changed & eflags & FLAG_IF)
         cpu_check_interrupt(cpu);

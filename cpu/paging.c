@@ -8,8 +8,8 @@
  * Flushing costs what was filled: every TLB lists the slots that it filled since the last flush,
  * global and other pages apart; when a list overflows, the flush walks the whole table.
  *
- * Large pages are entered in 4 KiB pieces. INVLPG must drop all pieces: a small hash set of large
- * pages seen since the last flush tells whether the lists need to be searched at all.
+ * Large pages are entered in 4 KiB pieces. INVLPG must drop all pieces: a set of the large pages
+ * seen since the last flush tells whether a TLB needs to be searched at all.
  *
  * Not modelled: paging-structure caches (walks always read the tables), 5-level paging, protection
  * keys, memory types.
@@ -40,6 +40,7 @@ enum { PF_P = 1, PF_W = 2, PF_U = 4, PF_RSVD = 8, PF_I = 16 };
 #define SPACES     8
 #define LIST_SIZE  1024
 #define WALK_CACHE 64
+#define LARGE_SET  1024
 
 /* Slots filled since the last flush. A slot may stand here twice; length > LIST_SIZE: overflow. */
 struct slot_list {
@@ -50,8 +51,12 @@ struct slot_list {
 struct mmu_tlb {
     struct tlb tlb; /* first: struct cpu points here */
     struct slot_list plain, global;
-    uint64_t
-        large[2]; /* hash set of large pages: by 2 MiB (and 4 MiB half) number, by 1 GiB number */
+    /* Large pages of which pieces were filled: 2 MiB numbers + 1 (a 4 MiB page stands twice), open
+     * addressing, and a hash of 1 GiB numbers. More than half full: `large_many`. */
+    uint64_t large[LARGE_SET];
+    unsigned large_count;
+    bool large_many;
+    uint64_t huge;
 };
 
 struct space {
@@ -104,9 +109,50 @@ static gva_t slot_page(const struct tlb *tlb, unsigned slot)
     return (tag & ~((uint64_t)(TLB_ENTRIES - 1) << 12)) | (uint64_t)slot << 12;
 }
 
-static uint64_t large_bit(gva_t gva, unsigned shift)
+/* -- Large pages -- */
+
+static uint64_t huge_bit(gva_t gva)
 {
-    return 1ull << ((gva >> shift) * 0x9e3779b97f4a7c15ull >> 58);
+    return 1ull << ((gva >> 30) * 0x9e3779b97f4a7c15ull >> 58);
+}
+
+/* Where the number of gva's 2 MiB page is in the set, or would be. */
+static uint64_t *large_find(struct mmu_tlb *mmu, gva_t gva)
+{
+    uint64_t key = (gva >> 21) + 1;
+    unsigned i = (unsigned)(key * 0x9e3779b97f4a7c15ull >> 54);
+    while (mmu->large[i] && mmu->large[i] != key)
+        i = (i + 1) & (LARGE_SET - 1);
+    return &mmu->large[i];
+}
+
+static void large_note_half(struct mmu_tlb *mmu, gva_t gva)
+{
+    uint64_t *place = large_find(mmu, gva);
+    if (*place || mmu->large_many)
+        return;
+    *place = (gva >> 21) + 1;
+    mmu->large_many = ++mmu->large_count > LARGE_SET / 2;
+}
+
+static void large_note(struct mmu_tlb *mmu, gva_t gva, unsigned shift)
+{
+    if (shift == 30) {
+        mmu->huge |= huge_bit(gva);
+    } else if (shift > 12) {
+        large_note_half(mmu, gva);
+        if (shift == 22)
+            large_note_half(mmu, gva ^ 1u << 21);
+    }
+}
+
+static void large_clear(struct mmu_tlb *mmu)
+{
+    if (mmu->large_count)
+        memset(mmu->large, 0, sizeof mmu->large);
+    mmu->large_count = 0;
+    mmu->large_many = false;
+    mmu->huge = 0;
 }
 
 /* -- Flushing -- */
@@ -134,7 +180,7 @@ static void flush_space(struct space *space, bool globals_too)
         flush_list(mmu, &mmu->plain, false);
         if (globals_too) {
             flush_list(mmu, &mmu->global, true);
-            mmu->large[0] = mmu->large[1] = 0;
+            large_clear(mmu);
         }
     }
 }
@@ -157,10 +203,11 @@ void tlb_flush_nonglobal(struct cpu *cpu)
     flush_space(cpu->paging->current, false);
 }
 
-/* Drops every piece of the large page of `shift` that holds gva. */
-static void flush_large(struct mmu_tlb *mmu, gva_t gva)
+/* Drops every piece of a large page that holds gva, among `count` slots around its own. */
+static void flush_large(struct mmu_tlb *mmu, gva_t gva, unsigned count)
 {
-    for (unsigned slot = 0; slot < TLB_ENTRIES; slot++) {
+    unsigned first = tlb_index(gva) & ~(count - 1);
+    for (unsigned slot = first; slot < first + count; slot++) {
         unsigned shift = mmu->tlb.info[slot].page_shift;
         if (shift > 12 && slot_used(&mmu->tlb.entry[slot]) &&
             slot_page(&mmu->tlb, slot) >> shift == gva >> shift)
@@ -175,9 +222,10 @@ static void flush_page_of(struct space *space, gva_t gva)
         struct mmu_tlb *mmu = &space->mmu[i];
         if (slot_used(&mmu->tlb.entry[slot]) && slot_page(&mmu->tlb, slot) >> 12 == gva >> 12)
             invalidate_slot(&mmu->tlb, slot);
-        /* 4 MiB pages are noted by both of their 2 MiB halves. */
-        if (mmu->large[0] & large_bit(gva, 21) || mmu->large[1] & large_bit(gva, 30))
-            flush_large(mmu, gva);
+        if (mmu->huge & huge_bit(gva))
+            flush_large(mmu, gva, TLB_ENTRIES);
+        else if (mmu->large_many || *large_find(mmu, gva))
+            flush_large(mmu, gva, 1024); /* the slots of 4 MiB */
     }
 }
 
@@ -581,13 +629,7 @@ static void fill(struct cpu *cpu, enum mmu_index index, gva_t gva, const struct 
     struct bus_page backing = cpu->bus->page(cpu->bus->opaque, cpu, walk->gpa);
 
     note_slot(mmu, slot, walk->global);
-    if (walk->page_shift == 30)
-        mmu->large[1] |= large_bit(gva, 30);
-    else if (walk->page_shift == 21)
-        mmu->large[0] |= large_bit(gva, 21);
-    else if (walk->page_shift == 22)
-        mmu->large[0] |= large_bit(gva & ~0x3fffffull, 21) | large_bit(gva | 0x200000, 21);
-
+    large_note(mmu, gva, walk->page_shift);
     *info = (struct tlb_info){
         .gpa = walk->gpa,
         .host = backing.host != NULL,
