@@ -165,7 +165,9 @@ static inline struct board *board_new(uint64_t ram_size, const char *model_name,
 
 static inline void board_free(struct board *board)
 {
+    const struct cpu_model *model = board->cpu->model;
     cpu_free(board->cpu);
+    cpu_model_free(model);
     code_map_free(board->code);
     free(board->ram);
     free(board);

@@ -501,7 +501,6 @@ int main(int argc, char **argv)
     run.board->bus.io_write = open_bus_write;
     pthread_t thread;
     pthread_create(&thread, NULL, watchdog, &run);
-    pthread_detach(thread);
 
     struct totals all = {0};
     for (int i = 0; i < count; i++) {
@@ -527,6 +526,10 @@ int main(int argc, char **argv)
             printf("%5u differ: %s\n", run.by_difference[i], differences[i].reason);
     if (verbose && accel->stats)
         accel->stats(run.board->cpu, stdout);
+    pthread_cancel(thread); /* asleep, or about to be */
+    pthread_join(thread, NULL);
+    board_free(run.board);
+    free(run.expected);
     free(metadata);
     return all.failed || !all.tests ? 1 : 0;
 }
