@@ -133,9 +133,27 @@ static struct view *make_view(const struct memory *memory)
     return view;
 }
 
+/* The page range of the largest piece of main RAM at its usual place (see memory_find_page). */
+static uint64_t largest_ram(const struct memory *memory, const struct view *view)
+{
+    uint64_t first = 0, end = 0;
+    for (size_t i = 0; i < view->count; i++) {
+        const struct segment *segment = &view->segments[i];
+        if (segment->kind == REGION_RAM && !segment->log &&
+            segment->end - segment->start > end - first &&
+            segment->host == memory->ram + main_ram_offset(segment->start)) {
+            first = segment->start;
+            end = segment->end;
+        }
+    }
+    return (first + GUEST_PAGE_SIZE - 1) >> GUEST_PAGE_SHIFT | end >> GUEST_PAGE_SHIFT << 32;
+}
+
 static void layout_change(struct memory *memory)
 {
-    retire(memory, atomic_exchange(&memory->view, make_view(memory)));
+    struct view *view = make_view(memory);
+    atomic_store(&memory->plain_ram, largest_ram(memory, view));
+    retire(memory, atomic_exchange(&memory->view, view));
     for (size_t i = 0; i < memory->observer_count; i++) {
         if (memory->observers[i].layout_changed)
             memory->observers[i].layout_changed(memory->observers[i].opaque);

@@ -49,6 +49,11 @@ struct memory_page memory_find_page(struct memory *memory, uint64_t gpa)
     uint64_t page = gpa & ~(uint64_t)(GUEST_PAGE_SIZE - 1);
     struct segment segment;
 
+    /* Nearly all TLB fills end here: main RAM never moves, so no view needs to be held. */
+    uint64_t plain = atomic_load_explicit(&memory->plain_ram, memory_order_relaxed);
+    if (gpa >> GUEST_PAGE_SHIFT >= (uint32_t)plain && gpa >> GUEST_PAGE_SHIFT < plain >> 32)
+        return (struct memory_page){memory->ram + main_ram_offset(page), true, false};
+
     if (!memory_lookup(memory, page, &segment) || segment.kind == REGION_MMIO ||
         segment.end - page < GUEST_PAGE_SIZE)
         return (struct memory_page){NULL, false, false};

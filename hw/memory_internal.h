@@ -53,6 +53,7 @@ struct view {
 struct memory {
     _Atomic(struct view *) view;
     _Atomic unsigned readers;
+    _Atomic uint64_t plain_ram; /* pages [bits 0-31, bits 32-63): main RAM that nothing hides */
 
     uint8_t *ram;
     uint64_t ram_bytes;
@@ -64,6 +65,12 @@ struct memory {
     struct memory_observer observers[OBSERVERS_MAX];
     size_t observer_count;
 };
+
+/* Where main RAM at its usual guest address lies in memory->ram. */
+static inline uint64_t main_ram_offset(uint64_t gpa)
+{
+    return gpa < MEMORY_HIGH_BASE ? gpa : gpa - (MEMORY_HIGH_BASE - MEMORY_LOW_MAX);
+}
 
 /* Copies the segment that holds `gpa` to *segment; false (and *segment spans the gap up to the next
  * one or the end of the space) if nothing is there. Any thread. */
