@@ -364,12 +364,35 @@ static unsigned interpret(struct verify *v, const struct block *block, unsigned 
 
 /* -- Comparison -- */
 
+/* Flags that an instruction certainly writes: shifts by 0 write none. */
+static uint32_t flags_certainly_written(const struct insn *insn)
+{
+    const struct isa_row *row = &isa_rows[insn->row];
+    switch (insn->op) {
+    case OP_ROL:
+    case OP_ROR:
+    case OP_RCL:
+    case OP_RCR:
+    case OP_SHL:
+    case OP_SHR:
+    case OP_SAR:
+    case OP_SHLD:
+    case OP_SHRD:
+        if (insn->operand[insn->noperands - 1].kind != OPERAND_IMM ||
+            !(insn->imm & (insn->opsize == 8 ? 63 : 31)))
+            return 0;
+        return row->flags_written;
+    default:
+        return insn->prefixes & (PREFIX_REP | PREFIX_REPNE) ? 0 : row->flags_written;
+    }
+}
+
 static uint32_t undefined_flags(const struct block *block, unsigned executed)
 {
     uint32_t undefined = 0;
     for (unsigned i = 0; i < executed; i++) {
         const struct isa_row *row = &isa_rows[block->insns[i].row];
-        undefined &= ~row->flags_written;
+        undefined &= ~flags_certainly_written(&block->insns[i]);
         undefined |= row->flags_undefined;
     }
     return undefined;

@@ -131,10 +131,10 @@ void guest_reset(struct guest *guest, enum guest_bits bits)
     if (bits == GUEST_16) {
         for (unsigned i = 0; i < 6; i++)
             cpu->seg[i] = (struct segment){.limit = 0xffff, .attr = data};
-        cpu->seg[SEG_CS] = (struct segment){
-            .base = GUEST_CODE, .limit = 0xffff, .selector = 0xf000, .attr = code};
-        cpu->seg[SEG_DS] = cpu->seg[SEG_ES] = (struct segment){
-            .base = 0x20000, .limit = 0xffff, .selector = 0x2000, .attr = data};
+        cpu->seg[SEG_CS] =
+            (struct segment){.base = GUEST_CODE, .limit = 0xffff, .selector = 0xf000, .attr = code};
+        cpu->seg[SEG_DS] = cpu->seg[SEG_ES] =
+            (struct segment){.base = 0x20000, .limit = 0xffff, .selector = 0x2000, .attr = data};
         cpu->idtr.base = 0;
         cpu->idtr.limit = 0x3ff;
         cpu->rip = 0;
@@ -142,12 +142,10 @@ void guest_reset(struct guest *guest, enum guest_bits bits)
     } else {
         cpu->cr0 |= CR0_PE;
         for (unsigned i = 0; i < 6; i++)
-            cpu->seg[i] = (struct segment){.limit = 0xffffffff,
-                                           .selector = 16,
-                                           .attr = data | SEGMENT_DB | SEGMENT_G};
+            cpu->seg[i] = (struct segment){
+                .limit = 0xffffffff, .selector = 16, .attr = data | SEGMENT_DB | SEGMENT_G};
         cpu->seg[SEG_CS].selector = 8;
-        cpu->seg[SEG_CS].attr =
-            code | SEGMENT_G | (bits == GUEST_64 ? SEGMENT_L : SEGMENT_DB);
+        cpu->seg[SEG_CS].attr = code | SEGMENT_G | (bits == GUEST_64 ? SEGMENT_L : SEGMENT_DB);
         cpu->idtr.base = GUEST_IDT;
         cpu->idtr.limit = 32 * 16 - 1;
         if (bits == GUEST_64) {

@@ -207,11 +207,12 @@ static bool is_byte_imm(unsigned size, int32_t value)
 
 void emit_alu_ri(struct emit *e, enum host_alu alu, unsigned size, unsigned dst, int32_t value)
 {
+    uint32_t form = emit_size(size) & ~(uint32_t)X_BYTE_REG; /* ModRM.reg is no register */
     if (is_byte_imm(size, value)) {
-        emit_rr(e, 0x82 | emit_size(size), alu, dst);
+        emit_rr(e, 0x82 | form, alu, dst);
         emit_byte(e, (uint8_t)value);
     } else {
-        emit_rr(e, 0x80 | emit_size(size), alu, dst);
+        emit_rr(e, 0x80 | form, alu, dst);
         emit_imm(e, size, value);
     }
 }
@@ -230,7 +231,7 @@ void emit_alu_mr(struct emit *e, enum host_alu alu, unsigned size, struct host_m
 void emit_alu_mi(struct emit *e, enum host_alu alu, unsigned size, struct host_mem mem, int32_t value,
                  bool lock)
 {
-    uint32_t form = emit_size(size) | (lock ? X_LOCK : 0);
+    uint32_t form = (emit_size(size) & ~(uint32_t)X_BYTE_REG) | (lock ? X_LOCK : 0);
     if (is_byte_imm(size, value)) {
         emit_rm(e, 0x82 | form, alu, mem);
         emit_byte(e, (uint8_t)value);
@@ -242,10 +243,11 @@ void emit_alu_mi(struct emit *e, enum host_alu alu, unsigned size, struct host_m
 
 void emit_shift_ri(struct emit *e, enum host_shift shift, unsigned size, unsigned dst, unsigned count)
 {
+    uint32_t form = emit_size(size) & ~(uint32_t)X_BYTE_REG;
     if (count == 1) {
-        emit_rr(e, 0xd0 | emit_size(size), shift, dst);
+        emit_rr(e, 0xd0 | form, shift, dst);
     } else {
-        emit_rr(e, 0xc0 | emit_size(size), shift, dst);
+        emit_rr(e, 0xc0 | form, shift, dst);
         emit_byte(e, (uint8_t)count);
     }
 }

@@ -126,10 +126,10 @@ static void lower_xchg(struct lower *l, const struct ir *ir)
     /* Through RDX and RAX; high bytes use RCX on the way. */
     unsigned b = lower_use(l, ir->b, size, H_RDX);
     if (b != H_RDX)
-        emit_mov_rr(e, 8, H_RDX, b);
+        emit_mov_rr(e, size == 8 ? 8 : 4, H_RDX, b);
     unsigned a = lower_use(l, ir->a, size, H_RAX);
     if (a != H_RAX)
-        emit_mov_rr(e, 8, H_RAX, a);
+        emit_mov_rr(e, size == 8 ? 8 : 4, H_RAX, a);
     lower_put(l, ir->b, size, H_RAX);
     lower_put(l, ir->a, size, H_RDX);
 }

@@ -69,8 +69,12 @@ void lower_put(struct lower *l, unsigned value, unsigned size, unsigned reg)
             emit_mov_rr(l->e, size >= 4 ? size : 4, H_RAX, reg);
         return;
     }
-    if (is_high(value)) { /* reg is RAX, RCX or RDX */
+    if (is_high(value)) {
         unsigned home = home_of[value - V_HIGH];
+        if (reg > H_RDX) { /* beside a high byte register no REX prefix is possible */
+            emit_mov_rr(l->e, 4, H_RCX, reg);
+            reg = H_RCX;
+        }
         if (home == H_RBX) {
             emit_rr(l->e, 0x88, reg, 7); /* mov bh, reg8 */
         } else {
@@ -81,8 +85,16 @@ void lower_put(struct lower *l, unsigned value, unsigned size, unsigned reg)
         }
         return;
     }
-    if (lower_in_memory(l, value, &mem))
-        emit_store(l->e, value != V_M && size == 4 ? 8 : size, mem, reg);
+    if (!lower_in_memory(l, value, &mem))
+        return;
+    if (value != V_M && size == 4) {
+        if (reg != H_RAX && reg != H_RCX && reg != H_RDX) { /* temporaries hold it zero-extended */
+            emit_mov_rr(l->e, 4, H_RAX, reg);
+            reg = H_RAX;
+        }
+        size = 8;
+    }
+    emit_store(l->e, size, mem, reg);
 }
 
 /* base + index << scale + disp of homes; registers without a home come into RCX and RAX. */
