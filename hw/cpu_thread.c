@@ -6,6 +6,7 @@
  * CPU sets it, under the run lock, before it looks for work: so no wake-up is lost and a running
  * CPU costs the poster no lock.
  */
+#include "hw/chipset/piix3.h"
 #include "hw/irq/i8259.h"
 #include "hw/irq/lapic.h"
 #include "hw/machine_internal.h"
@@ -143,6 +144,22 @@ static uint64_t bus_clock_ns(void *opaque)
     return clock_now(((struct machine_cpu *)opaque)->machine->clock);
 }
 
+static void bus_tsc_changed(void *opaque, struct cpu *cpu)
+{
+    struct machine_cpu *self = opaque;
+    machine_lock(self->machine);
+    lapic_tsc_changed(self->lapic);
+    machine_unlock(self->machine);
+}
+
+static void bus_fpu_error(void *opaque, struct cpu *cpu)
+{
+    struct machine *machine = ((struct machine_cpu *)opaque)->machine;
+    machine_lock(machine);
+    piix3_fpu_error(machine->piix3);
+    machine_unlock(machine);
+}
+
 /* -- What the local APIC tells its processor -- */
 
 void machine_cpu_post(struct machine_cpu *self, uint32_t events)
@@ -193,9 +210,9 @@ static void perform_reset(struct machine_cpu *self)
         return;
     }
     machine_lock(machine);
-    atomic_store(&machine->reset_requested, false);
     device_list_reset(&machine->devices);
     cpu_reset(self->cpu);
+    cpu_post(self->cpu, EVENT_FLUSH_TLB | EVENT_FLUSH_CODE); /* the devices moved memory about */
     machine_unlock(machine);
 }
 
@@ -255,6 +272,8 @@ bool machine_cpu_new(struct machine *machine, int index, const struct machine_co
         .apic_msr_read = bus_apic_msr_read,
         .apic_msr_write = bus_apic_msr_write,
         .clock_ns = bus_clock_ns,
+        .tsc_changed = bus_tsc_changed,
+        .fpu_error = bus_fpu_error,
     };
     const struct lapic_cpu lapic_cpu = {
         .opaque = self,
@@ -277,8 +296,13 @@ void machine_cpu_start_threads(struct machine *machine)
 {
     for (int i = 0; i < MACHINE_CPUS; i++) {
         struct machine_cpu *self = &machine->cpu[i];
-        if (!self->has_thread)
-            self->has_thread = pthread_create(&self->thread, NULL, cpu_thread, self) == 0;
+        if (self->has_thread)
+            continue;
+        self->has_thread = pthread_create(&self->thread, NULL, cpu_thread, self) == 0;
+        if (!self->has_thread) {
+            log_line("the host gives no thread for CPU %d", i);
+            machine_end(machine, MACHINE_FAILED);
+        }
     }
 }
 

@@ -21,11 +21,20 @@ static void wake_all(struct machine *machine, uint32_t events)
             machine_cpu_post(&machine->cpu[i], events);
 }
 
+static bool has_ended(const struct machine *machine)
+{
+    int state = atomic_load(&machine->state);
+    return state != MACHINE_RUNNING && state != MACHINE_PAUSED;
+}
+
 void machine_end(struct machine *machine, enum machine_state state)
 {
-    int running = MACHINE_RUNNING;
-    if (!atomic_compare_exchange_strong(&machine->state, &running, state))
-        return; /* the first end stands */
+    /* A CPU that ends the run may be about to notice that it was paused. */
+    int now = atomic_load(&machine->state);
+    do
+        if (has_ended(machine))
+            return; /* the first end stands */
+    while (!atomic_compare_exchange_weak(&machine->state, &now, state));
     wake_all(machine, EVENT_STOP);
     loop_wake(machine->loop);
 }
@@ -33,7 +42,6 @@ void machine_end(struct machine *machine, enum machine_state state)
 void machine_request_reset(void *opaque)
 {
     struct machine *machine = opaque;
-    atomic_store(&machine->reset_requested, true);
     machine_cpu_post(&machine->cpu[0], EVENT_RESET);
 }
 
@@ -45,6 +53,8 @@ void machine_request_power_off(void *opaque)
 void machine_request_exit(void *opaque, int status)
 {
     struct machine *machine = opaque;
+    if (has_ended(machine))
+        return;
     machine->exit_status = status;
     machine_end(machine, MACHINE_EXITED);
 }

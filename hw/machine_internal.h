@@ -28,7 +28,6 @@ struct machine {
     pthread_mutex_t run_lock;   /* taken after the board lock, never before it */
     pthread_cond_t run_changed; /* a CPU may run, must wake, or has come to a stand */
     _Atomic int state;          /* enum machine_state */
-    atomic_bool reset_requested;
     bool quitting;
     bool hold_resets;
     int exit_status;

@@ -1,6 +1,6 @@
 /*
  * 82371SB PIIX3, function 0: PCI-to-ISA bridge (Intel 290550). PIRQ routing (section 2.2.5),
- * reset control (2.5.4.4) and port 92 (2.5.4.2).
+ * reset control (2.5.4.4), port 92 (2.5.4.2) and the coprocessor error port (2.5.4.3).
  *
  * The edge/level registers live with the 8259 pair, IDE is a device of its own, and power
  * management is that of the PIIX4 (piix4_pm.c). Address line 20 is never masked: bit 1 of port 92
@@ -28,6 +28,9 @@
 #define PIRQ_DISABLED 0x80
 #define PIRQ_IRQ      0x0f
 #define ROUTABLE_IRQS 0xdef8 /* 3-7, 9-12, 14, 15 */
+
+#define FPU_ERROR     0xf0
+#define FPU_IRQ       13
 
 #define PORT_92       0x92
 #define PORT_92_RESET 0x01
@@ -157,6 +160,19 @@ static void port_92_write(void *opaque, uint64_t offset, uint64_t value, unsigne
         request_reset(piix3);
 }
 
+/* -- Coprocessor error: IRQ 13 follows FERR# until the handler writes here -- */
+
+void piix3_fpu_error(struct piix3 *piix3)
+{
+    set_isa(piix3, FPU_IRQ, true);
+}
+
+static void fpu_error_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+    set_isa(opaque, FPU_IRQ, false);
+}
+
+static const struct access_ops fpu_error_ops = {NULL, fpu_error_write, 1, 1};
 static const struct access_ops reset_control_ops = {reset_control_read, reset_control_write, 1, 1};
 static const struct access_ops port_92_ops = {port_92_read, port_92_write, 1, 1};
 
@@ -246,6 +262,7 @@ struct piix3 *piix3_new(struct device_list *list, struct pci_bus *pci, struct io
     for (int i = 0; i < 4; i++)
         pirq[i] = (struct irq_line){set_pirq, piix3, i};
     pci_bus_route(pci, pirq);
+    io_bus_add(io, FPU_ERROR, 1, &fpu_error_ops, piix3);
     io_bus_add(io, PORT_92, 1, &port_92_ops, piix3);
     io_bus_add(io, RESET_CONTROL, 1, &reset_control_ops, piix3);
     device_add(list, &piix3->pci.device, &piix3_ops, "piix3");

@@ -19,4 +19,7 @@ struct piix3 *piix3_new(struct device_list *list, struct pci_bus *pci, struct io
  * One device for each number. */
 struct irq_line piix3_isa_line(struct piix3 *piix3, int irq);
 
+/* The processor asserts FERR#: IRQ 13, until the guest writes port 0xf0. */
+void piix3_fpu_error(struct piix3 *piix3);
+
 #endif

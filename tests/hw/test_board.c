@@ -135,6 +135,7 @@ static void disturb(struct machine *machine, uint64_t seed, unsigned accesses)
                          (uint32_t)(noise >> 32), 4);
     }
     loop_drain(machine_loop(machine));
+    atomic_store(&machine->state, MACHINE_PAUSED); /* some noise switches the machine off */
     machine_unlock(machine);
 }
 
