@@ -234,7 +234,7 @@ static void address_write(void *opaque, uint64_t offset, uint64_t value, unsigne
 
     if (offset == 0 && size == 4)
         bus->config_address = (uint32_t)value & ADDRESS_WRITABLE;
-    else
+    else if (offset != 3 || size != 1) /* 0xCFB chooses mechanism 1 where a chip knows both */
         log_guest("write of %u bytes to port %x, where only a dword selects PCI configuration",
                   size, (unsigned)(CONFIG_ADDRESS + offset));
 }

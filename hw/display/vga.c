@@ -411,7 +411,7 @@ static void vbe_port_write(void *opaque, uint64_t offset, uint64_t value, unsign
         vga_vbe_write(vga, vga->vbe_index, (uint16_t)value);
 }
 
-/* 0x1ce index, 0x1cf data, 0x1d0 data again (aligned for hosts that want it): each takes words. */
+/* 0x1ce index, 0x1cf data, 0x1d0 data again (aligned for those who want it): each takes words. */
 static const struct access_ops vbe_port_ops = {vbe_port_read, vbe_port_write, 1, 2};
 
 static uint64_t mmio_read(void *opaque, uint64_t offset, unsigned size)
@@ -521,7 +521,7 @@ struct vga *vga_new(struct device_list *list, struct pci_bus *bus, uint8_t devfn
     if (rom)
         pci_add_rom(&vga->pci, rom, rom_size);
     io_bus_add(io, PORT_FIRST, PORT_COUNT, &port_ops, vga);
-    io_bus_add(io, PORT_VBE_INDEX, 3, &vbe_port_ops, vga);
+    io_bus_add(io, PORT_VBE_INDEX, 4, &vbe_port_ops, vga);
     vga->legacy = memory_add_mmio(memory, LEGACY_BASE, LEGACY_SIZE, PRIORITY_BOARD, &legacy_ops,
                                   vga, "vga window");
     vga_draw_init(vga, display);
