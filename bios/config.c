@@ -124,8 +124,10 @@ static void add_boot_order(struct fw_cfg *fw_cfg, const struct bios_config *conf
             if (!strstr(list, device->paths[i]) && used < sizeof list - 64)
                 used += (size_t)snprintf(list + used, sizeof list - used, "%s\n", device->paths[i]);
     }
-    if (used) /* entries end in newlines, the file in a zero byte */
-        fw_cfg_add_file(fw_cfg, "bootorder", list, used + 1);
+    if (used) { /* newlines stand between entries, a zero byte ends the file */
+        list[used - 1] = 0;
+        fw_cfg_add_file(fw_cfg, "bootorder", list, used);
+    }
     fw_cfg_add_u16(fw_cfg, FW_CFG_BOOT_MENU, menu);
 }
 
