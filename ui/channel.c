@@ -1,3 +1,7 @@
+/*
+ * Channels. All descriptors that they write to are made non-blocking, for a slow reader must not
+ * hold up the board: what does not go out at once waits in a ring, and beyond that is lost.
+ */
 #include "ui/channel.h"
 
 #include <errno.h>
@@ -14,7 +18,8 @@
 
 #define INPUT_SIZE  4096
 #define OUTPUT_SIZE (256 * 1024)
-#define ESCAPE_KEY  1 /* Ctrl-A */
+#define ESCAPE_KEY  1    /* Ctrl-A */
+#define CLOSE_MS    1000 /* how long closing waits for a reader */
 
 struct channel {
     struct byte_port *port;
@@ -23,15 +28,14 @@ struct channel {
     int in, out;  /* -1: none (yet) */
     int listener; /* -1 unless a socket */
     char *unlink_path;
-    bool terminal; /* `in` is a terminal whose settings we changed */
+    bool terminal; /* standard input is a terminal whose settings we changed */
     bool escapes;  /* Ctrl-A commands */
     bool escaped;  /* Ctrl-A was the last key */
     bool in_watched, out_watched;
     struct termios saved;
     uint8_t input[INPUT_SIZE]; /* read but not taken by the device yet */
     size_t input_start, input_end;
-    uint8_t
-        *output; /* ring of what `out` did not take yet; the oldest stay, new ones are dropped */
+    uint8_t *output; /* ring of what `out` did not take yet: new ones are dropped when it is full */
     size_t output_start, output_count;
 };
 
@@ -170,10 +174,10 @@ static void output_ready(void *opaque, int fd, short events)
 static void socket_ready(void *opaque, int fd, short events)
 {
     struct channel *channel = opaque;
-    if (events & POLLOUT)
+    if (events & (POLLOUT | POLLHUP | POLLERR))
         flush_output(channel);
-    if (events & (POLLIN | POLLHUP | POLLERR))
-        read_input(channel);
+    if (channel->in_watched && events & (POLLIN | POLLHUP | POLLERR))
+        read_input(channel); /* else input[] still holds what the device did not take */
     if (channel->in >= 0)
         update_watches(channel);
 }
@@ -235,10 +239,22 @@ static void client_ready(void *opaque, int fd, short events)
 
 /* -- Opening each kind -- */
 
+/* Standard output opened once more, so that it does not block us, but still whoever shares it. A
+ * file needs none of that, and a socket cannot be opened again. */
+static int open_stdout_again(void)
+{
+    struct stat status;
+    if (fstat(STDOUT_FILENO, &status) < 0 ||
+        (!S_ISFIFO(status.st_mode) && !S_ISCHR(status.st_mode)))
+        return STDOUT_FILENO;
+    int fd = open("/proc/self/fd/1", O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    return fd >= 0 ? fd : STDOUT_FILENO;
+}
+
 static bool open_stdio(struct channel *channel, struct error *error)
 {
     channel->in = STDIN_FILENO;
-    channel->out = STDOUT_FILENO; /* may block: the user's terminal or pipe sets the pace */
+    channel->out = open_stdout_again();
     if (tcgetattr(channel->in, &channel->saved) < 0)
         return true; /* a pipe or a file: bytes pass as they are */
     channel->terminal = channel->escapes = true;
@@ -268,15 +284,28 @@ static bool start_listening(struct channel *channel, const char *name, struct er
     return true;
 }
 
+static bool is_listening(const struct sockaddr_un *address)
+{
+    int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    bool listening =
+        fd >= 0 && (connect(fd, (const struct sockaddr *)address, sizeof *address) == 0 ||
+                    errno == EAGAIN /* its queue is full */);
+    if (fd >= 0)
+        close(fd);
+    return listening;
+}
+
 static bool open_unix(struct channel *channel, const char *path, struct error *error)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     if (strlen(path) >= sizeof address.sun_path)
         return error_set(error, "--serial: the socket path '%s' is too long", path);
     strcpy(address.sun_path, path);
+    if (is_listening(&address))
+        return error_set(error, "--serial: the socket '%s' is in use by another program", path);
     struct stat status;
     if (stat(path, &status) == 0 && S_ISSOCK(status.st_mode))
-        unlink(path); /* left by an earlier run; a live one keeps its clients */
+        unlink(path); /* left by an earlier run */
     channel->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (channel->listener < 0 ||
         bind(channel->listener, (struct sockaddr *)&address, sizeof address) < 0)
@@ -349,11 +378,20 @@ struct channel *channel_open(const char *where, struct byte_port *port, struct l
     return channel;
 }
 
+/* Lets the reader have the rest, if it reads at all. */
+static void flush_last(struct channel *channel)
+{
+    struct pollfd writable = {.fd = channel->out, .events = POLLOUT};
+    flush_output(channel);
+    while (channel->out >= 0 && channel->output_count > 0 && poll(&writable, 1, CLOSE_MS) > 0)
+        flush_output(channel);
+}
+
 void channel_close(struct channel *channel)
 {
     if (!channel)
         return;
-    flush_output(channel);
+    flush_last(channel);
     if (channel->port->outside == channel) {
         channel->port->send = NULL;
         channel->port->writable = NULL;
@@ -364,7 +402,7 @@ void channel_close(struct channel *channel)
     else if (channel->out_watched)
         loop_unwatch(channel->loop, channel->out);
     if (channel->terminal)
-        tcsetattr(channel->in, TCSANOW, &channel->saved);
+        tcsetattr(STDIN_FILENO, TCSANOW, &channel->saved);
     if (channel->listener >= 0) {
         loop_unwatch(channel->loop, channel->listener);
         close(channel->listener);

@@ -4,6 +4,7 @@
  */
 #include "bios/bios.h"
 #include "ui/ui.h"
+#include "ui/window.h"
 
 #include <SDL.h>
 #include <capstone/capstone.h>
@@ -74,17 +75,18 @@ static bool check_firmware(const char *name)
 
 static void check_display(void)
 {
-    char text[256];
+    char text[640];
     SDL_version version;
     SDL_GetVersion(&version);
-    bool usable = SDL_InitSubSystem(SDL_INIT_VIDEO) == 0;
+    struct error error;
+    bool usable = display_start(&error);
     if (usable) {
         snprintf(text, sizeof text, "SDL %d.%d.%d with the %s driver", version.major, version.minor,
                  version.patch, SDL_GetCurrentVideoDriver());
-        SDL_QuitSubSystem(SDL_INIT_VIDEO);
+        SDL_Quit();
     } else {
         snprintf(text, sizeof text, "SDL %d.%d.%d finds none (%s); use --headless", version.major,
-                 version.minor, version.patch, SDL_GetError());
+                 version.minor, version.patch, error.text);
     }
     report(usable, "display", text);
 }

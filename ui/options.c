@@ -327,6 +327,11 @@ static bool check_together(const struct run_options *options, struct error *erro
         return error_set(error, "%s needs --kernel", options->initrd ? "--initrd" : "--append");
     if (options->disks + (options->cdrom != NULL) > OPTIONS_DISKS)
         return error_set(error, "--cdrom: the IDE bus has room for %d drives only", OPTIONS_DISKS);
+    unsigned terminals = 0;
+    for (unsigned i = 0; i < options->serials; i++)
+        terminals += strcmp(options->serial[i], "stdio") == 0;
+    if (terminals > 1)
+        return error_set(error, "--serial: only one line can have the terminal (stdio)");
     if (options->headless && options->display == DISPLAY_WINDOW)
         return error_set(error, "--headless and --display window exclude each other");
     return true;
@@ -355,11 +360,13 @@ bool options_parse(struct run_options *options, int argc, char **argv, struct er
         if (!row->set(options, row, value, error))
             return false;
     }
-    if (options->headless)
-        options->display = DISPLAY_NONE;
     if (options->headless && options->serials == 0)
         options->serial[options->serials++] = "stdio";
-    return check_together(options, error);
+    if (!check_together(options, error))
+        return false;
+    if (options->headless)
+        options->display = DISPLAY_NONE;
+    return true;
 }
 
 void options_free(struct run_options *options)

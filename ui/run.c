@@ -2,13 +2,11 @@
  * `doppel run`: turns the event loop until the guest or the user ends the machine.
  */
 #include <signal.h>
-#undef REG_RIP /* <signal.h> has one of its own */
 
 #include "ui/session.h"
 #include "ui/ui.h"
 
-#define WINDOW_TURN_NS (NS_PER_SECOND / 60)
-#define IDLE_TURN_NS   (NS_PER_SECOND / 4)
+#define IDLE_TURN_NS (NS_PER_SECOND / 4)
 
 static volatile sig_atomic_t signalled;
 
@@ -28,7 +26,8 @@ static void catch_signals(void)
 static void turn_until_end(struct session *session)
 {
     while (!session->quit && !signalled) {
-        machine_turn(session->machine, session->window ? WINDOW_TURN_NS : IDLE_TURN_NS);
+        machine_turn(session->machine,
+                     session->window ? window_idle_ns(session->window) : IDLE_TURN_NS);
         enum machine_state state = machine_state(session->machine);
         if (state != MACHINE_RUNNING && state != MACHINE_PAUSED)
             return;
@@ -60,11 +59,11 @@ int command_run(int argc, char **argv)
 {
     struct session session = {0};
     struct error error;
+    catch_signals(); /* from here on an end by a signal restores the terminal */
     if (!options_parse(&session.options, argc, argv, &error) || !session_open(&session, &error)) {
         session_close(&session); /* restores the terminal before the message */
         return complain("%s", error.text);
     }
-    catch_signals();
     if (!session.options.paused)
         machine_start(session.machine);
     turn_until_end(&session);

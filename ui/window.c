@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FRAME_NS   (NS_PER_SECOND / 60)
 #define TITLE_NS   (NS_PER_SECOND / 2)
 #define MIN_WIDTH  640
 #define MIN_HEIGHT 400
@@ -29,6 +30,7 @@ struct window {
     unsigned buttons;
     uint8_t down[SDL_NUM_SCANCODES / 8]; /* keys the guest holds, to release when focus is lost */
 
+    uint64_t frame_due_ns;
     uint64_t title_due_ns, title_instructions, title_at_ns;
     double speed; /* million guest instructions a second */
 };
@@ -58,7 +60,7 @@ static void update_title(struct window *window)
     char title[256];
     uint64_t now = host_ns(), instructions = machine_instructions(window->machine);
     double seconds = (double)(now - window->title_at_ns) / 1e9;
-    if (window->title_at_ns && seconds > 0)
+    if (window->title_at_ns && seconds > 0 && instructions >= window->title_instructions)
         window->speed = (double)(instructions - window->title_instructions) / seconds / 1e6;
     window->title_at_ns = now;
     window->title_instructions = instructions;
@@ -256,6 +258,10 @@ static void handle_event(struct window *window, const SDL_Event *event)
     case SDL_WINDOWEVENT:
         handle_window_event(window, &event->window);
         break;
+    case SDL_RENDER_TARGETS_RESET:
+    case SDL_RENDER_DEVICE_RESET:
+        window->width = window->height = 0; /* the texture is gone: make it and its contents anew */
+        break;
     }
 }
 
@@ -355,6 +361,9 @@ static void draw(struct window *window)
 bool window_turn(struct window *window)
 {
     SDL_Event event;
+    if (host_ns() < window->frame_due_ns)
+        return true;
+    window->frame_due_ns = host_ns() + FRAME_NS;
     while (SDL_PollEvent(&event))
         handle_event(window, &event);
     if (host_ns() >= window->title_due_ns)
@@ -363,17 +372,41 @@ bool window_turn(struct window *window)
     return !window->closed;
 }
 
+uint64_t window_idle_ns(const struct window *window)
+{
+    uint64_t now = host_ns();
+    return now < window->frame_due_ns ? window->frame_due_ns - now : 0;
+}
+
+static bool is_set(const char *variable)
+{
+    const char *value = getenv(variable);
+    return value && *value;
+}
+
+bool display_start(struct error *error)
+{
+    if (!is_set("SDL_VIDEODRIVER")) {
+        if (!is_set("DISPLAY") && !is_set("WAYLAND_DISPLAY"))
+            return error_set(error, "neither DISPLAY nor WAYLAND_DISPLAY is set");
+        SDL_SetHint(SDL_HINT_VIDEODRIVER, "x11,wayland");
+    }
+    return SDL_Init(SDL_INIT_VIDEO) == 0 || error_set(error, "%s", SDL_GetError());
+}
+
 struct window *window_new(struct machine *machine, const struct window_options *options,
                           struct error *error)
 {
     SDL_SetHint(SDL_HINT_VIDEO_ALLOW_SCREENSAVER, "1");
     SDL_SetHint(SDL_HINT_NO_SIGNAL_HANDLERS, "1");
     SDL_SetHint(SDL_HINT_VIDEO_X11_NET_WM_BYPASS_COMPOSITOR, "0");
-    if (SDL_Init(SDL_INIT_VIDEO) < 0) {
+    struct error reason;
+    if (!display_start(&reason)) {
         error_set(error, "no display for the window (%s); use --display none or --headless",
-                  SDL_GetError());
+                  reason.text);
         return NULL;
     }
+    SDL_StopTextInput(); /* keys are for the guest: no input method may swallow them */
     struct window *window = calloc(1, sizeof *window);
     if (!window)
         abort();
@@ -386,6 +419,8 @@ struct window *window_new(struct machine *machine, const struct window_options *
                          MIN_WIDTH, MIN_HEIGHT, SDL_WINDOW_RESIZABLE | SDL_WINDOW_ALLOW_HIGHDPI);
     if (window->window)
         window->renderer = SDL_CreateRenderer(window->window, -1, 0);
+    if (window->window && !window->renderer)
+        window->renderer = SDL_CreateRenderer(window->window, -1, SDL_RENDERER_SOFTWARE);
     if (!window->renderer) {
         error_set(error, "cannot open the window: %s; use --display none or --headless",
                   SDL_GetError());

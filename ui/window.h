@@ -9,6 +9,10 @@
 
 struct window;
 
+/* Starts SDL's video on a desktop, X11 or Wayland. Others (the bare console, a dummy) are used only
+ * if SDL_VIDEODRIVER names them. Undone by SDL_Quit(). */
+bool display_start(struct error *error);
+
 struct window_options {
     const char *name;
     bool fullscreen;
@@ -18,8 +22,11 @@ struct window_options {
 /* NULL + a sentence (no display, SDL's reason). */
 struct window *window_new(struct machine *machine, const struct window_options *options,
                           struct error *error);
-/* Handles input and draws what changed. False when the user closed the window for good. */
+/* Handles input and draws what changed, at most 60 times a second however often it is called.
+ * False when the user closed the window for good. */
 bool window_turn(struct window *window);
+/* Nanoseconds until window_turn has something to do. */
+uint64_t window_idle_ns(const struct window *window);
 void window_free(struct window *window);
 
 #endif
