@@ -250,7 +250,7 @@ static void decode_memory32(struct decoder *d)
     }
     if (mod == 0 && base == 5) {
         if (!sib && d->context->code_size == 8)
-            insn->base = REG_RIP;
+            insn->base = REG_IP;
         insn->disp = fetch_signed(d, 4);
         return;
     }

@@ -137,8 +137,8 @@ static void put_address(struct text *out, const struct insn *insn, uint64_t rip)
         put(out, "%s:", segment_names[insn->seg]);
     put(out, "[");
     uint64_t mask = insn->addrsize == 8 ? UINT64_MAX : (1ull << insn->addrsize * 8) - 1;
-    if (insn->base == REG_RIP || (insn->base == REG_ZERO && insn->index == REG_ZERO)) {
-        uint64_t base = insn->base == REG_RIP ? rip + insn->length : 0;
+    if (insn->base == REG_IP || (insn->base == REG_ZERO && insn->index == REG_ZERO)) {
+        uint64_t base = insn->base == REG_IP ? rip + insn->length : 0;
         put(out, "0x%" PRIx64 "]", (base + (uint64_t)insn->disp) & mask);
         return;
     }

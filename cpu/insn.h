@@ -41,7 +41,7 @@ struct operand {
 
 /* Slots of cpu->gpr[] that are no guest register. */
 #define REG_ZERO 16 /* always 0: "no base", "no index" */
-#define REG_RIP 17  /* as base: address of the next instruction (64-bit mode) */
+#define REG_IP 17  /* as base: address of the next instruction (64-bit mode) */
 
 enum insn_prefix {
     PREFIX_LOCK = 1 << 0,
@@ -69,7 +69,7 @@ struct insn {
     uint8_t addrsize;  /* 2, 4, 8 */
     uint8_t prefixes;  /* enum insn_prefix */
     uint8_t seg;       /* segment of the memory operand after defaults and override */
-    uint8_t base, index; /* gpr slots; REG_ZERO when absent, REG_RIP as base */
+    uint8_t base, index; /* gpr slots; REG_ZERO when absent, REG_IP as base */
     uint8_t scale;     /* shift count 0-3 */
     uint8_t cond;      /* condition code 0-15 of Jcc, SETcc, CMOVcc */
     uint8_t modrm;     /* the ModRM byte if there is one (FP logging, mod==3 tests) */

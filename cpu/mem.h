@@ -88,7 +88,7 @@ gva_t segment_check(struct cpu *cpu, unsigned seg, uint64_t offset, unsigned siz
 /* Offset of the memory operand within its segment: base + index * scale + disp, wrapped to addrsize. */
 static inline uint64_t insn_offset(const struct cpu *cpu, const struct insn *insn)
 {
-    uint64_t base = insn->base == REG_RIP ? cpu->rip + insn->length : cpu->gpr[insn->base];
+    uint64_t base = insn->base == REG_IP ? cpu->rip + insn->length : cpu->gpr[insn->base];
     uint64_t offset = base + (cpu->gpr[insn->index] << insn->scale) + (uint64_t)insn->disp;
     if (insn->addrsize == 8)
         return offset;

@@ -217,7 +217,7 @@ struct cpu {
     uint64_t rip;
     uint64_t next_rip;
     uint64_t engine[11]; /* scratch of the engine that runs this CPU */
-    uint64_t gpr[18]; /* 0-15 guest registers, REG_ZERO, REG_RIP slot (scratch of the interpreter) */
+    uint64_t gpr[18]; /* 0-15 guest registers, REG_ZERO, REG_IP slot (scratch of the interpreter) */
     struct tlb *mmu[MMU_COUNT]; /* TLBs of the current address space */
     struct segment seg[SEG_COUNT];
     union vector xmm[16];

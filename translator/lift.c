@@ -84,7 +84,7 @@ struct ir *lift_memory(struct lift *l, enum ir_op op, unsigned size)
 
     ir->a = insn->base;
     ir->b = insn->index;
-    if (insn->base == REG_RIP) {
+    if (insn->base == REG_IP) {
         ir->a = V_ZERO;
         disp += (int64_t)l->next;
         if (insn->addrsize == 4)

@@ -285,7 +285,7 @@ static const char *compare_memory(csh handle, const struct pair *p, const cs_x86
          "r13", "r14", "r15", ""},
     };
     unsigned size = ours->addrsize == 8 ? 2 : ours->addrsize == 4 ? 1 : 0;
-    names[0] = ours->base == REG_RIP ? size == 2 ? "rip" : "eip" : registers[size][ours->base];
+    names[0] = ours->base == REG_IP ? size == 2 ? "rip" : "eip" : registers[size][ours->base];
     names[1] = registers[size][ours->index];
     const char *base = theirs->mem.base ? cs_reg_name(handle, theirs->mem.base) : "";
     const char *index = theirs->mem.index ? cs_reg_name(handle, theirs->mem.index) : "";

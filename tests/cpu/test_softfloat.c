@@ -5,7 +5,6 @@
  */
 #include "cpu/fpu/softfloat.h"
 
-#undef REG_RIP /* <ucontext.h> has one of its own */
 #include <check.h>
 #include <inttypes.h>
 #include <signal.h>
