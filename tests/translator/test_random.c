@@ -193,7 +193,7 @@ static unsigned make_insn(const struct decode_context *context, bool first, uint
     }
     for (unsigned i = 0; i < insn->noperands; i++) {
         const struct operand *operand = &insn->operand[i];
-        if (operand->kind == OPERAND_MEM && (insn->base == REG_RIP || insn->base == REG_ZERO))
+        if (operand->kind == OPERAND_MEM && (insn->base == REG_IP || insn->base == REG_ZERO))
             return 0;
         if (operand->kind == OPERAND_MEM && operand->size == 16 && insn->disp & 15 && below(64))
             return 0;
@@ -351,8 +351,8 @@ static bool same(const struct guest *a, const struct guest *b, const struct prog
                     continue;
                 /* EFLAGS in an exception frame, or A and D bits */
                 bool frame =
-                    x->gpr[RSP] <= i && i < x->gpr[RSP] + 64 && undefined && !(difference & ~0xd5);
-                bool overflow = x->gpr[RSP] <= i && i < x->gpr[RSP] + 64 && !(difference & ~8);
+                    (uint16_t)(i - x->gpr[RSP]) < 64 && undefined && !(difference & ~0xd5);
+                bool overflow = (uint16_t)(i - x->gpr[RSP]) < 64 && !(difference & ~8);
                 if (frame || overflow)
                     continue;
                 equal = false;
