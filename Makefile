@@ -34,6 +34,11 @@ PACKAGES = sdl2 slirp zlib capstone
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
 PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null)
 CPPFLAGS_ALL = -I. -D_GNU_SOURCE -DDOPPEL_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CPPFLAGS)
+# paging_refill() is called with the guest's vectors in the host's registers.
+ifeq ($(shell uname -m),x86_64)
+CFLAGS_cpu_paging = -mgeneral-regs-only
+CFLAGS_cpu_code = -mgeneral-regs-only
+endif
 CFLAGS_ALL = -std=gnu11 $(WARNINGS) -fno-strict-aliasing $(CFLAGS) $(SANITIZERS) -pthread
 LDFLAGS_ALL = $(LDFLAGS) $(SANITIZERS) -pthread
 LDLIBS_ALL = $(PKG_LIBS) -lm

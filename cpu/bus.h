@@ -17,6 +17,13 @@ struct bus_page {
 struct cpu_bus {
     void *opaque;
 
+    /* Main RAM that stays at its place: guest physical [first, end) is at host + gpa, writable, not
+     * logged. The processor reaches it without asking page(). Unused ranges are all zero. */
+    struct {
+        gpa_t first, end;
+        uint8_t *host;
+    } ram[2];
+
     struct bus_page (*page)(void *opaque, struct cpu *cpu, gpa_t gpa);
     /* Accesses without host memory: size 1, 2, 4, 8, naturally split by the caller at pages. */
     uint64_t (*mem_read)(void *opaque, struct cpu *cpu, gpa_t gpa, unsigned size);
@@ -42,7 +49,8 @@ struct cpu_bus {
     /* The guest wrote its TSC: pending deadlines move. May be NULL. */
     void (*tsc_changed)(void *opaque, struct cpu *cpu);
 
-    /* FERR#: an x87 exception with CR0.NE clear; the PC's board raises IRQ 13. NULL if it has none. */
+    /* FERR#: an x87 exception with CR0.NE clear; the PC's board raises IRQ 13. NULL if it has none.
+     */
     void (*fpu_error)(void *opaque, struct cpu *cpu);
 };
 

@@ -29,17 +29,17 @@ void mem_write_bytes(struct cpu *cpu, gva_t gva, const void *data, size_t length
 void mem_probe_write(struct cpu *cpu, gva_t gva, size_t size);
 void mem_probe_read(struct cpu *cpu, gva_t gva, size_t size);
 
-/* Host address of `size` bytes if they lie in one page that a plain host access may read (write), else
- * NULL without a fault: bulk string operations and host atomics. mem_host_write refuses pages that
- * hold code or log writes unless mem_write_slow has done what that needs. */
+/* Host address of `size` bytes if they lie in one page that a plain host access may read (write),
+ * else NULL without a fault: bulk string operations and host atomics. mem_host_write refuses pages
+ * that hold code or log writes unless mem_write_slow has done what that needs. */
 void *mem_host_read(struct cpu *cpu, gva_t gva, size_t size);
 void *mem_host_write(struct cpu *cpu, gva_t gva, size_t size);
-/* Host address for one host atomic on RAM that was checked for writing, after telling the code map and
- * the dirty log of it. NULL for devices, ROM and page crossings. */
+/* Host address for one host atomic on RAM that was checked for writing, after telling the code map
+ * and the dirty log of it. NULL for devices, ROM and page crossings. */
 void *mem_host_modify(struct cpu *cpu, gva_t gva, size_t size);
 
-/* Host address of the instruction byte at gva (its page may be read to the end), its physical address
- * in *gpa. NULL if the page is a device: then bytes come over the bus. Raises #PF, #GP. */
+/* Host address of the instruction byte at gva (its page may be read to the end), its physical
+ * address in *gpa. NULL if the page is a device: then bytes come over the bus. Raises #PF, #GP. */
 const uint8_t *mem_fetch(struct cpu *cpu, gva_t gva, gpa_t *gpa);
 
 #define MEM_ACCESSORS(bits, bytes)                                                                 \
@@ -77,6 +77,11 @@ MEM_ACCESSORS(16, 2)
 MEM_ACCESSORS(32, 4)
 MEM_ACCESSORS(64, 8)
 
+/* Fills the TLB entry of an access with the current rights if that needs no fault, no A or D bit
+ * and no device: true if the access will now hit (unless it crosses into the next page). Touches
+ * only general registers of the host, so that generated code may keep vectors in the others. */
+bool paging_refill(struct cpu *cpu, gva_t gva, bool write);
+
 /* -- Segmented addresses -- */
 
 enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH };
@@ -85,7 +90,8 @@ enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH };
 gva_t segment_check(struct cpu *cpu, unsigned seg, uint64_t offset, unsigned size,
                     enum access access);
 
-/* Offset of the memory operand within its segment: base + index * scale + disp, wrapped to addrsize. */
+/* Offset of the memory operand within its segment: base + index * scale + disp, wrapped to
+ * addrsize. */
 static inline uint64_t insn_offset(const struct cpu *cpu, const struct insn *insn)
 {
     uint64_t base = insn->base == REG_IP ? cpu->rip + insn->length : cpu->gpr[insn->base];

@@ -367,6 +367,23 @@ void paging_destroy(struct cpu *cpu)
 
 /* -- Page-table entries -- */
 
+/* Host address in main RAM at its usual place, or NULL. */
+static inline uint8_t *plain_ram(const struct cpu *cpu, gpa_t gpa)
+{
+    for (unsigned i = 0; i < 2; i++)
+        if (gpa - cpu->bus->ram[i].first < cpu->bus->ram[i].end - cpu->bus->ram[i].first)
+            return cpu->bus->ram[i].host + gpa;
+    return NULL;
+}
+
+static struct bus_page page_behind(struct cpu *cpu, gpa_t page)
+{
+    uint8_t *plain = plain_ram(cpu, page);
+    if (plain)
+        return (struct bus_page){plain, true, false};
+    return cpu->bus->page(cpu->bus->opaque, cpu, page);
+}
+
 /* Host address of a page-table entry; NULL if it is not in RAM. */
 static uint8_t *table_host(struct cpu *cpu, gpa_t gpa, bool *log)
 {
@@ -374,7 +391,7 @@ static uint8_t *table_host(struct cpu *cpu, gpa_t gpa, bool *log)
     gpa_t page = gpa & ~0xfffull;
     unsigned slot = (page >> 12 ^ page >> 18) & (WALK_CACHE - 1);
     if (paging->walk_cache[slot].gpa != page) {
-        struct bus_page found = cpu->bus->page(cpu->bus->opaque, cpu, page);
+        struct bus_page found = page_behind(cpu, page);
         if (!found.host || !found.writable)
             return NULL;
         paging->walk_cache[slot].gpa = page;
@@ -619,14 +636,14 @@ static void note_slot(struct mmu_tlb *mmu, unsigned slot, bool global)
         list->length = LIST_SIZE + 1;
 }
 
-static void fill(struct cpu *cpu, enum mmu_index index, gva_t gva, const struct walk *walk)
+static void fill(struct cpu *cpu, enum mmu_index index, gva_t gva, const struct walk *walk,
+                 struct bus_page backing)
 {
     struct mmu_tlb *mmu = mmu_of(cpu->mmu[index]);
     unsigned slot = tlb_index(gva);
     struct tlb_entry *entry = &mmu->tlb.entry[slot];
     struct tlb_info *info = &mmu->tlb.info[slot];
     gva_t page = gva & ~0xfffull;
-    struct bus_page backing = cpu->bus->page(cpu->bus->opaque, cpu, walk->gpa);
 
     note_slot(mmu, slot, walk->global);
     large_note(mmu, gva, walk->page_shift);
@@ -674,8 +691,73 @@ struct tlb_entry *paging_resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva,
             raise_page_fault(cpu, mmu, gva, access, result);
         }
     } while (!set_accessed(cpu, &walk, access));
-    fill(cpu, mmu, gva, &walk);
+    fill(cpu, mmu, gva, &walk, page_behind(cpu, walk.gpa));
     return entry;
+}
+
+/* -- Refill without faults -- */
+
+/*
+ * The walk that nearly every TLB miss needs: tables in main RAM, present, accessed (and dirty, for
+ * a write) already, no reserved bits. Anything else returns false and is for paging_resolve().
+ */
+static bool quick_walk(const struct cpu *cpu, gva_t gva, bool write, struct walk *walk)
+{
+    bool four_level = cpu->mode & MODE_LONG;
+    if (!(cpu->mode & MODE_PAGING) || (!four_level && cpu->cr4 & CR4_PAE) || !is_canonical(gva))
+        return false;
+    unsigned entry_size = four_level ? 8 : 4, bits = four_level ? 9 : 10;
+    uint64_t reserved = four_level ? ~PHYSICAL_MASK & ~PTE_NX : 0;
+    if (!(cpu->efer & EFER_NXE))
+        reserved |= PTE_NX;
+
+    gpa_t table = cpu->cr3 & (four_level ? PHYSICAL_MASK & ~0xfffull : 0xfffff000);
+    walk->user = walk->writable = walk->executable = true;
+    for (unsigned shift = four_level ? 39 : 22;; shift -= bits) {
+        const uint8_t *host =
+            plain_ram(cpu, table + (gva >> shift & ((1u << bits) - 1)) * entry_size);
+        if (!host)
+            return false;
+        uint64_t entry =
+            four_level ? __atomic_load_n((const uint64_t *)(const void *)host, __ATOMIC_RELAXED)
+                       : __atomic_load_n((const uint32_t *)(const void *)host, __ATOMIC_RELAXED);
+        if ((entry & (PTE_P | PTE_A)) != (PTE_P | PTE_A) || entry & reserved)
+            return false;
+        walk->user &= (entry & PTE_U) != 0;
+        walk->writable &= (entry & PTE_W) != 0;
+        walk->executable &= !(entry & PTE_NX);
+        uint64_t frame = entry & (four_level ? PHYSICAL_MASK & ~0xfffull : 0xfffff000);
+        bool large = shift > 12 && entry & PTE_PS && (four_level || cpu->cr4 & CR4_PSE);
+        if (large && (shift == 39 || frame & ((1ull << shift) - 1))) /* PAT, PSE-36, reserved */
+            return false;
+        if (shift == 12 || large) {
+            walk->page_shift = shift;
+            walk->gpa = frame | (gva & ((1ull << shift) - 1) & ~0xfffull);
+            walk->dirty = (entry & PTE_D) != 0;
+            walk->global = entry & PTE_G && cpu->cr4 & CR4_PGE;
+            return walk->dirty || !write;
+        }
+        table = frame;
+    }
+}
+
+bool paging_refill(struct cpu *cpu, gva_t gva, bool write)
+{
+    enum mmu_index mmu = cpu_mmu(cpu);
+    gva_t page = gva & ~0xfffull;
+    struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(gva)];
+    struct walk walk;
+    uint64_t tag = write ? entry->write : entry->read;
+
+    if (tag == page || tag == (page ^ TLB_SLOW) || cpu->tlb != cpu->mmu[mmu] ||
+        !quick_walk(cpu, gva, write, &walk) ||
+        !allows(cpu, &walk, mmu, write ? ACCESS_WRITE : ACCESS_READ))
+        return false;
+    uint8_t *host = plain_ram(cpu, walk.gpa);
+    if (!host)
+        return false;
+    fill(cpu, mmu, gva, &walk, (struct bus_page){host, true, false});
+    return (write ? entry->write : entry->read) == page;
 }
 
 bool paging_translate(struct cpu *cpu, gva_t gva, gpa_t *gpa)

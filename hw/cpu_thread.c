@@ -21,6 +21,24 @@ static bool is_apic_page(const struct machine_cpu *cpu, gpa_t gpa)
     return lapic_page(cpu->lapic, &base) && (gpa & ~0xfffull) == base;
 }
 
+/* Tells the processor where it may reach RAM without asking. Above 1 MiB nothing hides it, unless the
+ * guest has moved the APIC page into it. */
+static void update_plain_ram(struct machine_cpu *self)
+{
+    struct memory *memory = self->machine->memory;
+    uint8_t *host = memory_ram_host(memory);
+    uint64_t low = memory_ram_low(memory), high = memory_ram_high(memory), apic;
+    memset(self->bus.ram, 0, sizeof self->bus.ram);
+    if (lapic_page(self->lapic, &apic) && (apic < low || apic - MEMORY_HIGH_BASE < high))
+        return;
+    self->bus.ram[0].first = 1u << 20;
+    self->bus.ram[0].end = low > 1u << 20 ? low : 1u << 20;
+    self->bus.ram[0].host = host;
+    self->bus.ram[1].first = MEMORY_HIGH_BASE;
+    self->bus.ram[1].end = MEMORY_HIGH_BASE + high;
+    self->bus.ram[1].host = host - (MEMORY_HIGH_BASE - MEMORY_LOW_MAX);
+}
+
 static struct bus_page bus_page(void *opaque, struct cpu *cpu, gpa_t gpa)
 {
     struct machine_cpu *self = opaque;
@@ -134,8 +152,10 @@ static bool bus_apic_msr_write(void *opaque, struct cpu *cpu, uint32_t msr, uint
     bool ok = lapic_msr_write(self->lapic, msr, value);
     lapic_page(self->lapic, &after);
     machine_unlock(self->machine);
-    if (before != after) /* another page is MMIO now */
+    if (before != after) { /* another page is MMIO now */
+        update_plain_ram(self);
         cpu_post(cpu, EVENT_FLUSH_TLB);
+    }
     return ok;
 }
 
@@ -288,6 +308,7 @@ bool machine_cpu_new(struct machine *machine, int index, const struct machine_co
     snprintf(id, sizeof id, "lapic%d", index);
     self->lapic =
         lapic_new(&machine->devices, index, machine->clock, &lapic_cpu, machine->apic_bus, id);
+    update_plain_ram(self);
     self->cpu = cpu_new(index, &self->bus, machine->code, config->model, config->accel, error);
     return self->cpu != NULL;
 }

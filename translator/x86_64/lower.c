@@ -518,6 +518,12 @@ static void emit_cold(struct lower *l, struct cold *cold)
     if (cold->field && emit_ok(e) && emit_ok(&l->hot))
         emit_patch(cold->field, e->at);
     switch (cold->kind) {
+    case COLD_REFILL:
+        if (cold->gva != H_RCX)
+            emit_mov_rr(e, 8, H_RCX, cold->gva);
+        emit_call_to(e, cold->write ? stubs->refill_write : stubs->refill_read);
+        emit_patch(emit_jcc(e, CC_NZ), cold->back);
+        /* fall through */
     case COLD_SLOW:
         lower_fill_slot(l, &cold->flags);
         emit_mov_ri(e, H_RAX, site_offset(l, cold->index));

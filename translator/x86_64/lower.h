@@ -51,6 +51,7 @@ struct flags {
 };
 
 enum cold_kind {
+    COLD_REFILL,   /* fill the TLB entry and check again, or go on as COLD_SLOW */
     COLD_SLOW,     /* run the instruction's exec(), come back behind it */
     COLD_EXIT,     /* a linkable exit */
     COLD_LOOKUP,   /* go to a constant rip through the jump table */
@@ -65,6 +66,8 @@ struct cold {
     bool poll;
     uint8_t *field;      /* displacement of the jump that leads here */
     uint8_t *back;
+    uint8_t gva;         /* COLD_REFILL: register with the address */
+    bool write;
     uint64_t rip;
     struct exit *exit;
     struct flags flags;
@@ -140,7 +143,7 @@ void lower_guard(struct emit *e, const struct trace_page *page, uint8_t *fields[
 struct x86_stubs {
     struct host_stubs host;
     /* writable-view addresses */
-    uint8_t *leave, *lookup, *exec, *exec_vectors, *exit, *indirect, *load_vectors;
+    uint8_t *leave, *lookup, *exec, *exec_vectors, *exit, *indirect, *load_vectors, *refill_read, *refill_write;
     bool bmi2;
     struct lower lower; /* work space */
 };

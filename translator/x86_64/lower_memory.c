@@ -133,16 +133,21 @@ void lower_memory(struct lower *l, const struct ir *ir)
     }
     emit_alu_ri(e, ALU_AND, 4, H_RDX, (int32_t)(TLB_ENTRIES - 1) << 5);
     emit_alu_rm(e, ALU_ADD, 8, H_RDX, cpu_mem(CPU_AT(tlb)));
+    uint8_t *check = e->at;
     emit_mov_rr(e, 8, H_RAX, gva);
     emit_alu_rm(e, ALU_XOR, 8, H_RAX, host_at(H_RDX, tag_of(ir)));
+    struct cold *cold;
     if (ir->aligned) {
         emit_rr(e, 0xf7 | X_W, 0, H_RAX); /* test rax, ~0xff0 */
         emit_u32(e, ~0xff0u);
-        lower_slow_if(l, CC_NZ);
+        cold = lower_cold(l, COLD_REFILL, emit_jcc(e, CC_NZ));
     } else {
         emit_alu_ri(e, ALU_CMP, 8, H_RAX, 4096 - (int32_t)ir->size);
-        lower_slow_if(l, CC_A);
+        cold = lower_cold(l, COLD_REFILL, emit_jcc(e, CC_A));
     }
+    cold->back = check;
+    cold->gva = (uint8_t)gva;
+    cold->write = ir->op != IR_MEM_READ;
     emit_load(e, 8, H_RDX, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend)));
     l->m = (struct host_mem){H_RDX, (uint8_t)gva, 0, 0};
 }

@@ -138,6 +138,39 @@ static uint8_t *emit_exec(struct emit *e, bool vectors)
     return start;
 }
 
+static bool refill_read(struct cpu *cpu, gva_t gva)
+{
+    return paging_refill(cpu, gva, false);
+}
+
+static bool refill_write(struct cpu *cpu, gva_t gva)
+{
+    return paging_refill(cpu, gva, true);
+}
+
+/* Called with the address in RCX; keeps all homes and vectors, RCX and RDX; NZ if filled. The C function
+ * uses general registers only. */
+static uint8_t *emit_refill(struct emit *e, bool (*fn)(struct cpu *cpu, gva_t gva))
+{
+    static const uint8_t kept[] = {H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
+    const int32_t frame = (int32_t)sizeof kept * 8 + 8; /* with the return address: aligned */
+    emit_align(e, 16);
+    uint8_t *start = e->at;
+    emit_lea(e, 8, H_RSP, host_at(H_RSP, -frame));
+    for (unsigned i = 0; i < sizeof kept; i++)
+        emit_store(e, 8, host_at(H_RSP, (int32_t)i * 8), kept[i]);
+    emit_mov_rr(e, 8, H_RSI, H_RCX);
+    emit_lea(e, 8, H_RDI, at(0, frame + 8));
+    emit_mov_ri(e, H_RAX, (uint64_t)(uintptr_t)fn);
+    emit_call_reg(e, H_RAX);
+    emit_rr(e, 0x84, H_RAX, H_RAX); /* test al, al */
+    for (unsigned i = 0; i < sizeof kept; i++)
+        emit_load(e, 8, kept[i], host_at(H_RSP, (int32_t)i * 8));
+    emit_lea(e, 8, H_RSP, host_at(H_RSP, frame));
+    emit_byte(e, 0xc3);
+    return start;
+}
+
 /* Jumped to with the target rip in RCX (and for `fn` engine_indirect, the site in EAX). */
 static uint8_t *emit_lookup(struct emit *e, const void *fn)
 {
@@ -159,6 +192,8 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
     stubs->leave = emit_leave(&e);
     stubs->exec = emit_exec(&e, false);
     stubs->exec_vectors = emit_exec(&e, true);
+    stubs->refill_read = emit_refill(&e, refill_read);
+    stubs->refill_write = emit_refill(&e, refill_write);
     stubs->lookup = emit_lookup(&e, (const void *)engine_continue);
     stubs->indirect = emit_lookup(&e, (const void *)engine_indirect);
 
