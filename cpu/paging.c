@@ -38,7 +38,7 @@ enum { PF_P = 1, PF_W = 2, PF_U = 4, PF_RSVD = 8, PF_I = 16 };
 /* -- Data structures -- */
 
 #define SPACES     8
-#define LIST_SIZE  1024
+#define LIST_SIZE  2048
 #define WALK_CACHE 64
 #define LARGE_SET  1024
 

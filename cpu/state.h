@@ -123,7 +123,7 @@ enum mmu_index { MMU_KERNEL, MMU_KERNEL_SMAP, MMU_USER, MMU_COUNT };
  * an index bit, so no address that leads to this slot can match, canonical or not. The tag of an empty
  * slot likewise has a wrong index bit; bit 61 without bit 63 tells it from slow ones.
  */
-#define TLB_BITS 12
+#define TLB_BITS    14
 #define TLB_ENTRIES (1u << TLB_BITS)
 #define TLB_SLOW 0x1000ull
 #define TLB_INVALID(slot) (1ull << 61 | (uint64_t)((slot) ^ 1) << 12)
