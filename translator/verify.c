@@ -356,13 +356,21 @@ static unsigned interpret(struct verify *v, const struct block *block, unsigned 
         insn->exec(cpu, insn);
         cpu->rip = cpu->next_rip;
         n++;
-        if (events_now(v) || cpu->halted || cpu->mode != mode || block->stale)
+        /* What its own instructions cause ends a block; other threads' events can wait. */
+        if (cpu->halted || cpu->mode != mode || block->stale || cpu->shadow != SHADOW_NONE ||
+            (v->records && events_now(v)))
             break;
     }
     return n;
 }
 
 /* -- Comparison -- */
+
+/* Does the instruction make all flags visible in a register or in memory? */
+static bool exposes_flags(const struct insn *insn)
+{
+    return insn->op == OP_PUSHF || insn->op == OP_LAHF;
+}
 
 /* Flags that an instruction certainly writes: shifts by 0 write none. */
 static uint32_t flags_certainly_written(const struct insn *insn)
@@ -387,12 +395,16 @@ static uint32_t flags_certainly_written(const struct insn *insn)
     }
 }
 
-static uint32_t undefined_flags(const struct block *block, unsigned executed)
+/* Flags that may differ after these instructions; *exposed: and have spread already. */
+static uint32_t undefined_flags(const struct block *block, unsigned executed, bool *exposed)
 {
     uint32_t undefined = 0;
+    *exposed = false;
     for (unsigned i = 0; i < executed; i++) {
-        const struct isa_row *row = &isa_rows[block->insns[i].row];
-        undefined &= ~flags_certainly_written(&block->insns[i]);
+        const struct insn *insn = &block->insns[i];
+        const struct isa_row *row = &isa_rows[insn->row];
+        *exposed |= undefined && exposes_flags(insn);
+        undefined &= ~flags_certainly_written(insn);
         undefined |= row->flags_undefined;
     }
     return undefined;
@@ -510,6 +522,35 @@ static bool is_system(const struct block *block)
            !lift_is_flow(insn->op);
 }
 
+/* Ports, MMIO and MSRs of the board: more than the record can repeat may have happened. */
+static bool touched_devices(const struct verify *v)
+{
+    for (unsigned i = 0; i < v->records; i++)
+        if (v->record[i].kind != ACCESS_CLOCK && v->record[i].kind != ACCESS_IRQ_PENDING)
+            return true;
+    return false;
+}
+
+/* Puts back the bytes that changed: others may be a device's, written meanwhile. */
+static void undo(struct verify *v)
+{
+    for (unsigned i = 0; i < v->pages; i++) {
+        struct page_copy *copy = &v->page[i];
+        for (unsigned at = 0; at < 4096; at++)
+            if (copy->after[at] != copy->before[at])
+                copy->host[at] = copy->before[at];
+    }
+}
+
+static void finish(struct verify *v, unsigned executed)
+{
+    struct cpu *cpu = v->engine->cpu;
+    rearm_pages(v);
+    cpu->instructions += executed;
+    if (cpu->raised.vector >= 0)
+        siglongjmp(cpu->unwind, 1);
+}
+
 void verify_run(struct engine *engine, struct block *block)
 {
     struct verify *v = engine->verify;
@@ -541,8 +582,15 @@ void verify_run(struct engine *engine, struct block *block)
     uint32_t posted = atomic_fetch_and(&cpu->event, events) & ~events;
     for (unsigned i = 0; i < v->pages; i++)
         memcpy(v->page[i].after, v->page[i].host, 4096);
-    for (unsigned i = 0; i < v->pages; i++)
-        memcpy(v->page[i].host, v->page[i].before, 4096);
+    if (touched_devices(v)) { /* they may have written memory: nothing to repeat */
+        v->phase = PHASE_NONE;
+        memcpy(&cpu->unwind, &outer, sizeof outer);
+        cpu_post(cpu, posted);
+        v->skipped++;
+        finish(v, expected);
+        return;
+    }
+    undo(v);
     put_back(cpu, &v->start);
     cpu_update_mode(cpu);
 
@@ -568,23 +616,23 @@ void verify_run(struct engine *engine, struct block *block)
     memcpy(&cpu->unwind, &outer, sizeof outer);
     cpu_post(cpu, posted);
 
-    if (v->overflow || (executed < expected && atomic_load(&cpu->event) & ~posted)) {
-        /* Too much to keep, or left early for an event of another thread: the interpreter's result. */
+    bool exposed;
+    uint32_t undefined = undefined_flags(block, expected, &exposed);
+    if (v->overflow || exposed || (executed < expected && atomic_load(&cpu->event) & ~posted)) {
+        /* Too much to keep, undefined flags in memory, or left early for an event of another thread:
+         * the interpreter's result. */
         for (unsigned i = 0; i < v->pages; i++)
             memcpy(v->page[i].host, v->page[i].after, 4096);
         put_back(cpu, &v->reference);
         v->skipped++;
     } else if (v->diverged || executed != expected ||
-               !same_state(v, undefined_flags(block, expected)) || !same_memory(v, false)) {
+               !same_state(v, undefined) || !same_memory(v, false)) {
         report(v, block, expected, executed);
         fail(v);
     }
     cpu_update_mode(cpu);
-    rearm_pages(v);
-    cpu->instructions += expected;
     v->blocks++;
-    if (cpu->raised.vector >= 0)
-        siglongjmp(cpu->unwind, 1);
+    finish(v, expected);
 }
 
 /* -- Life -- */
