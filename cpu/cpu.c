@@ -191,8 +191,6 @@ void cpu_update_mode(struct cpu *cpu)
         mode |= MODE_LONG;
     if (long_mode && cs->attr & SEGMENT_L) {
         mode |= MODE_CODE64 | MODE_FLAT_CS | MODE_FLAT_SS | MODE_FLAT_DS | MODE_FLAT_ES;
-        mode |= cpu->seg[SEG_FS].base ? 0 : MODE_FLAT_FS;
-        mode |= cpu->seg[SEG_GS].base ? 0 : MODE_FLAT_GS;
     } else {
         mode |= flat_bits(cpu);
         if (cs->attr & SEGMENT_DB)

@@ -216,8 +216,8 @@ static void deliver_long(struct cpu *cpu, struct delivery *event)
     unsigned offset = (unsigned)event->vector * 16;
     if (offset + 15 > cpu->idtr.limit)
         cpu_raise_gp(cpu, idt_error(cpu, event));
-    uint64_t raw = mem_read_as(cpu, cpu_implicit_mmu(cpu), cpu->idtr.base + offset, 8);
-    uint64_t high = mem_read_as(cpu, cpu_implicit_mmu(cpu), cpu->idtr.base + offset + 8, 8);
+    uint64_t raw = mem_read_u64_as(cpu, cpu_implicit_mmu(cpu), cpu->idtr.base + offset);
+    uint64_t high = mem_read_u64_as(cpu, cpu_implicit_mmu(cpu), cpu->idtr.base + offset + 8);
     struct descriptor gate = {.low = (uint32_t)raw, .high = (uint32_t)(raw >> 32)};
     unsigned type = descriptor_type(&gate);
     if (!descriptor_is_system(&gate) || (type != TYPE_INT32 && type != TYPE_TRAP32) ||
@@ -240,13 +240,9 @@ static void deliver_long(struct cpu *cpu, struct delivery *event)
                           : cpu->gpr[RSP];
     segment_check_target(cpu, &cs, handler);
     frame_inner64(cpu, &stack, sp & ~15ull, cpl);
-    frame_push(cpu, &stack, cpu->seg[SEG_SS].selector, 8);
-    frame_push(cpu, &stack, cpu->gpr[RSP], 8);
-    frame_push(cpu, &stack, event->eflags, 8);
-    frame_push(cpu, &stack, cpu->seg[SEG_CS].selector, 8);
-    frame_push(cpu, &stack, event->return_rip, 8);
-    if (event->push_error)
-        frame_push(cpu, &stack, event->error, 8);
+    const uint64_t pushed[6] = {event->error,  event->return_rip, cpu->seg[SEG_CS].selector,
+                                event->eflags, cpu->gpr[RSP],     cpu->seg[SEG_SS].selector};
+    frame_push_words(cpu, &stack, &pushed[!event->push_error], event->push_error ? 6 : 5);
     descriptor_set_accessed(cpu, &cs);
 
     cpu->gpr[RSP] = stack.sp;
@@ -255,7 +251,9 @@ static void deliver_long(struct cpu *cpu, struct delivery *event)
         cpu->seg[SEG_SS].attr = (uint16_t)(cpl << SEGMENT_DPL_SHIFT | SEGMENT_DB);
     }
     segment_commit_cs(cpu, selector, &cs, cpl);
-    enter_handler(cpu, handler, FLAG_NT | (type & 1 ? 0 : FLAG_IF));
+    cpu->rip = cpu->next_rip = handler;
+    cpu->eflags &= ~(uint32_t)(FLAG_NT | FLAG_TF | FLAG_RF | (type & 1 ? 0 : FLAG_IF));
+    cpu_update_privilege(cpu);
 }
 
 static void log_event(const struct cpu *cpu, const struct delivery *event)

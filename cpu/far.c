@@ -404,6 +404,8 @@ void far_iret(struct cpu *cpu, unsigned size)
     struct descriptor cs, ss_descriptor;
 
     cpu->nmi_blocked = false; /* even if it faults */
+    if (size == 8 && fast_iret(cpu))
+        return;
     if (is_unprotected(cpu)) {
         iret_unprotected(cpu, size);
         return;

@@ -76,6 +76,19 @@ void frame_push(struct cpu *cpu, struct frame *frame, uint64_t value, unsigned s
     mem_write_as(cpu, frame->mmu, frame_linear(cpu, frame, size), value, size);
 }
 
+void frame_push_words(struct cpu *cpu, struct frame *frame, const uint64_t *words, unsigned count)
+{
+    uint64_t sp = frame->sp - count * 8ull;
+    void *host = tlb_host_write(cpu, frame->mmu, sp, count * 8);
+    if (host) {
+        memcpy(host, words, count * 8);
+        frame->sp = sp;
+    } else {
+        while (count--)
+            frame_push(cpu, frame, words[count], 8);
+    }
+}
+
 uint64_t frame_pop(struct cpu *cpu, struct frame *frame, unsigned size)
 {
     uint64_t value = mem_read_as(cpu, frame->mmu, frame_linear(cpu, frame, size), size);
@@ -99,6 +112,8 @@ static uint64_t tss_read(struct cpu *cpu, uint32_t offset, unsigned size)
     if (offset + size - 1 > tr->limit)
         cpu_raise(cpu, EXC_TS, selector_error(cpu, tr->selector));
     gva_t gva = tr->base + offset;
+    if (size == 8)
+        return mem_read_u64_as(cpu, cpu_implicit_mmu(cpu), gva);
     return mem_read_as(cpu, cpu_implicit_mmu(cpu), is_long(cpu) ? gva : (uint32_t)gva, size);
 }
 

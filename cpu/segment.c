@@ -60,7 +60,7 @@ bool descriptor_read(struct cpu *cpu, uint16_t selector, struct descriptor *d)
     gva_t address = base + offset;
     if (!is_long(cpu))
         address = (uint32_t)address;
-    uint64_t raw = mem_read_as(cpu, cpu_implicit_mmu(cpu), address, 8);
+    uint64_t raw = mem_read_u64_as(cpu, cpu_implicit_mmu(cpu), address);
     *d = (struct descriptor){
         .low = (uint32_t)raw, .high = (uint32_t)(raw >> 32), .address = address};
     return true;

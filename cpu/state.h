@@ -98,8 +98,8 @@ enum cpu_mode_bit {
     MODE_FLAT_SS = 1 << 10,
     MODE_FLAT_DS = 1 << 11,
     MODE_FLAT_ES = 1 << 12,
-    MODE_FLAT_FS = 1 << 13, /* in 64-bit mode: all four legacy ones set; FS/GS set means base 0 */
-    MODE_FLAT_GS = 1 << 14,
+    MODE_FLAT_FS = 1 << 13, /* in 64-bit mode: the four above set, these two clear whatever the base, */
+    MODE_FLAT_GS = 1 << 14, /* so that SWAPGS and thread switches do not change the mode */
     MODE_NO_X87 = 1 << 15,  /* CR0.EM or TS: x87/MMX instructions fault, see CR0 */
     MODE_NO_SSE = 1 << 16,  /* SSE instructions fault (#UD or #NM), see CR0/CR4 */
     MODE_ALIGN = 1 << 17,   /* alignment checks armed: CR0.AM, EFLAGS.AC, CPL 3 */

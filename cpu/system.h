@@ -56,6 +56,8 @@ void cpu_write_efer(struct cpu *cpu, uint64_t value);
 /* CR4 bits that this CPU's features allow. */
 uint64_t cpu_cr4_mask(const struct cpu *cpu);
 
+/* cpu_update_mode() after only CPL (SS), AC and TF have changed, from 64-bit code to 64-bit code. */
+void cpu_update_privilege(struct cpu *cpu);
 /* Changes EFLAGS outside the arithmetic bits: derived mode, and IF opening the window. */
 void cpu_set_eflags(struct cpu *cpu, uint32_t eflags);
 /* Holds events back until the next instruction has run. */
@@ -89,6 +91,29 @@ static inline bool tlb_tag_valid(uint64_t tag)
 }
 /* Physical address of a linear one for the debugger: no faults, no A/D bits, no TLB. */
 bool paging_translate(struct cpu *cpu, gva_t gva, gpa_t *gpa);
+
+/* Host address of `size` bytes in one page, if the TLB lets rights `mmu` read (write) them as plain
+ * memory; else NULL: mem_read_as() knows what to do. */
+static inline void *tlb_host_read(const struct cpu *cpu, enum mmu_index mmu, gva_t gva, size_t size)
+{
+    const struct tlb_entry *entry = &cpu->mmu[mmu]->entry[tlb_index(gva)];
+    return (gva ^ entry->read) <= 4096 - size ? (void *)(gva + entry->addend) : NULL;
+}
+static inline void *tlb_host_write(const struct cpu *cpu, enum mmu_index mmu, gva_t gva,
+                                   size_t size)
+{
+    const struct tlb_entry *entry = &cpu->mmu[mmu]->entry[tlb_index(gva)];
+    return (gva ^ entry->write) <= 4096 - size ? (void *)(gva + entry->addend) : NULL;
+}
+static inline uint64_t mem_read_u64_as(struct cpu *cpu, enum mmu_index mmu, gva_t gva)
+{
+    uint64_t value;
+    const void *host = tlb_host_read(cpu, mmu, gva, 8);
+    if (!host)
+        return mem_read_as(cpu, mmu, gva, 8);
+    memcpy(&value, host, 8);
+    return value;
+}
 
 /* -- Debug registers (cpu/debug.c) -- */
 
@@ -233,6 +258,8 @@ struct frame {
     uint32_t error;     /* error code of #SS when it does not fit */
 };
 void frame_push(struct cpu *cpu, struct frame *frame, uint64_t value, unsigned size);
+/* Pushes 64-bit words, the last one first, onto a 64-bit stack. */
+void frame_push_words(struct cpu *cpu, struct frame *frame, const uint64_t *words, unsigned count);
 uint64_t frame_pop(struct cpu *cpu, struct frame *frame, unsigned size);
 /* The current stack with the current rights. */
 void frame_current(const struct cpu *cpu, struct frame *frame);
@@ -250,6 +277,8 @@ void far_jump(struct cpu *cpu, uint16_t selector, uint64_t offset, unsigned size
 void far_call(struct cpu *cpu, uint16_t selector, uint64_t offset, unsigned size);
 void far_return(struct cpu *cpu, unsigned size, unsigned release);
 void far_iret(struct cpu *cpu, unsigned size);
+/* IRETQ in the common case (cpu/fast.c); false: nothing was changed, the general way must do it. */
+bool fast_iret(struct cpu *cpu);
 
 /* -- Task switch (cpu/task.c) -- */
 

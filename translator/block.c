@@ -19,7 +19,7 @@ static void clear_jumps(struct engine *engine, struct space *space)
 static struct space *space_of(struct engine *engine)
 {
     struct cpu *cpu = engine->cpu;
-    uint32_t mode = cpu->mode;
+    uint32_t mode = space_mode(cpu->mode);
     bool flat = mode & MODE_FLAT_CS;
     uint64_t base = flat ? 0 : cpu->seg[SEG_CS].base;
     uint32_t limit = flat ? UINT32_MAX : cpu->seg[SEG_CS].limit;
@@ -51,7 +51,7 @@ bool space_select(struct engine *engine)
 {
     struct cpu *cpu = engine->cpu;
     struct space *space = engine->current_space;
-    if (__builtin_expect(space && space->mode == cpu->mode, 1)) {
+    if (__builtin_expect(space && space->mode == space_mode(cpu->mode), 1)) {
         if (cpu->mode & MODE_FLAT_CS || (space->cs_base == cpu->seg[SEG_CS].base &&
                                          space->cs_limit == cpu->seg[SEG_CS].limit))
             return true;

@@ -79,6 +79,24 @@ const void *engine_continue(struct cpu *cpu)
     return block->entry;
 }
 
+/* The same after an instruction that left its block: the jump table is asked first. What it has
+ * checks by itself that the page is mapped as before (R6). */
+static const void *engine_go_on(struct cpu *cpu)
+{
+    struct engine *engine = cpu_engine(cpu);
+    if (must_leave(engine) || engine->verify || !space_select(engine)) {
+        flags_join(cpu);
+        return engine->stubs->leave;
+    }
+    const struct jump_entry *entry =
+        (const void *)((const uint8_t *)engine->current_space->jumps + jump_offset(cpu->rip));
+    if (__builtin_expect(entry->rip == cpu->rip, 1)) {
+        cpu->insn = NULL;
+        return entry->code;
+    }
+    return engine_continue(cpu);
+}
+
 const void *engine_indirect(struct cpu *cpu, uint32_t offset)
 {
     struct engine *engine = cpu_engine(cpu);
@@ -106,7 +124,7 @@ const void *engine_exec(struct cpu *cpu, uint32_t offset)
     struct engine *engine = cpu_engine(cpu);
     const struct site *site = (void *)(engine->cache.arena + offset);
     const struct insn *insn = site->insn;
-    uint32_t mode = cpu->mode;
+    uint32_t mode = space_mode(cpu->mode);
 
     flags_join(cpu);
     if (__builtin_expect(engine->count, 0)) {
@@ -121,11 +139,11 @@ const void *engine_exec(struct cpu *cpu, uint32_t offset)
     cpu->rip = cpu->next_rip;
     flags_split(cpu);
 
-    if (site->end || cpu->rip != site->next || cpu->mode != mode || site->block->stale ||
-        must_leave(engine)) {
+    if (site->end || cpu->rip != site->next || space_mode(cpu->mode) != mode ||
+        site->block->stale || must_leave(engine)) {
         if (__builtin_expect(engine->count, 0))
             engine_hot(cpu)->instructions++;
-        return engine_continue(cpu);
+        return engine_go_on(cpu);
     }
     if (__builtin_expect(engine->count, 0))
         engine_hot(cpu)->instructions -= site->index;

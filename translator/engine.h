@@ -51,8 +51,17 @@ static inline uint32_t jump_offset(uint64_t rip)
     return ((uint32_t)rip * JUMP_HASH >> 16) & (((1u << JUMP_BITS) - 1) << 4);
 }
 
+/* The mode word as far as it matters to translations. Kernel accesses with and without SMAP in force are
+ * translated alike, so that STAC and CLAC change nothing but cpu->tlb. */
+static inline uint32_t space_mode(uint32_t mode)
+{
+    return (mode >> MODE_MMU_SHIFT & 3) == MMU_KERNEL_SMAP
+               ? mode ^ (uint32_t)(MMU_KERNEL_SMAP ^ MMU_KERNEL) << MODE_MMU_SHIFT
+               : mode;
+}
+
 struct space {
-    uint32_t mode;
+    uint32_t mode; /* space_mode() of all CPU modes that it serves */
     uint32_t cs_limit; /* these two only matter without MODE_FLAT_CS */
     uint64_t cs_base;
     struct jump_entry *jumps;

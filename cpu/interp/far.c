@@ -116,7 +116,7 @@ static void syscall_(struct cpu *cpu, const struct insn *insn)
     cpu->eflags |= FLAG_FIXED;
     cpu->step_inhibit = !(cpu->eflags & FLAG_TF);
     load_flat(cpu, cs, (uint16_t)((cs & 0xfffc) + 8), FLAT_CODE64, 0);
-    cpu_update_mode(cpu);
+    cpu_update_privilege(cpu);
 }
 EXEC_ONE(SYSCALL, syscall_)
 
@@ -136,7 +136,10 @@ static void sysret(struct cpu *cpu, const struct insn *insn)
     load_flat(cpu, (uint16_t)(base + (to64 ? 16 : 0)), (uint16_t)(base + 8),
               to64 ? FLAT_CODE64 : FLAT_CODE32, 3);
     cpu->eflags = ((uint32_t)cpu->gpr[R11] & flags) | FLAG_FIXED;
-    cpu_update_mode(cpu);
+    if (to64)
+        cpu_update_privilege(cpu);
+    else
+        cpu_update_mode(cpu);
     cpu_check_interrupt(cpu);
 }
 EXEC_ONE(SYSRET, sysret)
