@@ -283,6 +283,9 @@ uint64_t mem_rmw_slow(struct cpu *cpu, gva_t gva, unsigned size)
 
 uint64_t mem_read_as(struct cpu *cpu, enum mmu_index mmu, gva_t gva, unsigned size)
 {
+    const struct tlb_entry *entry = &cpu->mmu[mmu]->entry[tlb_index(gva)];
+    if (__builtin_expect((gva ^ entry->read) <= 4096 - size, 1))
+        return host_read((const uint8_t *)(gva + entry->addend), size);
     uint64_t value = 0;
     if (!is_canonical(gva) || !is_canonical(gva + size - 1))
         cpu_raise_gp(cpu, 0);
@@ -297,6 +300,11 @@ uint64_t mem_read_as(struct cpu *cpu, enum mmu_index mmu, gva_t gva, unsigned si
 
 void mem_write_as(struct cpu *cpu, enum mmu_index mmu, gva_t gva, uint64_t value, unsigned size)
 {
+    const struct tlb_entry *entry = &cpu->mmu[mmu]->entry[tlb_index(gva)];
+    if (__builtin_expect((gva ^ entry->write) <= 4096 - size, 1)) {
+        host_write((uint8_t *)(gva + entry->addend), value, size);
+        return;
+    }
     if (!is_canonical(gva) || !is_canonical(gva + size - 1))
         cpu_raise_gp(cpu, 0);
     write_as(cpu, mmu, true, gva, &value, size);

@@ -728,7 +728,9 @@ static bool quick_walk(const struct cpu *cpu, gva_t gva, bool write, struct walk
         walk->executable &= !(entry & PTE_NX);
         uint64_t frame = entry & (four_level ? PHYSICAL_MASK & ~0xfffull : 0xfffff000);
         bool large = shift > 12 && entry & PTE_PS && (four_level || cpu->cr4 & CR4_PSE);
-        if (large && (shift == 39 || frame & ((1ull << shift) - 1))) /* PAT, PSE-36, reserved */
+        if (large && frame & ((1ull << shift) - 1)) /* PAT, PSE-36, reserved */
+            return false;
+        if (large && (shift == 39 || (shift == 30 && !feature_test(cpu->features, FEATURE_PAGE1GB))))
             return false;
         if (shift == 12 || large) {
             walk->page_shift = shift;
