@@ -45,8 +45,8 @@ static inline void board_parts_free(struct board_parts *parts)
     cpu_model_free(parts->model);
 }
 
-/* An empty disk without a name in any folder. */
-static inline struct image *board_disk(void)
+/* An empty disk or disc without a name in any folder. */
+static inline struct image *board_disk(bool optical)
 {
     char path[] = "/tmp/doppel-board-XXXXXX";
     struct error error = {""};
@@ -55,7 +55,8 @@ static inline struct image *board_disk(void)
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(ftruncate(fd, BOARD_DISK_BYTES), 0);
     close(fd);
-    struct image *image = image_open(&(struct image_options){.path = path}, &error);
+    struct image *image = image_open(
+        &(struct image_options){.path = path, .optical = optical, .read_only = optical}, &error);
     ck_assert_msg(image != NULL, "%s", error.text);
     unlink(path);
     return image;
@@ -73,7 +74,8 @@ static inline struct machine *board_new(const struct board_parts *parts)
         .bios_size = parts->bios.size,
         .vga_rom = parts->vga.bytes,
         .vga_rom_size = parts->vga.size,
-        .drive = {{.image = board_disk(), .present = true}, [2] = {.present = true, .cdrom = true}},
+        .drive = {{.image = board_disk(false), .present = true},
+                  [2] = {.image = board_disk(true), .present = true, .cdrom = true}},
         .nic = true,
         .mac = {0x52, 0x54, 0, 1, 2, 3},
         .exit_port = true,
