@@ -260,12 +260,14 @@ static const struct msr msrs[] = {
     MSR_CONSTANT(0x2a, BASE, 0),  /* EBL_CR_POWERON */
     MSR_CONSTANT(0x3a, F(LM), 1), /* IA32_FEATURE_CONTROL: locked, nothing enabled */
     MSR_VALUE(0x48, F(IBRS_IBPB), spec_ctrl, SPEC_CTRL_BITS),
+    MSR_CONSTANT(0x4e, F(LM), 1), /* MSR_PPIN_CTL: locked, no inventory number */
     MSR_FUNCTION(0x49, 0x49, F(IBRS_IBPB), NULL, write_pred_cmd),
     /* IA32_BIOS_SIGN_ID: software writes 0, executes CPUID and reads the revision */
     {.first = 0x8b, .last = 0x8b, .feature = BASE, .check = IGNORE_WRITE, .constant = 1ull << 32},
     MSR_CONSTANT(0xce, F(LM), 10 << 8), /* MSR_PLATFORM_INFO: ratio of the TSC to 100 MHz */
     MSR_CONSTANT(0xfe, F(MTRR), 0x508), /* IA32_MTRRCAP: 8 variable, fixed, WC */
     MSR_CONSTANT(0x10a, F(ARCH_CAPABILITIES), ARCH_CAPABILITIES),
+    MSR_CONSTANT(0x140, F(LM), 0), /* MSR_MISC_FEATURES_ENABLES: no CPUID faulting */
     MSR_VALUE(0x174, F(SEP), sysenter_cs, 0xffffffff),
     MSR_ADDRESS(0x175, F(SEP), sysenter_esp),
     MSR_ADDRESS(0x176, F(SEP), sysenter_eip),
@@ -281,6 +283,7 @@ static const struct msr msrs[] = {
     MSR_FUNCTION(0x250, 0x26f, F(MTRR), read_mtrr_fixed, write_mtrr_fixed),
     MSR_MEMBER_FUNCTION(0x277, F(PAT), pat, write_pat),
     MSR_MEMBER_FUNCTION(0x2ff, F(MTRR), mtrr_def_type, write_mtrr_def_type),
+    MSR_CONSTANT(0x64e, F(LM), 0), /* MSR_PPERF: does not count, which 0 tells */
     MSR_FUNCTION(0x6e0, 0x6e0, F(TSC_DEADLINE), read_apic, write_apic),
     MSR_FUNCTION(0x800, 0x8ff, F(X2APIC), read_apic, write_apic),
     MSR_FUNCTION(0xc0000080, 0xc0000080, F(NX), read_efer, write_efer),
