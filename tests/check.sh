@@ -10,7 +10,7 @@ mkdir -p "$logs"
 jobs=${JOBS:-$(nproc)}
 limit=${TEST_TIMEOUT:-900}
 passed=0 failed=0 skipped=0
-declare -A name_of started
+declare -A name_of=() started=()
 
 finish() { # finish PID STATUS
     local name=${name_of[$1]} seconds=$((SECONDS - started[$1]))
