@@ -387,9 +387,10 @@ static bool is_set(const char *variable)
 bool display_start(struct error *error)
 {
     if (!is_set("SDL_VIDEODRIVER")) {
-        if (!is_set("DISPLAY") && !is_set("WAYLAND_DISPLAY"))
+        bool x11 = is_set("DISPLAY"), wayland = is_set("WAYLAND_DISPLAY");
+        if (!x11 && !wayland)
             return error_set(error, "neither DISPLAY nor WAYLAND_DISPLAY is set");
-        SDL_SetHint(SDL_HINT_VIDEODRIVER, "x11,wayland");
+        SDL_SetHint(SDL_HINT_VIDEODRIVER, !wayland ? "x11" : !x11 ? "wayland" : "x11,wayland");
     }
     return SDL_Init(SDL_INIT_VIDEO) == 0 || error_set(error, "%s", SDL_GetError());
 }
