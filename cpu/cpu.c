@@ -112,6 +112,7 @@ static void reset_common(struct cpu *cpu)
     cpu->nmi_blocked = cpu->shutdown = cpu->mwait_break = false;
     cpu->shadow = SHADOW_NONE;
     cpu->debug_hits = 0;
+    cpu->held_interrupt = FLAG_IF >> 8;
     cpu->fault.vector = cpu->raised.vector = -1;
     cpu->insn = NULL;
     cpu_update_mode(cpu);
@@ -294,7 +295,9 @@ void cpu_post(struct cpu *cpu, uint32_t events)
 
 void cpu_check_interrupt(struct cpu *cpu)
 {
-    if (cpu->eflags & FLAG_IF && cpu->bus->irq_pending(cpu->bus->opaque, cpu))
+    bool open = cpu->eflags & FLAG_IF, pending = cpu->bus->irq_pending(cpu->bus->opaque, cpu);
+    cpu->held_interrupt = pending && !open ? FLAG_IF >> 8 : 0;
+    if (pending && open)
         cpu_post(cpu, EVENT_INTERRUPT);
 }
 
@@ -336,12 +339,13 @@ static bool deliver_interrupts(struct cpu *cpu)
         return true;
     }
     /* With IF clear the bit is dropped: whoever sets IF asks the controller again. */
-    if (cpu->halted && cpu->mwait_break && !(cpu->eflags & FLAG_IF)) {
-        if (take_event(cpu, EVENT_INTERRUPT) && cpu->bus->irq_pending(cpu->bus->opaque, cpu))
-            wake(cpu);
+    if (!take_event(cpu, EVENT_INTERRUPT))
         return false;
-    }
-    if (take_event(cpu, EVENT_INTERRUPT) && cpu->eflags & FLAG_IF) {
+    if (!(cpu->eflags & FLAG_IF)) {
+        cpu->held_interrupt = FLAG_IF >> 8;
+        if (cpu->halted && cpu->mwait_break && cpu->bus->irq_pending(cpu->bus->opaque, cpu))
+            wake(cpu);
+    } else {
         int vector = cpu->bus->irq_accept(cpu->bus->opaque, cpu);
         if (vector >= 0) {
             wake(cpu);
@@ -540,6 +544,7 @@ bool cpu_post_load(struct cpu *cpu, struct error *error)
     cpu->gpr[REG_ZERO] = 0;
     cpu->eflags |= FLAG_FIXED;
     cpu->next_rip = cpu->rip;
+    cpu->held_interrupt = FLAG_IF >> 8;
     cpu->fault.vector = cpu->raised.vector = -1;
     cpu->insn = NULL;
     if (cpu->shadow)

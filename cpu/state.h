@@ -267,6 +267,9 @@ struct cpu {
     struct interp *interp; /* decoded blocks; every engine interprets at times */
     struct paging *paging; /* TLBs of all address spaces (cpu/paging.c) */
     struct tlb *watch;   /* never hits: cpu->tlb while accesses are watched (#AC, breakpoints) */
+    /* FLAG_IF >> 8 if an interrupt may be waiting that only a clear IF holds back; else 0. Generated code
+     * may set IF by itself only while it is 0. */
+    uint32_t held_interrupt;
     bool failed;         /* the engine found itself wrong (--verify): CPU_EXIT_FAILED */
     sigjmp_buf unwind;   /* cpu_raise() lands here */
     int index;           /* 0 is the bootstrap processor */

@@ -250,6 +250,8 @@ struct block *translate(struct engine *engine);
 
 /* Is the mnemonic a jump that is lifted, not left to the interpreter? */
 bool lift_is_flow(unsigned op);
+/* Is it lifted so that a trace goes on behind it, though the mnemonic ends one (ISA_END)? */
+bool lift_goes_on(const struct engine *engine, uint32_t mode, const struct insn *insn);
 void lift(struct engine *engine, const struct trace *trace, struct ir_list *list);
 
 /* -- opt_*.c -- */

@@ -148,6 +148,8 @@ static bool lift_one(struct lift *l)
     lifter *fn = lifters_integer[l->insn->op];
     if (!fn)
         fn = lifters_flow[l->insn->op];
+    if (!fn)
+        fn = lifters_system[l->insn->op];
     if (!fn && host_has_vector(l->insn))
         fn = lift_vector;
     unsigned count = l->list->count;
@@ -159,7 +161,7 @@ static bool lift_one(struct lift *l)
 
 void lift(struct engine *engine, const struct trace *trace, struct ir_list *list)
 {
-    struct lift l = {.trace = trace, .list = list, .mode = trace->mode};
+    struct lift l = {.engine = engine, .trace = trace, .list = list, .mode = trace->mode};
     bool open = true;
 
     list->count = 0;
@@ -176,7 +178,8 @@ void lift(struct engine *engine, const struct trace *trace, struct ir_list *list
                 }
         /* Accesses that are watched never hit the TLB: leave them to the interpreter (R2). */
         if (!lift_one(&l)) {
-            bool end = isa_rows[l.insn->row].attributes & ISA_END;
+            bool last = l.index + 1 == trace->count;
+            bool end = last && isa_rows[l.insn->row].attributes & ISA_END;
             lift_exec(&l, end);
             open = !end;
         } else {

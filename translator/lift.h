@@ -8,6 +8,7 @@
 #include "translator/engine.h"
 
 struct lift {
+    const struct engine *engine;
     const struct trace *trace;
     struct ir_list *list;
     const struct insn *insn;
@@ -21,6 +22,7 @@ typedef bool lifter(struct lift *l);
 /* One table, by mnemonic; each file below contributes its rows. */
 extern lifter *const lifters_integer[OP_COUNT];
 extern lifter *const lifters_flow[OP_COUNT];
+extern lifter *const lifters_system[OP_COUNT];
 lifter lift_vector;
 
 /* A new record at the end of the list, for the current instruction. */

@@ -185,7 +185,8 @@ static bool next_rip(struct engine *engine, struct trace *trace, uint64_t *next)
         trace->poll[n] = true;
         return true;
     default:
-        return !(isa_rows[insn->row].attributes & ISA_END);
+        return !(isa_rows[insn->row].attributes & ISA_END) ||
+               lift_goes_on(engine, trace->mode, insn);
     }
 }
 
@@ -204,7 +205,7 @@ bool trace_form(struct engine *engine, struct trace *trace, unsigned max_insns)
             break;
         const struct insn *insn = &trace->insn[trace->count - 1];
         if (engine->verify && trace->count > 1 && isa_rows[insn->row].attributes & ISA_END &&
-            !lift_is_flow(insn->op)) {
+            !lift_is_flow(insn->op) && !lift_goes_on(engine, trace->mode, insn)) {
             trace->count--; /* runs by itself, once (verify.c) */
             break;
         }

@@ -345,7 +345,7 @@ static void put_back(struct cpu *cpu, const struct snapshot *s)
 static unsigned interpret(struct verify *v, const struct block *block, unsigned max)
 {
     struct cpu *cpu = v->engine->cpu;
-    uint32_t mode = cpu->mode;
+    uint32_t mode = space_mode(cpu->mode);
     unsigned n = 0;
     while (n < max) {
         const struct insn *insn = &block->insns[n];
@@ -357,7 +357,7 @@ static unsigned interpret(struct verify *v, const struct block *block, unsigned 
         cpu->rip = cpu->next_rip;
         n++;
         /* What its own instructions cause ends a block; other threads' events can wait. */
-        if (cpu->halted || cpu->mode != mode || block->stale || cpu->shadow != SHADOW_NONE ||
+        if (cpu->halted || space_mode(cpu->mode) != mode || block->stale || cpu->shadow != SHADOW_NONE ||
             (v->records && events_now(v)))
             break;
     }

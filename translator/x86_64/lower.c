@@ -583,6 +583,17 @@ static void lower_one(struct lower *l)
     case IR_VECTOR:
         lower_vector(l, ir);
         break;
+    case IR_FLAGS_READ:
+    case IR_FLAGS_WRITE:
+    case IR_CLI:
+    case IR_STI:
+    case IR_STAC:
+    case IR_CLAC:
+    case IR_SWAPGS:
+    case IR_FENCE:
+    case IR_FIELD:
+        lower_system(l, ir);
+        break;
     case IR_EVENT:
         lower_clobber(l);
         poll_event(l, &l->flags, (uint64_t)ir->imm, ir->insn + 1u);

@@ -136,6 +136,7 @@ void lower_free_rcx(struct lower *l);
 void lower_memory(struct lower *l, const struct ir *ir);
 void lower_integer(struct lower *l, const struct ir *ir);
 void lower_vector(struct lower *l, const struct ir *ir);
+void lower_system(struct lower *l, const struct ir *ir);
 void lower_guard(struct emit *e, const struct trace_page *page, uint8_t *fields[2]);
 
 /* -- stubs.c -- */
