@@ -18,6 +18,7 @@ enum log_item {
     LOG_EXEC = 1 << 4,  /* each interpreted instruction or block entered */
     LOG_INT = 1 << 5,   /* exceptions and interrupts delivered */
     LOG_IO = 1 << 6,    /* port and MMIO accesses */
+    LOG_MSR = 1 << 7,   /* refused MSR accesses: systems probe for MSRs by trying */
 };
 
 extern unsigned log_items; /* set once before the machine starts (--log) */

@@ -323,8 +323,8 @@ bool msr_read(struct cpu *cpu, uint32_t number, uint64_t *value)
     else if (msr && (msr->check == CONSTANT || msr->check == IGNORE_WRITE))
         *value = msr->constant;
     else if (!msr || !msr->read || !msr->read(cpu, number, value)) {
-        log_guest("RDMSR of %x, which does not exist, at %llx", number,
-                  (unsigned long long)cpu->rip);
+        log_if(LOG_MSR, "RDMSR of %x, which does not exist, at %llx", number,
+               (unsigned long long)cpu->rip);
         return false;
     }
     return true;
@@ -357,8 +357,8 @@ bool msr_write(struct cpu *cpu, uint32_t number, uint64_t value)
     const struct msr *msr = find(cpu, number);
     if (msr && write_checked(cpu, msr, number, value))
         return true;
-    log_guest("WRMSR of %llx to %x refused, at %llx", (unsigned long long)value, number,
-              (unsigned long long)cpu->rip);
+    log_if(LOG_MSR, "WRMSR of %llx to %x refused, at %llx", (unsigned long long)value, number,
+           (unsigned long long)cpu->rip);
     return false;
 }
 

@@ -191,7 +191,7 @@ static bool set_log(struct run_options *options, const struct option_row *row, c
         const char *name;
         unsigned item;
     } items[] = {{"guest", LOG_GUEST}, {"in", LOG_IN},   {"ir", LOG_IR}, {"out", LOG_OUT},
-                 {"exec", LOG_EXEC},   {"int", LOG_INT}, {"io", LOG_IO}};
+                 {"exec", LOG_EXEC},   {"int", LOG_INT}, {"io", LOG_IO}, {"msr", LOG_MSR}};
     const size_t count = sizeof items / sizeof items[0];
     const char *colon = strchr(value, ':');
     size_t length = colon ? (size_t)(colon - value) : strlen(value);
@@ -207,7 +207,7 @@ static bool set_log(struct run_options *options, const struct option_row *row, c
             i++;
         if (i == count)
             return error_set(error,
-                             "--log: '%.*s' is unknown; use guest, in, ir, out, exec, int, io",
+                             "--log: '%.*s' is unknown; use guest, in, ir, out, exec, int, io, msr",
                              (int)word_length, word);
         options->log_items |= items[i].item;
         word += word_length + 1;
@@ -279,7 +279,7 @@ static const struct option_row rows[] = {
      "the guest ends the run by writing port 0xf4: status (v<<1)|1"},
     {0, "verify", NULL, set_verify, "check every translation against the interpreter (slow)"},
     {0, "log", "ITEMS[:FILE]", set_log,
-     "guest,in,ir,out,exec,int,io: what to write to stderr or FILE"},
+     "guest,in,ir,out,exec,int,io,msr: what to write to stderr or FILE"},
     {0, "stats", NULL, set_stats, "print the engine's figures at the end"},
 };
 #define ROWS (sizeof rows / sizeof rows[0])
