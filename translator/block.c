@@ -131,14 +131,14 @@ static bool second_page_matches(struct engine *engine, const struct block *block
     return host == block->page[1].host;
 }
 
-struct block *block_find(struct engine *engine, uint64_t rip, gpa_t gpa)
+struct block *block_find(struct engine *engine, uint64_t rip, gpa_t gpa, bool unshared)
 {
     struct space *space = engine->current_space;
     struct block *next, *block = engine->table[block_slot(rip, gpa, space)];
     for (; block; block = next) {
         next = block->next;
         if (block->rip != rip || block->gpa != gpa || block->space != space ||
-            !second_page_matches(engine, block))
+            block->unshared != unshared || !second_page_matches(engine, block))
             continue;
         if (!block->stale)
             return block;

@@ -52,7 +52,7 @@ static bool vectors_usable(const struct cpu *cpu, const struct block *block)
 }
 
 /* The block at cpu->rip, if there is one. Raises what fetching raises. */
-static struct block *find_block(struct engine *engine)
+static struct block *find_block(struct engine *engine, bool unshared)
 {
     struct cpu *cpu = engine->cpu;
     gpa_t gpa;
@@ -60,7 +60,7 @@ static struct block *find_block(struct engine *engine)
         return NULL; /* the interpreter raises the fault */
     if (!mem_fetch(cpu, code_linear(cpu), &gpa))
         return NULL;
-    return block_find(engine, cpu->rip, gpa);
+    return block_find(engine, cpu->rip, gpa, unshared);
 }
 
 const void *engine_continue(struct cpu *cpu)
@@ -70,7 +70,7 @@ const void *engine_continue(struct cpu *cpu)
     if (must_leave(engine) || engine->verify || !space_select(engine))
         return engine->stubs->leave;
     cpu->insn = NULL; /* a fault in fetching is not an instruction's */
-    struct block *block = find_block(engine);
+    struct block *block = find_block(engine, false);
     engine->stats.lookups++;
     if (!block || !vectors_usable(cpu, block))
         return engine->stubs->leave;
@@ -201,7 +201,7 @@ static struct block *describe(struct engine *engine, const struct trace *trace)
     return block;
 }
 
-struct block *translate(struct engine *engine)
+struct block *translate(struct engine *engine, bool unshared)
 {
     struct trace *trace = &engine->trace;
     unsigned max = engine->options.max_insns;
@@ -211,7 +211,10 @@ struct block *translate(struct engine *engine)
     uint64_t start = engine->count ? now_ns() : 0;
     struct block *block = describe(engine, trace);
     if (block) {
+        block->unshared = unshared;
         lift(engine, trace, &engine->list);
+        if (!unshared)
+            opt_checks(&engine->list, trace);
         opt_flags(&engine->list, trace->rip[0]);
         log_trace(trace);
         log_ir(&engine->list, trace);
@@ -268,9 +271,10 @@ static void run(struct cpu *cpu)
             interp_block(cpu);
             continue;
         }
-        struct block *block = find_block(engine);
-        if (!block && is_warm(engine))
-            block = translate(engine);
+        bool unshared = exit && exit->unshared;
+        struct block *block = find_block(engine, unshared);
+        if (!block && (unshared || is_warm(engine)))
+            block = translate(engine, unshared);
         if (!block || !vectors_usable(cpu, block)) {
             engine->stats.interpreted++;
             interp_block(cpu);

@@ -20,6 +20,8 @@ struct block;
 
 /* -- What generated code keeps in cpu->engine[] -- */
 
+#define SHARES 5
+
 struct engine_hot {
     uint8_t overflow;       /* OF of the slot (0, 1); the other flags are in cpu->eflags */
     uint8_t vectors_loaded; /* guest XMM registers and MXCSR are in the host's */
@@ -31,7 +33,7 @@ struct engine_hot {
     uint32_t mxcsr_host;    /* what the host register holds while vectors_loaded */
     uint32_t mxcsr_saved;
     uint64_t instructions;  /* retired in translated code, counted with --stats */
-    uint64_t share[4];      /* host minus guest address of shared checks (opt_checks) */
+    uint64_t share[SHARES]; /* host minus guest address of shared checks (opt_checks) */
 };
 
 static inline struct engine_hot *engine_hot(struct cpu *cpu)
@@ -125,8 +127,9 @@ struct exit {
     uint8_t saved[6];       /* original bytes at `early` */
     uint8_t early_kind;     /* enum exit_early */
     uint8_t same_page;      /* target lies in a page that the block has already checked */
-    uint8_t index;          /* instructions of the block executed when it is taken */
+    uint8_t executed;       /* instructions of the block executed when it is taken */
     uint8_t poll;           /* the exit tests for events before its jump */
+    uint8_t unshared;       /* leads to a block without shared checks */
 };
 enum exit_early { EARLY_NONE, EARLY_CODE, EARLY_JCC };
 
@@ -158,6 +161,7 @@ struct block {
     bool straddles;         /* the first instruction continues in page[1] */
     bool needs_flags;       /* see R4 */
     bool vectors;           /* keeps guest XMM registers in the host's */
+    bool unshared;          /* each access is checked by itself (opt_checks.c) */
     uint8_t pages, ranges;
     struct range *range;
     uint8_t *bytes;         /* guest bytes of all ranges, to revalidate */
@@ -233,7 +237,7 @@ static inline struct engine *cpu_engine(struct cpu *cpu)
 bool space_select(struct engine *engine);
 void space_free(struct space *space);
 /* A valid block; revives one whose bytes are unchanged. May raise #PF for a second page. */
-struct block *block_find(struct engine *engine, uint64_t rip, gpa_t gpa);
+struct block *block_find(struct engine *engine, uint64_t rip, gpa_t gpa, bool unshared);
 /* Registers a finished block: hash, pages, code marks. */
 void block_register(struct engine *engine, struct block *block);
 void block_link(struct engine *engine, struct exit *exit, struct block *to);
@@ -244,7 +248,7 @@ void block_written(void *opaque, gpa_t gpa, uint64_t size);
 /* -- translate.c -- */
 
 /* Translates what is at cpu->rip; NULL: interpret it. Raises fetch faults. */
-struct block *translate(struct engine *engine);
+struct block *translate(struct engine *engine, bool unshared);
 
 /* -- lift.c -- */
 

@@ -46,7 +46,11 @@ struct ir {
     bool checked : 1; /* MEM: segment limit and rights must be checked at run time */
     bool aligned : 1; /* MEM: misalignment takes the slow path */
     bool bit_offset : 1; /* MEM: value d selects a bit relative to the address (BT m, r) */
+    bool share_check : 1;   /* MEM: checks the range of its group and fills the slot */
+    bool share_aligned : 1; /* the range must start aligned to 16 bytes */
     uint8_t share; /* MEM: slot of the shared check that covers it, +1; 0 none */
+    int16_t share_low;   /* start of the range relative to this access */
+    uint16_t share_span; /* bytes of the range */
     uint16_t insn; /* index of the guest instruction */
     /* Flags (enum eflags_bit): what the operation reads, may write, certainly writes. */
     uint16_t reads, writes, kills;
@@ -69,6 +73,7 @@ static inline bool ir_observable(const struct ir *ir)
     case IR_MEM_READ:
     case IR_MEM_WRITE:
     case IR_MEM_MODIFY:
+        return !ir->share || ir->share_check; /* what a shared check has passed cannot fail */
     case IR_DIVIDE:
     case IR_DIVIDE_SIGNED:
         return true;

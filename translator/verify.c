@@ -497,7 +497,7 @@ static void report(struct verify *v, struct block *block, unsigned expected, uns
     v->phase = PHASE_NONE;
     unsigned items = log_items;
     log_items |= LOG_IN | LOG_IR | LOG_OUT;
-    translate(engine);
+    translate(engine, block->unshared);
     log_items = items;
 }
 

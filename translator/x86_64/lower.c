@@ -300,8 +300,17 @@ static struct exit *new_exit(struct lower *l, uint64_t rip, unsigned index)
     struct exit *exit = &l->block->exits[l->block->exit_count++];
     exit->rip = rip;
     exit->from = l->block;
-    exit->index = (uint8_t)index;
+    exit->executed = (uint8_t)(index + 1);
     exit->same_page = page_is_checked(l, rip, index);
+    return exit;
+}
+
+struct exit *lower_unshared_exit(struct lower *l)
+{
+    unsigned index = l->ir->insn;
+    struct exit *exit = new_exit(l, l->trace->rip[index], index);
+    exit->executed = (uint8_t)index;
+    exit->unshared = true;
     return exit;
 }
 
@@ -320,7 +329,7 @@ static struct cold *poll_event(struct lower *l, const struct flags *flags, uint6
 /* The jump of an exit, with all that comes before it. */
 static void emit_exit(struct lower *l, struct exit *exit, struct flags *flags, bool poll)
 {
-    unsigned executed = exit->index + 1u;
+    unsigned executed = exit->executed;
     bool stored = !(ALL & ~flags->slot);
     if (poll && !stored && flags->recipe.op != IR_COUNT) {
         poll_event(l, flags, exit->rip, executed);
@@ -523,6 +532,10 @@ static void emit_cold(struct lower *l, struct cold *cold)
             emit_mov_rr(e, 8, H_RCX, cold->gva);
         emit_call_to(e, cold->write ? stubs->refill_write : stubs->refill_read);
         emit_patch(emit_jcc(e, CC_NZ), cold->back);
+        if (cold->exit) {
+            emit_exit(l, cold->exit, &cold->flags, false);
+            break;
+        }
         /* fall through */
     case COLD_SLOW:
         lower_fill_slot(l, &cold->flags);
@@ -692,7 +705,7 @@ static unsigned count_exits(const struct ir_list *list)
     unsigned n = 0;
     for (unsigned i = 0; i < list->count; i++)
         n += list->at[i].op == IR_BRANCH || list->at[i].op == IR_BRANCH_COUNT ||
-             list->at[i].op == IR_JUMP;
+             list->at[i].op == IR_JUMP || list->at[i].share_check;
     return n;
 }
 

@@ -68,6 +68,7 @@ struct cold {
     uint8_t *back;
     uint8_t gva;         /* COLD_REFILL: register with the address */
     bool write;
+    bool unshared;       /* COLD_REFILL: if it does not help, leave by `exit` */
     uint64_t rip;
     struct exit *exit;
     struct flags flags;
@@ -100,6 +101,8 @@ struct lower {
 /* -- lower.c -- */
 
 struct cold *lower_cold(struct lower *l, enum cold_kind kind, uint8_t *field);
+/* The exit of the current instruction to a block that starts there and shares no checks. */
+struct exit *lower_unshared_exit(struct lower *l);
 /* Jumps to the slow path of the current instruction if `cond`. */
 void lower_slow_if(struct lower *l, enum host_cond cond);
 /* The coming code destroys host EFLAGS: saves what must be saved. */

@@ -91,13 +91,111 @@ static void check_segment(struct lower *l, const struct ir *ir)
     emit_alu_rm(e, ALU_ADD, 4, H_RCX, cpu_mem(SEG_AT(ir->seg, base)));
 }
 
+/* The TLB check of `span` bytes at register `gva`; host distance in RDX. */
+static void emit_check(struct lower *l, const struct ir *ir, unsigned gva, unsigned span,
+                       bool aligned, struct exit *unshared)
+{
+    struct emit *e = l->e;
+    if (l->bmi2) {
+        emit_rorx(e, 4, H_RDX, gva, 7);
+    } else {
+        emit_mov_rr(e, 4, H_RDX, gva);
+        emit_shift_ri(e, SHIFT_SHR, 4, H_RDX, 7);
+    }
+    emit_alu_ri(e, ALU_AND, 4, H_RDX, (int32_t)(TLB_ENTRIES - 1) << 5);
+    emit_alu_rm(e, ALU_ADD, 8, H_RDX, cpu_mem(CPU_AT(tlb)));
+    uint8_t *check = e->at;
+    emit_mov_rr(e, 8, H_RAX, gva);
+    emit_alu_rm(e, ALU_XOR, 8, H_RAX, host_at(H_RDX, tag_of(ir)));
+    struct cold *cold;
+    if (aligned && span == 16) {
+        emit_rr(e, 0xf7 | X_W, 0, H_RAX); /* test rax, ~0xff0 */
+        emit_u32(e, ~0xff0u);
+        cold = lower_cold(l, COLD_REFILL, emit_jcc(e, CC_NZ));
+    } else {
+        if (aligned) { /* tags are page addresses: the low bits are the address's own */
+            emit_byte(e, 0xa8); /* test al, 15 */
+            emit_byte(e, 15);
+            lower_cold(l, COLD_EXIT, emit_jcc(e, CC_NZ))->exit = unshared;
+        }
+        emit_alu_ri(e, ALU_CMP, 8, H_RAX, 4096 - (int32_t)span);
+        cold = lower_cold(l, COLD_REFILL, emit_jcc(e, CC_A));
+    }
+    cold->back = check;
+    cold->gva = (uint8_t)gva;
+    cold->write = ir->op != IR_MEM_READ;
+    cold->exit = unshared;
+    emit_load(e, 8, H_RDX, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend)));
+}
+
+/* The operand of an access whose host distance is in RDX. Keeps flags. */
+static void use_distance(struct lower *l, const struct ir *ir)
+{
+    struct emit *e = l->e;
+    struct host_mem mem = {H_NONE, H_NONE, 0, 0};
+    bool wide = ir->aux >> 4 == 8;
+    if (ir->a == V_ZERO && ir->b == V_ZERO) {
+        uint64_t address = wide ? (uint64_t)ir->imm : (uint32_t)ir->imm;
+        if (ir->seg != SEG_COUNT) { /* 64-bit mode: FS, GS */
+            emit_load(e, 8, H_RCX, cpu_mem(SEG_AT(ir->seg, base)));
+            l->m = (struct host_mem){H_RDX, H_RCX, 0, (int32_t)ir->imm};
+        } else if (address == (uint64_t)(int64_t)(int32_t)address) {
+            l->m = host_at(H_RDX, (int32_t)address);
+        } else {
+            emit_mov_ri(e, H_RCX, address);
+            l->m = (struct host_mem){H_RDX, H_RCX, 0, 0};
+        }
+        return;
+    }
+    mem = lower_address(l, ir);
+    if (wide && mem.index == H_NONE && ir->seg == SEG_COUNT) {
+        l->m = (struct host_mem){H_RDX, mem.base, 0, mem.disp};
+        return;
+    }
+    emit_lea(e, wide ? 8 : 4, H_RCX, mem);
+    if (ir->seg != SEG_COUNT) {
+        emit_load(e, 8, H_RAX, cpu_mem(SEG_AT(ir->seg, base)));
+        emit_lea(e, 8, H_RCX, (struct host_mem){H_RCX, H_RAX, 0, 0});
+    }
+    l->m = (struct host_mem){H_RDX, H_RCX, 0, 0};
+}
+
+/* The first access of a group: checks the whole range, and notes the host distance. */
+static void lower_shared_check(struct lower *l, const struct ir *ir)
+{
+    struct emit *e = l->e;
+    struct exit *unshared = lower_unshared_exit(l);
+    struct ir range = *ir;
+    range.imm += ir->share_low;
+    if (ir->a == V_ZERO && ir->b == V_ZERO) {
+        emit_mov_ri(e, H_RCX, ir->aux >> 4 == 8 ? (uint64_t)range.imm : (uint32_t)range.imm);
+    } else {
+        struct host_mem mem = lower_address(l, &range);
+        emit_lea(e, ir->aux >> 4 == 8 ? 8 : 4, H_RCX, mem);
+    }
+    if (ir->seg != SEG_COUNT)
+        emit_alu_rm(e, ALU_ADD, 8, H_RCX, cpu_mem(SEG_AT(ir->seg, base)));
+    emit_check(l, ir, H_RCX, ir->share_span, ir->share_aligned, unshared);
+    emit_store(e, 8, cpu_mem(HOT_AT(share) + (ir->share - 1) * 8), H_RDX);
+    use_distance(l, ir);
+}
+
 void lower_memory(struct lower *l, const struct ir *ir)
 {
     struct emit *e = l->e;
     unsigned address_size = ir->aux >> 4;
     unsigned gva = H_RCX;
 
+    if (ir->share && !ir->share_check) {
+        emit_load(e, 8, H_RDX, cpu_mem(HOT_AT(share) + (ir->share - 1) * 8));
+        use_distance(l, ir);
+        return;
+    }
     lower_clobber(l);
+    if (ir->share) {
+        lower_shared_check(l, ir);
+        return;
+    }
     if (ir->a == V_ZERO && ir->b == V_ZERO && ir->seg == SEG_COUNT && !ir->bit_offset) {
         uint64_t address = (uint64_t)ir->imm;
         if (address_size == 4)
@@ -124,30 +222,6 @@ void lower_memory(struct lower *l, const struct ir *ir)
         else if (ir->seg != SEG_COUNT)
             emit_alu_rm(e, ALU_ADD, 8, H_RCX, cpu_mem(SEG_AT(ir->seg, base)));
     }
-
-    if (l->bmi2) {
-        emit_rorx(e, 4, H_RDX, gva, 7);
-    } else {
-        emit_mov_rr(e, 4, H_RDX, gva);
-        emit_shift_ri(e, SHIFT_SHR, 4, H_RDX, 7);
-    }
-    emit_alu_ri(e, ALU_AND, 4, H_RDX, (int32_t)(TLB_ENTRIES - 1) << 5);
-    emit_alu_rm(e, ALU_ADD, 8, H_RDX, cpu_mem(CPU_AT(tlb)));
-    uint8_t *check = e->at;
-    emit_mov_rr(e, 8, H_RAX, gva);
-    emit_alu_rm(e, ALU_XOR, 8, H_RAX, host_at(H_RDX, tag_of(ir)));
-    struct cold *cold;
-    if (ir->aligned) {
-        emit_rr(e, 0xf7 | X_W, 0, H_RAX); /* test rax, ~0xff0 */
-        emit_u32(e, ~0xff0u);
-        cold = lower_cold(l, COLD_REFILL, emit_jcc(e, CC_NZ));
-    } else {
-        emit_alu_ri(e, ALU_CMP, 8, H_RAX, 4096 - (int32_t)ir->size);
-        cold = lower_cold(l, COLD_REFILL, emit_jcc(e, CC_A));
-    }
-    cold->back = check;
-    cold->gva = (uint8_t)gva;
-    cold->write = ir->op != IR_MEM_READ;
-    emit_load(e, 8, H_RDX, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend)));
+    emit_check(l, ir, gva, ir->size, ir->aligned, NULL);
     l->m = (struct host_mem){H_RDX, (uint8_t)gva, 0, 0};
 }

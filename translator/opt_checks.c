@@ -1,0 +1,264 @@
+/*
+ * Shared memory checks. Accesses at constant distances from one another, a stack frame or the members
+ * of a structure, are usually in one page: the first checks the whole range that they span, and the
+ * others use the host distance that it found (hot.share), without a check of their own.
+ *
+ * A trace has one entry, so the first access stands before the others; and a translation that was good
+ * once stays good until the block ends, because whatever flushes the TLB leaves the block (R7).
+ * If the range is not in one page, or some of it needs a slow path, the block is left for
+ * one that starts at that instruction and shares nothing (exit.unshared).
+ *
+ * Addresses are compared symbolically: each register is known as root + offset, where a root is a
+ * value that the block has not analysed further.
+ */
+#include "translator/engine.h"
+
+#include <string.h>
+
+#define GROUPS_MAX 64
+#define SPAN_MAX   256 /* the range crosses a page with probability span / 4096 */
+
+struct symbol {
+    uint16_t root;
+    int64_t offset;
+};
+
+struct group {
+    /* Accesses with the same of these belong together. */
+    uint16_t base, index;
+    uint8_t scale, seg, address_size;
+    bool constant; /* absolute addresses in page `page` */
+    uint64_t page;
+
+    int64_t low, high;    /* range relative to the roots */
+    unsigned first, last; /* operations */
+    unsigned count;
+    bool reads_first;     /* a check for reading comes first, then one for writing */
+    int first_write;      /* -1: none */
+    int aligned;          /* offset modulo 16 of aligned members, -1: none */
+    bool closed;
+};
+
+struct checks {
+    struct ir_list *list;
+    const struct trace *trace;
+    unsigned width; /* bytes of an address register */
+    struct symbol symbol[16];
+    uint16_t roots;
+    struct group group[GROUPS_MAX];
+    unsigned groups;
+    uint8_t member[512]; /* group of each operation, + 1 */
+};
+
+#define NO_ROOT 0xffff
+
+/* -- Symbolic registers -- */
+
+static void forget(struct checks *c, uint32_t registers)
+{
+    for (unsigned i = 0; i < 16; i++)
+        if (registers >> i & 1)
+            c->symbol[i] = (struct symbol){c->roots++, 0};
+}
+
+static void follow_registers(struct checks *c, const struct ir *ir)
+{
+    uint32_t written = ir_written(ir);
+    bool whole = ir->d < 16 && ir->size == c->width;
+    struct symbol result = {NO_ROOT, 0};
+    if (whole && ir->op == IR_MOV && ir->a < 16) {
+        result = c->symbol[ir->a];
+    } else if (whole && ir->op == IR_LEA && ir->a < 16 && ir->b == V_ZERO &&
+               ir->aux >> 4 >= c->width) {
+        result = c->symbol[ir->a];
+        result.offset += ir->imm;
+    } else if (whole && (ir->op == IR_ADD || ir->op == IR_SUB) && ir->b == V_IMM &&
+               ir->d == ir->a) {
+        result = c->symbol[ir->a];
+        result.offset += ir->op == IR_ADD ? ir->imm : -ir->imm;
+    } else if (whole && (ir->op == IR_INC || ir->op == IR_DEC)) {
+        result = c->symbol[ir->a];
+        result.offset += ir->op == IR_INC ? 1 : -1;
+    }
+    forget(c, written);
+    if (result.root != NO_ROOT)
+        c->symbol[ir->d] = result;
+}
+
+/* -- Groups -- */
+
+/* What group an access would belong to, and its place there. */
+static bool describe(const struct checks *c, const struct ir *ir, struct group *key,
+                     int64_t *offset)
+{
+    *key = (struct group){.base = NO_ROOT, .index = NO_ROOT, .seg = ir->seg};
+    key->address_size = ir->aux >> 4;
+    if (ir->checked || ir->bit_offset || key->address_size != c->width || ir->size > 16)
+        return false;
+    *offset = ir->imm;
+    if (ir->a < 16) {
+        key->base = c->symbol[ir->a].root;
+        *offset += c->symbol[ir->a].offset;
+    }
+    if (ir->b < 16) {
+        key->index = c->symbol[ir->b].root;
+        key->scale = ir->aux & 15;
+        *offset += c->symbol[ir->b].offset << key->scale;
+    }
+    if (ir->a >= 16 && ir->b >= 16) {
+        if (ir->seg != SEG_COUNT)
+            return *offset == (int32_t)*offset;
+        uint64_t address = c->width == 4 ? (uint32_t)*offset : (uint64_t)*offset;
+        key->constant = true;
+        key->page = address >> 12;
+        *offset = (int64_t)address;
+        return (address & 0xfff) + ir->size <= 4096;
+    }
+    return true;
+}
+
+static bool same_key(const struct group *a, const struct group *b)
+{
+    return a->base == b->base && a->index == b->index && a->scale == b->scale &&
+           a->seg == b->seg && a->constant == b->constant && a->page == b->page;
+}
+
+static bool fits(const struct group *g, const struct ir *ir, int64_t offset)
+{
+    int64_t low = offset < g->low ? offset : g->low;
+    int64_t high = offset + ir->size > g->high ? offset + ir->size : g->high;
+    if (!g->constant && high - low > SPAN_MAX)
+        return false;
+    return !ir->aligned || g->aligned < 0 || g->aligned == (offset & 15);
+}
+
+static void join(struct group *g, unsigned at, const struct ir *ir, int64_t offset)
+{
+    if (offset < g->low)
+        g->low = offset;
+    if (offset + ir->size > g->high)
+        g->high = offset + ir->size;
+    if (ir->aligned)
+        g->aligned = (int)(offset & 15);
+    if (ir->op != IR_MEM_READ && g->first_write < 0)
+        g->first_write = (int)at;
+    g->last = at;
+    g->count++;
+}
+
+static void place(struct checks *c, unsigned at, const struct ir *ir)
+{
+    struct group key;
+    int64_t offset;
+    if (!describe(c, ir, &key, &offset))
+        return;
+    for (unsigned i = c->groups; i-- > 0;) {
+        struct group *g = &c->group[i];
+        if (g->closed || !same_key(g, &key))
+            continue;
+        if (!fits(g, ir, offset))
+            break;
+        join(g, at, ir, offset);
+        c->member[at] = (uint8_t)(i + 1);
+        return;
+    }
+    if (c->groups == GROUPS_MAX)
+        return;
+    struct group *g = &c->group[c->groups++];
+    *g = key;
+    g->low = offset;
+    g->high = offset + ir->size;
+    g->first = at;
+    g->first_write = g->aligned = -1;
+    join(g, at, ir, offset);
+    c->member[at] = (uint8_t)c->groups;
+}
+
+static void close_all(struct checks *c)
+{
+    for (unsigned i = 0; i < c->groups; i++)
+        c->group[i].closed = true;
+}
+
+/* -- Slots, and marks in the IR -- */
+
+static unsigned checks_needed(const struct group *g)
+{
+    return g->first_write > (int)g->first ? 2 : 1;
+}
+
+static int assign_slot(unsigned busy_until[SHARES], const struct group *g)
+{
+    for (unsigned slot = 0; slot < SHARES; slot++)
+        if (busy_until[slot] <= g->first) {
+            busy_until[slot] = g->last + 1;
+            return (int)slot;
+        }
+    return -1;
+}
+
+/* Where an access lies in its group's range: again in order, as registers are then. */
+static void mark(struct checks *c, const int slot[GROUPS_MAX])
+{
+    for (unsigned i = 0; i < 16; i++)
+        c->symbol[i] = (struct symbol){(uint16_t)i, 0};
+    c->roots = 16;
+    for (unsigned at = 0; at < c->list->count; at++) {
+        struct ir *ir = &c->list->at[at];
+        unsigned number = c->member[at];
+        if (number && slot[number - 1] >= 0) {
+            const struct group *g = &c->group[number - 1];
+            struct group key;
+            int64_t offset;
+            describe(c, ir, &key, &offset);
+            ir->share = (uint8_t)(slot[number - 1] + 1);
+            ir->share_check = at == g->first || (int)at == g->first_write;
+            if (ir->share_check && !g->constant) {
+                int64_t low = g->low;
+                if (g->aligned >= 0) /* the check looks at the alignment of the range's start */
+                    low -= (low - g->aligned) & 15;
+                ir->share_low = (int16_t)(low - offset);
+                ir->share_span = (uint16_t)(g->high - low);
+                ir->share_aligned = g->aligned >= 0;
+            }
+            if (ir->share_check && g->constant)
+                ir->share_span = ir->size;
+        }
+        follow_registers(c, ir);
+    }
+}
+
+void opt_checks(struct ir_list *list, const struct trace *trace)
+{
+    static _Thread_local struct checks checks;
+    struct checks *c = &checks;
+    if (list->count > sizeof c->member)
+        return;
+    memset(c->member, 0, sizeof c->member);
+    c->list = list;
+    c->trace = trace;
+    c->width = trace->mode & MODE_CODE64 ? 8 : 4;
+    c->groups = 0;
+    for (unsigned i = 0; i < 16; i++)
+        c->symbol[i] = (struct symbol){(uint16_t)i, 0};
+    c->roots = 16;
+    for (unsigned at = 0; at < list->count; at++) {
+        const struct ir *ir = &list->at[at];
+        if (ir_is_memory(ir))
+            place(c, at, ir);
+        else if (ir->op >= IR_EXEC || ir->op == IR_SWAPGS) /* other rights, another GS base */
+            close_all(c);
+        follow_registers(c, ir);
+    }
+
+    int slot[GROUPS_MAX];
+    unsigned busy_until[SHARES] = {0};
+    bool any = false;
+    for (unsigned i = 0; i < c->groups; i++) { /* in the order of their first accesses */
+        const struct group *g = &c->group[i];
+        slot[i] = g->count > checks_needed(g) ? assign_slot(busy_until, g) : -1;
+        any |= slot[i] >= 0;
+    }
+    if (any)
+        mark(c, slot);
+}
