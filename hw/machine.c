@@ -11,6 +11,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 /* -- Requests -- */
 
@@ -277,5 +278,18 @@ uint64_t machine_instructions(const struct machine *machine)
     uint64_t sum = 0;
     for (int i = 0; i < MACHINE_CPUS; i++)
         sum += machine->cpu[i].cpu->instructions;
+    return sum;
+}
+
+uint64_t machine_cpu_time_ns(const struct machine *machine)
+{
+    uint64_t sum = 0;
+    for (int i = 0; i < MACHINE_CPUS; i++) {
+        clockid_t id;
+        struct timespec time;
+        if (machine->cpu[i].has_thread && pthread_getcpuclockid(machine->cpu[i].thread, &id) == 0 &&
+            clock_gettime(id, &time) == 0)
+            sum += (uint64_t)time.tv_sec * NS_PER_SECOND + (uint64_t)time.tv_nsec;
+    }
     return sum;
 }

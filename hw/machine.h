@@ -85,7 +85,9 @@ struct display_port *machine_display(struct machine *machine);
 struct input_port *machine_input(struct machine *machine);
 /* Counts of disk and network requests since power-on, for status lights. */
 uint64_t machine_disk_activity(const struct machine *machine);
-/* Guest instructions retired by all CPUs. */
+/* Guest instructions retired by all CPUs; the translator counts them only for --stats. */
 uint64_t machine_instructions(const struct machine *machine);
+/* Host CPU time that the processors' threads have used, in ns. */
+uint64_t machine_cpu_time_ns(const struct machine *machine);
 
 #endif

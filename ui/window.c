@@ -31,8 +31,7 @@ struct window {
     uint8_t down[SDL_NUM_SCANCODES / 8]; /* keys the guest holds, to release when focus is lost */
 
     uint64_t frame_due_ns;
-    uint64_t title_due_ns, title_instructions, title_at_ns;
-    double speed; /* million guest instructions a second */
+    uint64_t title_due_ns, title_at_ns, title_busy_ns, title_instructions;
 };
 
 static uint64_t host_ns(void)
@@ -57,21 +56,24 @@ static const char *state_name(const struct window *window)
 
 static void update_title(struct window *window)
 {
-    char title[256];
-    uint64_t now = host_ns(), instructions = machine_instructions(window->machine);
-    double seconds = (double)(now - window->title_at_ns) / 1e9;
-    if (window->title_at_ns && seconds > 0 && instructions >= window->title_instructions)
-        window->speed = (double)(instructions - window->title_instructions) / seconds / 1e6;
+    char title[320], speed[64] = "";
+    uint64_t now = host_ns(), busy = machine_cpu_time_ns(window->machine);
+    uint64_t instructions = machine_instructions(window->machine);
+    double passed = (double)(now - window->title_at_ns);
+    if (machine_state(window->machine) == MACHINE_RUNNING && window->title_at_ns && passed > 0) {
+        double load = (double)(busy - window->title_busy_ns) * 100 / passed;
+        double mips = (double)(int64_t)(instructions - window->title_instructions) * 1e3 / passed;
+        int used = snprintf(speed, sizeof speed, ", CPU %.0f %%", load > 100 ? 100 : load);
+        if (mips >= 1) /* the engine counts */
+            snprintf(speed + used, sizeof speed - (size_t)used, ", %.0f MIPS", mips);
+    }
     window->title_at_ns = now;
+    window->title_busy_ns = busy;
     window->title_instructions = instructions;
     window->title_due_ns = now + TITLE_NS;
 
-    int used =
-        snprintf(title, sizeof title, "%s - doppel (%s", window->options.name, state_name(window));
-    if (machine_state(window->machine) == MACHINE_RUNNING && window->speed >= 1)
-        used += snprintf(title + used, sizeof title - (size_t)used, ", %.0f MIPS", window->speed);
-    used += snprintf(title + used, sizeof title - (size_t)used, ")");
-    snprintf(title + used, sizeof title - (size_t)used, " - %s",
+    snprintf(title, sizeof title, "%.160s - doppel (%s%s) - %s", window->options.name,
+             state_name(window), speed,
              window->grabbed ? "Ctrl+Alt+G releases the mouse" : "click to use the mouse");
     SDL_SetWindowTitle(window->window, title);
 }
