@@ -47,6 +47,12 @@ static struct space *space_of(struct engine *engine)
     return space;
 }
 
+/* The modes that a system changes between differ in privilege, width and rights to FPU state. */
+static unsigned recent_slot(uint32_t mode)
+{
+    return (mode ^ mode >> 12) & 15;
+}
+
 bool space_select(struct engine *engine)
 {
     struct cpu *cpu = engine->cpu;
@@ -56,9 +62,14 @@ bool space_select(struct engine *engine)
                                          space->cs_limit == cpu->seg[SEG_CS].limit))
             return true;
     }
-    space = space_of(engine);
-    if (!space)
-        return false;
+    struct space **recent = &engine->recent_space[recent_slot(cpu->mode)];
+    space = *recent;
+    if (!space || space->mode != space_mode(cpu->mode) || !(cpu->mode & MODE_FLAT_CS)) {
+        space = space_of(engine);
+        if (!space)
+            return false;
+        *recent = space;
+    }
     engine->current_space = space;
     engine_hot(cpu)->jump_table = space->jumps;
     return true;
@@ -241,6 +252,7 @@ void block_drop_all(struct engine *engine)
     cache_reset(&engine->cache);
     engine->spaces = 0; /* their tables are cleared when they are used again */
     engine->current_space = NULL;
+    memset(engine->recent_space, 0, sizeof engine->recent_space);
     engine_hot(engine->cpu)->exit = 0;
     engine->flush_pending = false;
     engine->stats.flushes++;

@@ -212,6 +212,7 @@ struct engine {
     struct space space[SPACES_MAX];
     unsigned spaces;
     struct space *current_space;
+    struct space *recent_space[16]; /* found last, by recent_slot() */
     struct block *table[1u << BLOCK_HASH_BITS];
     struct page_link *page[1u << PAGE_HASH_BITS];
     struct { uint64_t key; unsigned count; } counter[1u << COUNTER_BITS];

@@ -41,6 +41,10 @@ uint32_t ir_written(const struct ir *ir)
     case IR_VECTOR: /* PCMPESTRI, PCMPISTRI */
         set |= ir->writes ? 1u << RCX : 0;
         break;
+    case IR_TSC:
+    case IR_CMPXCHG_WIDE:
+        set |= 1u << RAX | 1u << RDX;
+        break;
     case IR_EXEC:
     case IR_EXEC_END:
         set = 0xffff;

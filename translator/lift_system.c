@@ -102,10 +102,34 @@ static bool lift_swapgs(struct lift *l)
     return lift_simple(l, IR_SWAPGS);
 }
 
+/* -- Time -- */
+
+static bool lift_rdtsc(struct lift *l)
+{
+    struct ir *ir = lift_ir(l, IR_TSC, 8);
+    ir->aux = is_ring0(l->mode);
+    return true;
+}
+
 static bool lift_fence(struct lift *l)
 {
     struct ir *ir = lift_ir(l, IR_FENCE, 0);
     ir->imm = l->insn->op == OP_LFENCE ? 5 : l->insn->op == OP_MFENCE ? 6 : 7;
+    return true;
+}
+
+/* -- CMPXCHG8B, CMPXCHG16B: allocators' fast paths -- */
+
+static bool lift_cmpxchg_wide(struct lift *l)
+{
+    unsigned size = l->insn->op == OP_CMPXCHG16B ? 16 : 8;
+    struct ir *ir = lift_memory(l, IR_MEM_MODIFY, size);
+    if (!ir)
+        return false;
+    ir->aligned = size == 16;
+    ir = lift_ir(l, IR_CMPXCHG_WIDE, size);
+    ir->lock = (l->insn->prefixes & PREFIX_LOCK) != 0;
+    lift_flags(ir, 0, FLAG_ZF, FLAG_ZF);
     return true;
 }
 
@@ -117,6 +141,13 @@ static void lift_field(struct lift *l, unsigned d, unsigned width, size_t offset
     struct ir *ir = lift_dab(l, IR_FIELD, size, d, V_NONE, V_NONE);
     ir->imm = (int64_t)offset;
     ir->aux = (uint8_t)width;
+}
+
+static bool lift_rdtscp(struct lift *l)
+{
+    lift_rdtsc(l);
+    lift_field(l, RCX, 4, offsetof(struct cpu, tsc_aux), 4);
+    return true;
 }
 
 static bool lift_mov_cr(struct lift *l)
@@ -165,5 +196,6 @@ lifter *const lifters_system[OP_COUNT] = {
     [OP_STI] = lift_sti,         [OP_STAC] = lift_stac,         [OP_CLAC] = lift_clac,
     [OP_SWAPGS] = lift_swapgs,   [OP_LFENCE] = lift_fence,      [OP_MFENCE] = lift_fence,
     [OP_SFENCE] = lift_fence,    [OP_MOV_CR] = lift_mov_cr,     [OP_MOV_SREG] = lift_mov_sreg,
-    [OP_PUSH_SREG] = lift_push_sreg,
+    [OP_CMPXCHG8B] = lift_cmpxchg_wide, [OP_CMPXCHG16B] = lift_cmpxchg_wide,
+    [OP_PUSH_SREG] = lift_push_sreg, [OP_RDTSC] = lift_rdtsc,   [OP_RDTSCP] = lift_rdtscp,
 };

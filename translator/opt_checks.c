@@ -242,9 +242,12 @@ void opt_checks(struct ir_list *list, const struct trace *trace)
     for (unsigned i = 0; i < 16; i++)
         c->symbol[i] = (struct symbol){(uint16_t)i, 0};
     c->roots = 16;
+    unsigned shadowed = ~0u; /* the instruction behind STI */
     for (unsigned at = 0; at < list->count; at++) {
         const struct ir *ir = &list->at[at];
-        if (ir_is_memory(ir))
+        if (ir->op == IR_STI)
+            shadowed = ir->insn + 1u;
+        if (ir_is_memory(ir) && ir->insn != shadowed) /* no exit may come before it */
             place(c, at, ir);
         else if (ir->op >= IR_EXEC || ir->op == IR_SWAPGS) /* other rights, another GS base */
             close_all(c);

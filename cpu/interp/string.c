@@ -97,12 +97,19 @@ INLINE void copy_run(uint8_t *to, const uint8_t *from, uint64_t n, unsigned size
 
 INLINE void fill_run(uint8_t *to, uint64_t value, uint64_t n, unsigned size)
 {
-    if (size == 1) {
-        memset(to, (int)(uint8_t)value, n);
+    if (size == 1 || zero_extend(value, size) == (uint8_t)value * zero_extend(0x0101010101010101, size)) {
+        memset(to, (int)(uint8_t)value, n * size);
         return;
     }
-    for (uint64_t i = 0; i < n; i++)
-        memcpy(to + i * size, &value, size);
+    /* A few elements, then what is there already is copied behind itself. */
+    uint64_t bytes = n * size, done = bytes < 64 ? bytes : 64;
+    for (uint64_t at = 0; at < done; at += size)
+        memcpy(to + at, &value, size);
+    while (done < bytes) {
+        uint64_t step = done < bytes - done ? done : bytes - done;
+        memcpy(to + done, to, step);
+        done += step;
+    }
 }
 
 /* -- Comparisons -- */

@@ -602,6 +602,8 @@ static void lower_one(struct lower *l)
     case IR_STI:
     case IR_STAC:
     case IR_CLAC:
+    case IR_TSC:
+    case IR_CMPXCHG_WIDE:
     case IR_SWAPGS:
     case IR_FENCE:
     case IR_FIELD:

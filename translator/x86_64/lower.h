@@ -147,7 +147,8 @@ void lower_guard(struct emit *e, const struct trace_page *page, uint8_t *fields[
 struct x86_stubs {
     struct host_stubs host;
     /* writable-view addresses */
-    uint8_t *leave, *lookup, *exec, *exec_vectors, *exit, *indirect, *load_vectors, *refill_read, *refill_write;
+    uint8_t *leave, *lookup, *exec, *exec_vectors, *exit, *indirect, *load_vectors, *refill_read, *refill_write,
+        *tsc, *tsc_vectors;
     bool bmi2;
     struct lower lower; /* work space */
 };

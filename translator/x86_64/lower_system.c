@@ -123,6 +123,42 @@ static void lower_swapgs(struct lower *l)
     emit_store(l->e, 8, kernel, H_RAX);
 }
 
+/* The host's instruction wants RBX, which is the home of guest RAX, and an address beside them all. */
+static void lower_cmpxchg_wide(struct lower *l, const struct ir *ir)
+{
+    struct host_mem scratch = cpu_mem(HOT_AT(scratch));
+    struct emit *e = l->e;
+    lower_want(l, ir->strict & ~FLAG_ZF); /* it leaves the other flags alone */
+    emit_store(e, 8, scratch, H_RSI);
+    emit_lea(e, 8, H_RSI, l->m);
+    emit_mov_rr(e, 8, H_RAX, home_of[RAX]);
+    emit_mov_rr(e, 8, H_RDX, home_of[RDX]);
+    emit_mov_rr(e, 8, H_RCX, home_of[RCX]);
+    emit_mov_rr(e, 8, H_RBX, home_of[RBX]);
+    emit_rm(e, 0xc7 | X_0F | (ir->size == 16 ? X_W : 0) | (ir->lock ? X_LOCK : 0), 1,
+            host_at(H_RSI, 0));
+    emit_mov_rr(e, 8, home_of[RAX], H_RAX);
+    emit_mov_rr(e, 8, home_of[RDX], H_RDX);
+    emit_load(e, 8, H_RSI, scratch);
+    lower_wrote_flags(l);
+}
+
+static void lower_tsc(struct lower *l, const struct ir *ir)
+{
+    const struct x86_stubs *stubs = stubs_of(l->engine);
+    struct emit *e = l->e;
+    lower_clobber(l);
+    if (!ir->aux) {
+        emit_rm(e, 0xf6, 0, cpu_mem(CPU_AT(cr4))); /* test byte [cr4], imm8 */
+        emit_byte(e, CR4_TSD);
+        lower_slow_if(l, CC_NZ);
+    }
+    emit_call_to(e, l->block->vectors ? stubs->tsc_vectors : stubs->tsc);
+    emit_mov_rr(e, 4, home_of[RAX], H_RAX);
+    emit_shift_ri(e, SHIFT_SHR, 8, H_RAX, 32);
+    emit_mov_rr(e, 4, home_of[RDX], H_RAX);
+}
+
 static void lower_field(struct lower *l, const struct ir *ir)
 {
     unsigned target = ir->aux >= 4 ? lower_target(ir->d, H_RAX) : H_RAX;
@@ -157,6 +193,12 @@ void lower_system(struct lower *l, const struct ir *ir)
         break;
     case IR_FENCE:
         emit_rr(l->e, 0xae | X_0F, (unsigned)ir->imm, H_RAX);
+        break;
+    case IR_CMPXCHG_WIDE:
+        lower_cmpxchg_wide(l, ir);
+        break;
+    case IR_TSC:
+        lower_tsc(l, ir);
         break;
     case IR_FIELD:
         lower_field(l, ir);

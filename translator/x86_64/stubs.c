@@ -8,6 +8,8 @@
  */
 #include "translator/x86_64/lower.h"
 
+#include "cpu/system.h"
+
 #include <stdlib.h>
 
 const uint8_t home_of[16] = {
@@ -171,6 +173,30 @@ static uint8_t *emit_refill(struct emit *e, bool (*fn)(struct cpu *cpu, gva_t gv
     return start;
 }
 
+/* Calls fn(cpu), which touches neither guest registers nor flags, and returns its result in RAX: only homes
+ * that C functions may change are kept. */
+static uint8_t *emit_query(struct emit *e, uint64_t (*fn)(struct cpu *cpu), bool vectors)
+{
+    static const uint8_t kept[] = {H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
+    const int32_t frame = (int32_t)sizeof kept * 8 + 8; /* with the return address: aligned */
+    emit_align(e, 16);
+    uint8_t *start = e->at;
+    emit_lea(e, 8, H_RSP, host_at(H_RSP, -frame));
+    for (unsigned i = 0; i < sizeof kept; i++)
+        emit_store(e, 8, host_at(H_RSP, (int32_t)i * 8), kept[i]);
+    spill_vectors(e, frame + 8);
+    emit_lea(e, 8, H_RDI, at(0, frame + 8));
+    emit_mov_ri(e, H_RAX, (uint64_t)(uintptr_t)fn);
+    emit_call_reg(e, H_RAX);
+    if (vectors)
+        load_vectors(e, frame + 8);
+    for (unsigned i = 0; i < sizeof kept; i++)
+        emit_load(e, 8, kept[i], host_at(H_RSP, (int32_t)i * 8));
+    emit_lea(e, 8, H_RSP, host_at(H_RSP, frame));
+    emit_byte(e, 0xc3);
+    return start;
+}
+
 /* Jumped to with the target rip in RCX (and for `fn` engine_indirect, the site in EAX). */
 static uint8_t *emit_lookup(struct emit *e, const void *fn)
 {
@@ -194,6 +220,8 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
     stubs->exec_vectors = emit_exec(&e, true);
     stubs->refill_read = emit_refill(&e, refill_read);
     stubs->refill_write = emit_refill(&e, refill_write);
+    stubs->tsc = emit_query(&e, cpu_tsc, false);
+    stubs->tsc_vectors = emit_query(&e, cpu_tsc, true);
     stubs->lookup = emit_lookup(&e, (const void *)engine_continue);
     stubs->indirect = emit_lookup(&e, (const void *)engine_indirect);
 
