@@ -1,6 +1,6 @@
 /*
- * Blocks: spaces and their jump tables, lookup, links between blocks, invalidation when guest code is
- * written (R5), reviving of blocks whose bytes turn out unchanged.
+ * Blocks: spaces and their jump tables, lookup, links between blocks, invalidation when guest code
+ * is written (R5), reviving of blocks whose bytes turn out unchanged.
  */
 #include "translator/engine.h"
 
@@ -58,8 +58,8 @@ bool space_select(struct engine *engine)
     struct cpu *cpu = engine->cpu;
     struct space *space = engine->current_space;
     if (__builtin_expect(space && space->mode == space_mode(cpu->mode), 1)) {
-        if (cpu->mode & MODE_FLAT_CS || (space->cs_base == cpu->seg[SEG_CS].base &&
-                                         space->cs_limit == cpu->seg[SEG_CS].limit))
+        if (cpu->mode & MODE_FLAT_CS ||
+            (space->cs_base == cpu->seg[SEG_CS].base && space->cs_limit == cpu->seg[SEG_CS].limit))
             return true;
     }
     struct space **recent = &engine->recent_space[recent_slot(cpu->mode)];
@@ -166,8 +166,7 @@ struct block *block_find(struct engine *engine, uint64_t rip, gpa_t gpa, bool un
 
 void block_enter_table(struct engine *engine, struct block *block)
 {
-    struct jump_entry *entry =
-        (void *)((uint8_t *)block->space->jumps + jump_offset(block->rip));
+    struct jump_entry *entry = (void *)((uint8_t *)block->space->jumps + jump_offset(block->rip));
     entry->rip = block->rip;
     entry->code = block->checked;
 }
@@ -223,8 +222,7 @@ static void make_stale(struct engine *engine, struct block *block)
         unlink_exit(engine, block->incoming);
     for (unsigned i = 0; i < block->exit_count; i++)
         unlink_exit(engine, &block->exits[i]);
-    struct jump_entry *entry =
-        (void *)((uint8_t *)block->space->jumps + jump_offset(block->rip));
+    struct jump_entry *entry = (void *)((uint8_t *)block->space->jumps + jump_offset(block->rip));
     if (entry->rip == block->rip)
         *entry = (struct jump_entry){1, engine->stubs->lookup};
 }

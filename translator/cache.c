@@ -1,6 +1,6 @@
 /*
- * The code cache: one memfd mapped twice, writable and executable (R8), split into a hot part for the
- * straight code and a cold one for slow paths; and an arena for the descriptions that code
+ * The code cache: one memfd mapped twice, writable and executable (R8), split into a hot part for
+ * the straight code and a cold one for slow paths; and an arena for the descriptions that code
  * refers to by 32-bit offsets. Both only grow, until everything is dropped.
  */
 #include "translator/engine.h"
@@ -28,8 +28,10 @@ bool cache_create(struct cache *cache, size_t size, struct error *error)
     close(fd);
     if (cache->rw == MAP_FAILED || cache->rx == MAP_FAILED || cache->arena == MAP_FAILED) {
         cache_destroy(cache);
-        return error_set(error, "cannot map %zu MiB of executable memory for translated code "
-                                "(does a security policy forbid it?)", size >> 20);
+        return error_set(error,
+                         "cannot map %zu MiB of executable memory for translated code "
+                         "(does a security policy forbid it?)",
+                         size >> 20);
     }
     size_t hot = size / 2;
     cache->hot = cache->hot_start = cache->rw;

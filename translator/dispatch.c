@@ -2,7 +2,8 @@
  * The dispatcher: finds or makes the code for cpu->rip, enters it, links exits; and the functions
  * that generated code calls.
  *
- * Cold code is interpreted: a counter by address must reach a threshold before a block is translated.
+ * Cold code is interpreted: a counter by address must reach a threshold before a block is
+ * translated.
  */
 #include "translator/engine.h"
 
@@ -13,7 +14,7 @@
 #include <time.h>
 
 #define THRESHOLD_DEFAULT 4
-#define CACHE_MB_DEFAULT 64
+#define CACHE_MB_DEFAULT  64
 
 struct translator_options translator_options;
 

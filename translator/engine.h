@@ -1,6 +1,6 @@
 /*
- * Inner interfaces of the translator: the engine of one CPU, its blocks, sites and exits, and what a
- * host (x86_64/) supplies. Not for other rooms.
+ * Inner interfaces of the translator: the engine of one CPU, its blocks, sites and exits, and what
+ * a host (x86_64/) supplies. Not for other rooms.
  */
 #ifndef DOPPEL_TRANSLATOR_ENGINE_H
 #define DOPPEL_TRANSLATOR_ENGINE_H
@@ -10,10 +10,10 @@
 #include "translator/ir.h"
 #include "translator/translator.h"
 
-#define TRACE_MAX 64       /* guest instructions in a block */
-#define TRACE_PAGES 4      /* pages that a block's bytes come from */
-#define JUMP_BITS 12       /* entries of a jump table */
-#define SPACES_MAX 64
+#define TRACE_MAX   64 /* guest instructions in a block */
+#define TRACE_PAGES 4  /* pages that a block's bytes come from */
+#define JUMP_BITS   12 /* entries of a jump table */
+#define SPACES_MAX  64
 
 struct engine;
 struct block;
@@ -26,11 +26,11 @@ struct engine_hot {
     uint8_t overflow;       /* OF of the slot (0, 1); the other flags are in cpu->eflags */
     uint8_t vectors_loaded; /* guest XMM registers and MXCSR are in the host's */
     uint8_t padding[2];
-    uint32_t exit;          /* arena offset of the exit that was taken, 0: none */
+    uint32_t exit;                 /* arena offset of the exit that was taken, 0: none */
     struct jump_entry *jump_table; /* of the current space */
-    uint64_t scratch;       /* V_T1 */
-    uint64_t host_sp;       /* of the dispatcher */
-    uint32_t mxcsr_host;    /* what the host register holds while vectors_loaded */
+    uint64_t scratch;              /* V_T1 */
+    uint64_t host_sp;              /* of the dispatcher */
+    uint32_t mxcsr_host;           /* what the host register holds while vectors_loaded */
     uint32_t mxcsr_saved;
     uint64_t instructions;  /* retired in translated code, counted with --stats */
     uint64_t share[SHARES]; /* host minus guest address of shared checks (opt_checks) */
@@ -53,8 +53,8 @@ static inline uint32_t jump_offset(uint64_t rip)
     return ((uint32_t)rip * JUMP_HASH >> 16) & (((1u << JUMP_BITS) - 1) << 4);
 }
 
-/* The mode word as far as it matters to translations. Kernel accesses with and without SMAP in force are
- * translated alike, so that STAC and CLAC change nothing but cpu->tlb. */
+/* The mode word as far as it matters to translations. Kernel accesses with and without SMAP in
+ * force are translated alike, so that STAC and CLAC change nothing but cpu->tlb. */
 static inline uint32_t space_mode(uint32_t mode)
 {
     return (mode >> MODE_MMU_SHIFT & 3) == MMU_KERNEL_SMAP
@@ -63,7 +63,7 @@ static inline uint32_t space_mode(uint32_t mode)
 }
 
 struct space {
-    uint32_t mode; /* space_mode() of all CPU modes that it serves */
+    uint32_t mode;     /* space_mode() of all CPU modes that it serves */
     uint32_t cs_limit; /* these two only matter without MODE_FLAT_CS */
     uint64_t cs_base;
     struct jump_entry *jumps;
@@ -84,15 +84,18 @@ struct trace {
     unsigned count;
     struct insn insn[TRACE_MAX];
     uint64_t rip[TRACE_MAX];
-    uint64_t next[TRACE_MAX];     /* where the trace goes on after it */
-    bool poll[TRACE_MAX];         /* a backward jump that the trace follows */
-    uint8_t guard[TRACE_MAX];     /* pages that must be checked before it: bit set by trace_page */
+    uint64_t next[TRACE_MAX]; /* where the trace goes on after it */
+    bool poll[TRACE_MAX];     /* a backward jump that the trace follows */
+    uint8_t guard[TRACE_MAX]; /* pages that must be checked before it: bit set by trace_page */
     unsigned pages;
     struct trace_page page[TRACE_PAGES];
-    uint64_t end;                 /* where control goes after the last instruction */
+    uint64_t end; /* where control goes after the last instruction */
     unsigned ranges;
-    struct { gpa_t gpa; uint32_t size; } range[TRACE_MAX + TRACE_PAGES];
-    unsigned returns;             /* calls that were followed and not returned from yet */
+    struct {
+        gpa_t gpa;
+        uint32_t size;
+    } range[TRACE_MAX + TRACE_PAGES];
+    unsigned returns; /* calls that were followed and not returned from yet */
     uint64_t return_rip[8];
 };
 
@@ -118,18 +121,18 @@ struct site {
 
 /* How an exit's jump is linked: the rel32 at `jump`, or the bytes at `early` that store flags. */
 struct exit {
-    uint64_t rip;           /* target */
-    struct block *from, *to; /* to: linked target */
+    uint64_t rip;              /* target */
+    struct block *from, *to;   /* to: linked target */
     struct exit *next, **link; /* list of exits linked to a block */
-    uint8_t *jump;          /* displacement field, writable view */
-    uint8_t *early;         /* jump to patch if the target needs no flags; NULL: none */
-    uint8_t *stub;          /* where the unlinked jump goes */
-    uint8_t saved[6];       /* original bytes at `early` */
-    uint8_t early_kind;     /* enum exit_early */
-    uint8_t same_page;      /* target lies in a page that the block has already checked */
-    uint8_t executed;       /* instructions of the block executed when it is taken */
-    uint8_t poll;           /* the exit tests for events before its jump */
-    uint8_t unshared;       /* leads to a block without shared checks */
+    uint8_t *jump;             /* displacement field, writable view */
+    uint8_t *early;            /* jump to patch if the target needs no flags; NULL: none */
+    uint8_t *stub;             /* where the unlinked jump goes */
+    uint8_t saved[6];          /* original bytes at `early` */
+    uint8_t early_kind;        /* enum exit_early */
+    uint8_t same_page;         /* target lies in a page that the block has already checked */
+    uint8_t executed;          /* instructions of the block executed when it is taken */
+    uint8_t poll;              /* the exit tests for events before its jump */
+    uint8_t unshared;          /* leads to a block without shared checks */
 };
 enum exit_early { EARLY_NONE, EARLY_CODE, EARLY_JCC };
 
@@ -144,7 +147,7 @@ struct page_link {
 };
 
 struct block {
-    struct block *next;   /* in its hash chain */
+    struct block *next; /* in its hash chain */
     uint64_t rip;
     gpa_t gpa;
     struct space *space;
@@ -157,31 +160,32 @@ struct block {
     const struct insn *insns;
     const uint64_t *rips;
     uint16_t site_count, exit_count, count;
-    bool stale;             /* bytes were overwritten */
-    bool straddles;         /* the first instruction continues in page[1] */
-    bool needs_flags;       /* see R4 */
-    bool vectors;           /* keeps guest XMM registers in the host's */
-    bool unshared;          /* each access is checked by itself (opt_checks.c) */
+    bool stale;       /* bytes were overwritten */
+    bool straddles;   /* the first instruction continues in page[1] */
+    bool needs_flags; /* see R4 */
+    bool vectors;     /* keeps guest XMM registers in the host's */
+    bool unshared;    /* each access is checked by itself (opt_checks.c) */
     uint8_t pages, ranges;
     struct range *range;
-    uint8_t *bytes;         /* guest bytes of all ranges, to revalidate */
+    uint8_t *bytes; /* guest bytes of all ranges, to revalidate */
     struct page_link link[TRACE_PAGES];
     struct trace_page page[TRACE_PAGES];
     uint32_t host_size;
+    uint32_t runs; /* counted by --verify */
 };
 
 #define BLOCK_HASH_BITS 15
-#define PAGE_HASH_BITS 14
-#define COUNTER_BITS 14
+#define PAGE_HASH_BITS  14
+#define COUNTER_BITS    14
 
 /* -- Code cache and the arena of descriptions (cache.c) -- */
 
 struct cache {
-    uint8_t *rw, *rx;       /* two views of the same memory */
+    uint8_t *rw, *rx; /* two views of the same memory */
     size_t size;
     uint8_t *hot, *hot_end, *cold, *cold_end; /* free parts, in the writable view */
     uint8_t *hot_start, *cold_start;          /* behind the host's fixed stubs */
-    uint8_t *arena;         /* blocks, sites, exits: addressed by 32-bit offsets */
+    uint8_t *arena; /* blocks, sites, exits: addressed by 32-bit offsets */
     size_t arena_size, arena_used;
 };
 
@@ -215,7 +219,10 @@ struct engine {
     struct space *recent_space[16]; /* found last, by recent_slot() */
     struct block *table[1u << BLOCK_HASH_BITS];
     struct page_link *page[1u << PAGE_HASH_BITS];
-    struct { uint64_t key; unsigned count; } counter[1u << COUNTER_BITS];
+    struct {
+        uint64_t key;
+        unsigned count;
+    } counter[1u << COUNTER_BITS];
     bool flush_pending; /* everything must be dropped before more code runs */
     bool count;         /* instructions and helper calls are counted */
     struct translator_options options;
@@ -291,10 +298,11 @@ void engine_print_stats(struct cpu *cpu, FILE *out);
 
 void log_trace(const struct trace *trace);
 void log_ir(const struct ir_list *list, const struct trace *trace);
-void log_host(const struct engine *engine, const struct block *block, const uint8_t *hot, size_t hot_size,
-              const uint8_t *cold, size_t cold_size);
+void log_host(const struct engine *engine, const struct block *block, const uint8_t *hot,
+              size_t hot_size, const uint8_t *cold, size_t cold_size);
 void perf_map_open(struct engine *engine);
-void perf_map_note(struct engine *engine, const uint8_t *code, size_t size, const struct block *block);
+void perf_map_note(struct engine *engine, const uint8_t *code, size_t size,
+                   const struct block *block);
 
 /* -- The host (x86_64/host.c) -- */
 

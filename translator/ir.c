@@ -68,7 +68,7 @@ static const struct {
 static const char *value_name(unsigned value, char text[8])
 {
     static const char *const gpr[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi", "r8",
-                                      "r9", "r10", "r11", "r12", "r13", "r14", "r15", "zero"};
+                                      "r9",  "r10", "r11", "r12", "r13", "r14", "r15", "zero"};
     static const char *const high[] = {"ah", "ch", "dh", "bh"};
     if (value <= V_ZERO)
         return gpr[value];

@@ -5,9 +5,9 @@
  * temporaries, so that a host of the same kind gets one instruction for one. What it makes explicit
  * is what a translator decides about: memory checks, flags, exits.
  *
- * Slow paths are not in the IR. An operation that can fail (a memory check that misses, a division that
- * would fault) comes before any change of state by its instruction, so its slow path is
- * always the same: let the interpreter's function execute the whole instruction, then go on after it
+ * Slow paths are not in the IR. An operation that can fail (a memory check that misses, a division
+ * that would fault) comes before any change of state by its instruction, so its slow path is always
+ * the same: let the interpreter's function execute the whole instruction, then go on after it
  * (requirement R2 in translator.h).
  */
 #ifndef DOPPEL_TRANSLATOR_IR_H
@@ -39,19 +39,19 @@ struct ir {
     uint8_t op;   /* enum ir_op */
     uint8_t size; /* bytes */
     uint8_t d, a, b;
-    uint8_t cond; /* condition code */
-    uint8_t aux;  /* see ir.def */
-    uint8_t seg;  /* MEM: segment whose base is added; SEG_COUNT: none */
-    bool lock : 1;    /* atomic */
-    bool checked : 1; /* MEM: segment limit and rights must be checked at run time */
-    bool aligned : 1; /* MEM: misalignment takes the slow path */
-    bool bit_offset : 1; /* MEM: value d selects a bit relative to the address (BT m, r) */
+    uint8_t cond;           /* condition code */
+    uint8_t aux;            /* see ir.def */
+    uint8_t seg;            /* MEM: segment whose base is added; SEG_COUNT: none */
+    bool lock : 1;          /* atomic */
+    bool checked : 1;       /* MEM: segment limit and rights must be checked at run time */
+    bool aligned : 1;       /* MEM: misalignment takes the slow path */
+    bool bit_offset : 1;    /* MEM: value d selects a bit relative to the address (BT m, r) */
     bool share_check : 1;   /* MEM: checks the range of its group and fills the slot */
     bool share_aligned : 1; /* the range must start aligned to 16 bytes */
-    uint8_t share; /* MEM: slot of the shared check that covers it, +1; 0 none */
-    int16_t share_low;   /* start of the range relative to this access */
-    uint16_t share_span; /* bytes of the range */
-    uint16_t insn; /* index of the guest instruction */
+    uint8_t share;          /* MEM: slot of the shared check that covers it, +1; 0 none */
+    int16_t share_low;      /* start of the range relative to this access */
+    uint16_t share_span;    /* bytes of the range */
+    uint16_t insn;          /* index of the guest instruction */
     /* Flags (enum eflags_bit): what the operation reads, may write, certainly writes. */
     uint16_t reads, writes, kills;
     /* Filled by opt_flags(): flags that are read later before being written; and the same when

@@ -26,7 +26,8 @@ struct ir *lift_ir(struct lift *l, enum ir_op op, unsigned size)
     return ir;
 }
 
-struct ir *lift_dab(struct lift *l, enum ir_op op, unsigned size, unsigned d, unsigned a, unsigned b)
+struct ir *lift_dab(struct lift *l, enum ir_op op, unsigned size, unsigned d, unsigned a,
+                    unsigned b)
 {
     struct ir *ir = lift_ir(l, op, size);
     ir->d = (uint8_t)d;

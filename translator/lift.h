@@ -1,6 +1,6 @@
 /*
- * What the lifters of the instruction groups share. A lifter turns one instruction into IR, or returns
- * false: then the interpreter's function is called for it.
+ * What the lifters of the instruction groups share. A lifter turns one instruction into IR, or
+ * returns false: then the interpreter's function is called for it.
  */
 #ifndef DOPPEL_TRANSLATOR_LIFT_H
 #define DOPPEL_TRANSLATOR_LIFT_H
@@ -27,10 +27,11 @@ lifter lift_vector;
 
 /* A new record at the end of the list, for the current instruction. */
 struct ir *lift_ir(struct lift *l, enum ir_op op, unsigned size);
-struct ir *lift_dab(struct lift *l, enum ir_op op, unsigned size, unsigned d, unsigned a, unsigned b);
+struct ir *lift_dab(struct lift *l, enum ir_op op, unsigned size, unsigned d, unsigned a,
+                    unsigned b);
 
-/* The memory operand: appends the MEM operation `op` of `size` bytes, after which V_M is the operand.
- * NULL: cannot be expressed (the caller returns false before changing anything else). */
+/* The memory operand: appends the MEM operation `op` of `size` bytes, after which V_M is the
+ * operand. NULL: cannot be expressed (the caller returns false before changing anything else). */
 struct ir *lift_memory(struct lift *l, enum ir_op op, unsigned size);
 /* Access relative to the stack pointer or another register, through SS. */
 struct ir *lift_stack(struct lift *l, enum ir_op op, unsigned size, unsigned base, int64_t disp);

@@ -133,7 +133,8 @@ static bool lift_ret(struct lift *l)
     else
         lift_dab(l, IR_MOV, 8, V_T1, V_M, V_NONE);
     lift_stack_move(l, RSP, RSP, (int64_t)size + release);
-    if (l->index + 1 < l->trace->count) { /* the trace followed the call: it expects to return there */
+    if (l->index + 1 <
+        l->trace->count) { /* the trace followed the call: it expects to return there */
         struct ir *ir = lift_jump(l, IR_EXPECT, l->trace->next[l->index]);
         ir->a = V_T1;
     } else {
@@ -143,6 +144,6 @@ static bool lift_ret(struct lift *l)
 }
 
 lifter *const lifters_flow[OP_COUNT] = {
-    [OP_JCC] = lift_jcc,   [OP_LOOP] = lift_count, [OP_JCXZ] = lift_count,
-    [OP_JMP] = lift_jmp,   [OP_CALL] = lift_call,  [OP_RET] = lift_ret,
+    [OP_JCC] = lift_jcc, [OP_LOOP] = lift_count, [OP_JCXZ] = lift_count,
+    [OP_JMP] = lift_jmp, [OP_CALL] = lift_call,  [OP_RET] = lift_ret,
 };

@@ -72,7 +72,8 @@ static bool lift_bswap(struct lift *l)
 static bool lift_lea(struct lift *l)
 {
     const struct insn *insn = l->insn;
-    struct ir *ir = lift_dab(l, IR_LEA, insn->opsize, insn->operand[0].reg, insn->base, insn->index);
+    struct ir *ir =
+        lift_dab(l, IR_LEA, insn->opsize, insn->operand[0].reg, insn->base, insn->index);
     ir->imm = insn->disp;
     ir->aux = (uint8_t)(insn->scale | insn->addrsize << 4);
     if (insn->base == REG_IP) {
@@ -486,27 +487,27 @@ static bool lift_leave(struct lift *l)
 }
 
 lifter *const lifters_integer[OP_COUNT] = {
-    [OP_MOV] = lift_mov,         [OP_MOVNTI] = lift_mov,     [OP_MOVZX] = lift_movzx,
-    [OP_MOVSX] = lift_movsx,     [OP_MOVSXD] = lift_movsx,   [OP_MOVBE] = lift_movbe,
-    [OP_BSWAP] = lift_bswap,     [OP_LEA] = lift_lea,        [OP_XCHG] = lift_xchg,
-    [OP_CMOVCC] = lift_cmovcc,   [OP_SETCC] = lift_setcc,    [OP_CBW] = lift_cbw,
-    [OP_CWD] = lift_cwd,         [OP_NOP] = lift_nop,        [OP_PAUSE] = lift_nop,
-    [OP_PREFETCH] = lift_nop,    [OP_LFENCE] = lift_nop,     [OP_ADD] = lift_add,
-    [OP_OR] = lift_or,           [OP_ADC] = lift_adc,        [OP_SBB] = lift_sbb,
-    [OP_AND] = lift_and,         [OP_SUB] = lift_sub,        [OP_XOR] = lift_xor,
-    [OP_CMP] = lift_cmp,         [OP_TEST] = lift_test,      [OP_INC] = lift_inc,
-    [OP_DEC] = lift_dec,         [OP_NEG] = lift_neg,        [OP_NOT] = lift_not,
-    [OP_ROL] = lift_rol,         [OP_ROR] = lift_ror,        [OP_RCL] = lift_rcl,
-    [OP_RCR] = lift_rcr,         [OP_SHL] = lift_shl,        [OP_SHR] = lift_shr,
-    [OP_SAR] = lift_sar,         [OP_SHLD] = lift_shld,      [OP_SHRD] = lift_shrd,
-    [OP_IMUL_1] = lift_imul_1,   [OP_IMUL_2] = lift_imul,    [OP_IMUL_3] = lift_imul,
-    [OP_MUL] = lift_mul,         [OP_DIV] = lift_div,        [OP_IDIV] = lift_idiv,
-    [OP_BT] = lift_bt_,          [OP_BTS] = lift_bts,        [OP_BTR] = lift_btr,
-    [OP_BTC] = lift_btc,         [OP_BSF] = lift_bsf,        [OP_BSR] = lift_bsr,
-    [OP_TZCNT] = lift_tzcnt,     [OP_LZCNT] = lift_lzcnt,    [OP_POPCNT] = lift_popcnt,
-    [OP_CRC32] = lift_crc32,     [OP_XADD] = lift_xadd,      [OP_CMPXCHG] = lift_cmpxchg,
-    [OP_CLC] = lift_clc,         [OP_STC] = lift_stc,        [OP_CMC] = lift_cmc,
-    [OP_LAHF] = lift_lahf,       [OP_SAHF] = lift_sahf,      [OP_CLD] = lift_cld,
-    [OP_STD] = lift_std,         [OP_PUSH] = lift_push,      [OP_POP] = lift_pop,
+    [OP_MOV] = lift_mov,       [OP_MOVNTI] = lift_mov,   [OP_MOVZX] = lift_movzx,
+    [OP_MOVSX] = lift_movsx,   [OP_MOVSXD] = lift_movsx, [OP_MOVBE] = lift_movbe,
+    [OP_BSWAP] = lift_bswap,   [OP_LEA] = lift_lea,      [OP_XCHG] = lift_xchg,
+    [OP_CMOVCC] = lift_cmovcc, [OP_SETCC] = lift_setcc,  [OP_CBW] = lift_cbw,
+    [OP_CWD] = lift_cwd,       [OP_NOP] = lift_nop,      [OP_PAUSE] = lift_nop,
+    [OP_PREFETCH] = lift_nop,  [OP_LFENCE] = lift_nop,   [OP_ADD] = lift_add,
+    [OP_OR] = lift_or,         [OP_ADC] = lift_adc,      [OP_SBB] = lift_sbb,
+    [OP_AND] = lift_and,       [OP_SUB] = lift_sub,      [OP_XOR] = lift_xor,
+    [OP_CMP] = lift_cmp,       [OP_TEST] = lift_test,    [OP_INC] = lift_inc,
+    [OP_DEC] = lift_dec,       [OP_NEG] = lift_neg,      [OP_NOT] = lift_not,
+    [OP_ROL] = lift_rol,       [OP_ROR] = lift_ror,      [OP_RCL] = lift_rcl,
+    [OP_RCR] = lift_rcr,       [OP_SHL] = lift_shl,      [OP_SHR] = lift_shr,
+    [OP_SAR] = lift_sar,       [OP_SHLD] = lift_shld,    [OP_SHRD] = lift_shrd,
+    [OP_IMUL_1] = lift_imul_1, [OP_IMUL_2] = lift_imul,  [OP_IMUL_3] = lift_imul,
+    [OP_MUL] = lift_mul,       [OP_DIV] = lift_div,      [OP_IDIV] = lift_idiv,
+    [OP_BT] = lift_bt_,        [OP_BTS] = lift_bts,      [OP_BTR] = lift_btr,
+    [OP_BTC] = lift_btc,       [OP_BSF] = lift_bsf,      [OP_BSR] = lift_bsr,
+    [OP_TZCNT] = lift_tzcnt,   [OP_LZCNT] = lift_lzcnt,  [OP_POPCNT] = lift_popcnt,
+    [OP_CRC32] = lift_crc32,   [OP_XADD] = lift_xadd,    [OP_CMPXCHG] = lift_cmpxchg,
+    [OP_CLC] = lift_clc,       [OP_STC] = lift_stc,      [OP_CMC] = lift_cmc,
+    [OP_LAHF] = lift_lahf,     [OP_SAHF] = lift_sahf,    [OP_CLD] = lift_cld,
+    [OP_STD] = lift_std,       [OP_PUSH] = lift_push,    [OP_POP] = lift_pop,
     [OP_LEAVE] = lift_leave,
 };

@@ -1,9 +1,9 @@
 /*
- * Lifting of system instructions that need no more than a few words of struct cpu: flags, CLI and STI,
- * STAC and CLAC, SWAPGS, fences, reads of control and segment registers.
+ * Lifting of system instructions that need no more than a few words of struct cpu: flags, CLI and
+ * STI, STAC and CLAC, SWAPGS, fences, reads of control and segment registers.
  *
- * Many of them end a trace when the interpreter's function does them, because they may change the mode or
- * let an interrupt in. Lifted they do neither: what would is left to the slow path.
+ * Many of them end a trace when the interpreter's function does them, because they may change the
+ * mode or let an interrupt in. Lifted they do neither: what would is left to the slow path.
  */
 #include "translator/lift.h"
 
@@ -75,8 +75,8 @@ static bool lift_cli(struct lift *l)
     return lift_simple(l, IR_CLI);
 }
 
-/* No event may be taken between STI and the end of the following instruction: that must stand in the
- * same block, without a check before it that could leave. */
+/* No event may be taken between STI and the end of the following instruction: that must stand in
+ * the same block, without a check before it that could leave. */
 static bool lift_sti(struct lift *l)
 {
     unsigned following = l->index + 1;
@@ -152,8 +152,10 @@ static bool lift_rdtscp(struct lift *l)
 
 static bool lift_mov_cr(struct lift *l)
 {
-    static const uint16_t offset[] = {[0] = offsetof(struct cpu, cr0), [2] = offsetof(struct cpu, cr2),
-                                      [3] = offsetof(struct cpu, cr3), [4] = offsetof(struct cpu, cr4)};
+    static const uint16_t offset[] = {[0] = offsetof(struct cpu, cr0),
+                                      [2] = offsetof(struct cpu, cr2),
+                                      [3] = offsetof(struct cpu, cr3),
+                                      [4] = offsetof(struct cpu, cr4)};
     const struct operand *to = &l->insn->operand[0], *from = &l->insn->operand[1];
     unsigned size = l->mode & MODE_CODE64 ? 8 : 4;
     if (from->kind != OPERAND_CR || !is_ring0(l->mode) || from->reg > 4 || from->reg == 1)
@@ -164,7 +166,8 @@ static bool lift_mov_cr(struct lift *l)
 
 static size_t selector_of(unsigned seg)
 {
-    return offsetof(struct cpu, seg) + seg * sizeof(struct segment) + offsetof(struct segment, selector);
+    return offsetof(struct cpu, seg) + seg * sizeof(struct segment) +
+           offsetof(struct segment, selector);
 }
 
 static bool lift_mov_sreg(struct lift *l)
@@ -192,10 +195,21 @@ static bool lift_push_sreg(struct lift *l)
 }
 
 lifter *const lifters_system[OP_COUNT] = {
-    [OP_PUSHF] = lift_pushf,     [OP_POPF] = lift_popf,         [OP_CLI] = lift_cli,
-    [OP_STI] = lift_sti,         [OP_STAC] = lift_stac,         [OP_CLAC] = lift_clac,
-    [OP_SWAPGS] = lift_swapgs,   [OP_LFENCE] = lift_fence,      [OP_MFENCE] = lift_fence,
-    [OP_SFENCE] = lift_fence,    [OP_MOV_CR] = lift_mov_cr,     [OP_MOV_SREG] = lift_mov_sreg,
-    [OP_CMPXCHG8B] = lift_cmpxchg_wide, [OP_CMPXCHG16B] = lift_cmpxchg_wide,
-    [OP_PUSH_SREG] = lift_push_sreg, [OP_RDTSC] = lift_rdtsc,   [OP_RDTSCP] = lift_rdtscp,
+    [OP_PUSHF] = lift_pushf,
+    [OP_POPF] = lift_popf,
+    [OP_CLI] = lift_cli,
+    [OP_STI] = lift_sti,
+    [OP_STAC] = lift_stac,
+    [OP_CLAC] = lift_clac,
+    [OP_SWAPGS] = lift_swapgs,
+    [OP_LFENCE] = lift_fence,
+    [OP_MFENCE] = lift_fence,
+    [OP_SFENCE] = lift_fence,
+    [OP_MOV_CR] = lift_mov_cr,
+    [OP_MOV_SREG] = lift_mov_sreg,
+    [OP_CMPXCHG8B] = lift_cmpxchg_wide,
+    [OP_CMPXCHG16B] = lift_cmpxchg_wide,
+    [OP_PUSH_SREG] = lift_push_sreg,
+    [OP_RDTSC] = lift_rdtsc,
+    [OP_RDTSCP] = lift_rdtscp,
 };

@@ -75,6 +75,6 @@ void perf_map_note(struct engine *engine, const uint8_t *code, size_t size,
                    const struct block *block)
 {
     if (engine->perf_map)
-        fprintf(engine->perf_map, "%llx %zx guest_%llx\n",
-                (unsigned long long)(uintptr_t)code, size, (unsigned long long)block->rip);
+        fprintf(engine->perf_map, "%llx %zx guest_%llx\n", (unsigned long long)(uintptr_t)code,
+                size, (unsigned long long)block->rip);
 }

@@ -1,12 +1,12 @@
 /*
- * Shared memory checks. Accesses at constant distances from one another, a stack frame or the members
- * of a structure, are usually in one page: the first checks the whole range that they span, and the
- * others use the host distance that it found (hot.share), without a check of their own.
+ * Shared memory checks. Accesses at constant distances from one another, a stack frame or the
+ * members of a structure, are usually in one page: the first checks the whole range that they span,
+ * and the others use the host distance that it found (hot.share), without a check of their own.
  *
- * A trace has one entry, so the first access stands before the others; and a translation that was good
- * once stays good until the block ends, because whatever flushes the TLB leaves the block (R7).
- * If the range is not in one page, or some of it needs a slow path, the block is left for
- * one that starts at that instruction and shares nothing (exit.unshared).
+ * A trace has one entry, so the first access stands before the others; and a translation that was
+ * good once stays good until the block ends, because whatever flushes the TLB leaves the block
+ * (R7). If the range is not in one page, or some of it needs a slow path, the block is left for one
+ * that starts at that instruction and shares nothing (exit.unshared).
  *
  * Addresses are compared symbolically: each register is known as root + offset, where a root is a
  * value that the block has not analysed further.
@@ -33,9 +33,9 @@ struct group {
     int64_t low, high;    /* range relative to the roots */
     unsigned first, last; /* operations */
     unsigned count;
-    bool reads_first;     /* a check for reading comes first, then one for writing */
-    int first_write;      /* -1: none */
-    int aligned;          /* offset modulo 16 of aligned members, -1: none */
+    bool reads_first; /* a check for reading comes first, then one for writing */
+    int first_write;  /* -1: none */
+    int aligned;      /* offset modulo 16 of aligned members, -1: none */
     bool closed;
 };
 
@@ -119,8 +119,8 @@ static bool describe(const struct checks *c, const struct ir *ir, struct group *
 
 static bool same_key(const struct group *a, const struct group *b)
 {
-    return a->base == b->base && a->index == b->index && a->scale == b->scale &&
-           a->seg == b->seg && a->constant == b->constant && a->page == b->page;
+    return a->base == b->base && a->index == b->index && a->scale == b->scale && a->seg == b->seg &&
+           a->constant == b->constant && a->page == b->page;
 }
 
 static bool fits(const struct group *g, const struct ir *ir, int64_t offset)

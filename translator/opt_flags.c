@@ -1,5 +1,6 @@
 /*
- * Liveness of the arithmetic flags, from the end of the block to its start. Two answers for each operation:
+ * Liveness of the arithmetic flags, from the end of the block to its start. Two answers for each
+ * operation:
  *
  *   live    flags that a later operation of the block reads
  *   strict  the same, when faults, events and exits count as readers of all flags (R3)

@@ -1,11 +1,11 @@
 /*
  * Forming a trace: which guest instructions become one block.
  *
- * A trace follows fall-through, direct jumps, direct calls and the returns that match them, as long as
- * the code lies in at most TRACE_PAGES pages. It never contains an address twice, and ends at an instruction
- * that changes the mode or the flow unpredictably, at a backward conditional jump (the end of a
- * loop), and where a page would have to be fetched that the TLB does not know: fetching ahead of
- * execution must neither fault nor set accessed bits.
+ * A trace follows fall-through, direct jumps, direct calls and the returns that match them, as long
+ * as the code lies in at most TRACE_PAGES pages. It never contains an address twice, and ends at an
+ * instruction that changes the mode or the flow unpredictably, at a backward conditional jump (the
+ * end of a loop), and where a page would have to be fetched that the TLB does not know: fetching
+ * ahead of execution must neither fault nor set accessed bits.
  */
 #include "translator/engine.h"
 
@@ -51,8 +51,7 @@ static void note_bytes(struct trace *trace, unsigned page, gva_t gva, unsigned s
     gpa_t gpa = trace->page[page].gpa | (gva & 0xfff);
     if (trace->ranges) {
         unsigned last = trace->ranges - 1;
-        if (trace->range[last].gpa + trace->range[last].size == gpa &&
-            (gpa & 0xfff) != 0) {
+        if (trace->range[last].gpa + trace->range[last].size == gpa && (gpa & 0xfff) != 0) {
             trace->range[last].size += size;
             return;
         }
@@ -131,8 +130,7 @@ static bool can_follow(struct engine *engine, const struct trace *trace, uint64_
     for (unsigned i = 0; i < trace->pages; i++)
         if (trace->page[i].gva == page)
             return true;
-    return trace->pages < TRACE_PAGES &&
-           engine->cpu->tlb->entry[tlb_index(page)].fetch == page;
+    return trace->pages < TRACE_PAGES && engine->cpu->tlb->entry[tlb_index(page)].fetch == page;
 }
 
 static bool is_canonical(uint64_t address)

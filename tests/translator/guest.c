@@ -2,9 +2,11 @@
 
 #include "cpu/system.h"
 
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 static struct bus_page bus_page(void *opaque, struct cpu *cpu, gpa_t gpa)
 {
@@ -214,4 +216,21 @@ bool guest_run(struct guest *guest)
 {
     enum cpu_exit exit = cpu_run(guest->cpu);
     return exit == CPU_EXIT_HALTED;
+}
+
+static void *stop_later(void *opaque)
+{
+    struct guest *guest = opaque;
+    usleep(guest->stop_after * 1000);
+    cpu_post(guest->cpu, EVENT_STOP);
+    return NULL;
+}
+
+enum cpu_exit guest_run_timed(struct guest *guest)
+{
+    pthread_t thread;
+    pthread_create(&thread, NULL, stop_later, guest);
+    enum cpu_exit exit = cpu_run(guest->cpu);
+    pthread_join(thread, NULL);
+    return exit;
 }

@@ -350,8 +350,7 @@ static bool same(const struct guest *a, const struct guest *b, const struct prog
                 if (!difference)
                     continue;
                 /* EFLAGS in an exception frame, or A and D bits */
-                bool frame =
-                    (uint16_t)(i - x->gpr[RSP]) < 64 && undefined && !(difference & ~0xd5);
+                bool frame = (uint16_t)(i - x->gpr[RSP]) < 64 && undefined && !(difference & ~0xd5);
                 bool overflow = (uint16_t)(i - x->gpr[RSP]) < 64 && !(difference & ~8);
                 if (frame || overflow)
                     continue;

@@ -73,14 +73,14 @@ static void emit_address(struct emit *e, unsigned reg, struct host_mem mem)
         emit_u32(e, (uint32_t)mem.disp);
         return;
     }
-    unsigned mod = mem.disp == 0 && (mem.base & 7) != 5         ? 0
+    unsigned mod = mem.disp == 0 && (mem.base & 7) != 5  ? 0
                    : mem.disp >= -128 && mem.disp <= 127 ? 1
                                                          : 2;
     if (has_index || (mem.base & 7) == 4) {
         assert(mem.index != H_RSP);
         emit_byte(e, (uint8_t)(mod << 6) | modrm | 4);
-        emit_byte(e, (uint8_t)(mem.scale << 6 | (has_index ? mem.index & 7 : 4) << 3 |
-                               (mem.base & 7)));
+        emit_byte(
+            e, (uint8_t)(mem.scale << 6 | (has_index ? mem.index & 7 : 4) << 3 | (mem.base & 7)));
     } else {
         emit_byte(e, (uint8_t)(mod << 6 | modrm | (mem.base & 7)));
     }
@@ -101,10 +101,10 @@ static void emit_vex(struct emit *e, uint32_t opcode, unsigned reg, unsigned vvv
                      unsigned b)
 {
     emit_byte(e, 0xc4);
-    emit_byte(e, (uint8_t)((~reg & 8) << 4 | (~x & 8) << 3 | (~b & 8) << 2 |
-                           (opcode & X_MAP) / X_0F));
-    emit_byte(e, (uint8_t)((opcode & X_W ? 0x80 : 0) | (~vvvv & 15) << 3 |
-                           (opcode & X_PREFIX) / X_66));
+    emit_byte(e,
+              (uint8_t)((~reg & 8) << 4 | (~x & 8) << 3 | (~b & 8) << 2 | (opcode & X_MAP) / X_0F));
+    emit_byte(
+        e, (uint8_t)((opcode & X_W ? 0x80 : 0) | (~vvvv & 15) << 3 | (opcode & X_PREFIX) / X_66));
     emit_byte(e, (uint8_t)opcode);
 }
 
@@ -217,19 +217,20 @@ void emit_alu_ri(struct emit *e, enum host_alu alu, unsigned size, unsigned dst,
     }
 }
 
-void emit_alu_rm(struct emit *e, enum host_alu alu, unsigned size, unsigned dst, struct host_mem mem)
+void emit_alu_rm(struct emit *e, enum host_alu alu, unsigned size, unsigned dst,
+                 struct host_mem mem)
 {
     emit_rm(e, (uint32_t)alu << 3 | 2 | emit_size(size), dst, mem);
 }
 
-void emit_alu_mr(struct emit *e, enum host_alu alu, unsigned size, struct host_mem mem, unsigned src,
-                 bool lock)
+void emit_alu_mr(struct emit *e, enum host_alu alu, unsigned size, struct host_mem mem,
+                 unsigned src, bool lock)
 {
     emit_rm(e, (uint32_t)alu << 3 | emit_size(size) | (lock ? X_LOCK : 0), src, mem);
 }
 
-void emit_alu_mi(struct emit *e, enum host_alu alu, unsigned size, struct host_mem mem, int32_t value,
-                 bool lock)
+void emit_alu_mi(struct emit *e, enum host_alu alu, unsigned size, struct host_mem mem,
+                 int32_t value, bool lock)
 {
     uint32_t form = (emit_size(size) & ~(uint32_t)X_BYTE_REG) | (lock ? X_LOCK : 0);
     if (is_byte_imm(size, value)) {
@@ -241,7 +242,8 @@ void emit_alu_mi(struct emit *e, enum host_alu alu, unsigned size, struct host_m
     }
 }
 
-void emit_shift_ri(struct emit *e, enum host_shift shift, unsigned size, unsigned dst, unsigned count)
+void emit_shift_ri(struct emit *e, enum host_shift shift, unsigned size, unsigned dst,
+                   unsigned count)
 {
     uint32_t form = emit_size(size) & ~(uint32_t)X_BYTE_REG;
     if (count == 1) {

@@ -4,12 +4,14 @@
  * An opcode is a number that carries its map and mandatory prefix (SDM 2A 2.1, AMD APM 3 1.2):
  *
  *     bits 0-7 opcode byte | X_0F, X_0F38, X_0F3A map | X_66, X_F3, X_F2 prefix | X_W: REX.W
- *     X_BYTE_REG, X_BYTE_RM: the ModRM.reg (rm) register is a byte register: SPL..DIL need a REX prefix
+ *     X_BYTE_REG, X_BYTE_RM: the ModRM.reg (rm) register is a byte register: SPL..DIL need a REX
+ * prefix
  *
  * Bytes are written through the writable view of the code cache; since jumps are relative and
  * both views have the same layout, the emitter never needs the executable addresses.
  *
- * The emitter keeps a sticky overflow state: past `end` nothing is written, emit_ok() tells at the end.
+ * The emitter keeps a sticky overflow state: past `end` nothing is written, emit_ok() tells at the
+ * end.
  */
 #ifndef DOPPEL_TRANSLATOR_X86_64_EMIT_H
 #define DOPPEL_TRANSLATOR_X86_64_EMIT_H
@@ -19,8 +21,22 @@
 #include <stdint.h>
 
 enum host_reg {
-    H_RAX, H_RCX, H_RDX, H_RBX, H_RSP, H_RBP, H_RSI, H_RDI,
-    H_R8, H_R9, H_R10, H_R11, H_R12, H_R13, H_R14, H_R15,
+    H_RAX,
+    H_RCX,
+    H_RDX,
+    H_RBX,
+    H_RSP,
+    H_RBP,
+    H_RSI,
+    H_RDI,
+    H_R8,
+    H_R9,
+    H_R10,
+    H_R11,
+    H_R12,
+    H_R13,
+    H_R14,
+    H_R15,
     H_NONE = 0xff
 };
 
@@ -50,7 +66,22 @@ enum host_alu { ALU_ADD, ALU_OR, ALU_ADC, ALU_SBB, ALU_AND, ALU_SUB, ALU_XOR, AL
 /* Extension of the shift groups C0, C1, D0-D3. */
 enum host_shift { SHIFT_ROL, SHIFT_ROR, SHIFT_RCL, SHIFT_RCR, SHIFT_SHL, SHIFT_SHR, SHIFT_SAR = 7 };
 enum host_cond {
-    CC_O, CC_NO, CC_C, CC_NC, CC_Z, CC_NZ, CC_BE, CC_A, CC_S, CC_NS, CC_P, CC_NP, CC_L, CC_GE, CC_LE, CC_G
+    CC_O,
+    CC_NO,
+    CC_C,
+    CC_NC,
+    CC_Z,
+    CC_NZ,
+    CC_BE,
+    CC_A,
+    CC_S,
+    CC_NS,
+    CC_P,
+    CC_NP,
+    CC_L,
+    CC_GE,
+    CC_LE,
+    CC_G
 };
 
 struct emit {
@@ -74,13 +105,16 @@ void emit_u64(struct emit *e, uint64_t value);
 
 /* `opcode` with ModRM.reg and a register as ModRM.rm. */
 void emit_rr(struct emit *e, uint32_t opcode, unsigned reg, unsigned rm);
-/* `opcode` with ModRM.reg and memory; `imm_bytes` follow (only RIP-relative operands would care). */
+/* `opcode` with ModRM.reg and memory; `imm_bytes` follow (only RIP-relative operands would care).
+ */
 void emit_rm(struct emit *e, uint32_t opcode, unsigned reg, struct host_mem mem);
-/* VEX-encoded general register instruction of BMI1/BMI2: `opcode` with X_0F38 or X_0F3A, prefix, X_W. */
+/* VEX-encoded general register instruction of BMI1/BMI2: `opcode` with X_0F38 or X_0F3A, prefix,
+ * X_W. */
 void emit_vex_rr(struct emit *e, uint32_t opcode, unsigned reg, unsigned vvvv, unsigned rm);
 void emit_vex_rm(struct emit *e, uint32_t opcode, unsigned reg, unsigned vvvv, struct host_mem mem);
 
-/* X_W, X_66 and byte flags for an operand of `size` bytes; the opcode's low bit selects 8 or more. */
+/* X_W, X_66 and byte flags for an operand of `size` bytes; the opcode's low bit selects 8 or more.
+ */
 static inline uint32_t emit_size(unsigned size)
 {
     return size == 8 ? X_W | 1 : size == 4 ? 1 : size == 2 ? X_66 | 1 : X_BYTE_REG | X_BYTE_RM;
@@ -94,7 +128,7 @@ static inline uint32_t emit_wide(unsigned size)
 /* -- Moves -- */
 
 void emit_mov_rr(struct emit *e, unsigned size, unsigned dst, unsigned src); /* 4, 8 */
-void emit_mov_ri(struct emit *e, unsigned dst, uint64_t value);              /* shortest; keeps flags */
+void emit_mov_ri(struct emit *e, unsigned dst, uint64_t value); /* shortest; keeps flags */
 void emit_load(struct emit *e, unsigned size, unsigned dst, struct host_mem mem); /* zero-extends */
 void emit_store(struct emit *e, unsigned size, struct host_mem mem, unsigned src);
 void emit_store_imm(struct emit *e, unsigned size, struct host_mem mem, int32_t value);
@@ -104,12 +138,14 @@ void emit_lea(struct emit *e, unsigned size, unsigned dst, struct host_mem mem);
 
 void emit_alu_rr(struct emit *e, enum host_alu alu, unsigned size, unsigned dst, unsigned src);
 void emit_alu_ri(struct emit *e, enum host_alu alu, unsigned size, unsigned dst, int32_t value);
-void emit_alu_rm(struct emit *e, enum host_alu alu, unsigned size, unsigned dst, struct host_mem mem);
-void emit_alu_mr(struct emit *e, enum host_alu alu, unsigned size, struct host_mem mem, unsigned src,
-                 bool lock);
-void emit_alu_mi(struct emit *e, enum host_alu alu, unsigned size, struct host_mem mem, int32_t value,
-                 bool lock);
-void emit_shift_ri(struct emit *e, enum host_shift shift, unsigned size, unsigned dst, unsigned count);
+void emit_alu_rm(struct emit *e, enum host_alu alu, unsigned size, unsigned dst,
+                 struct host_mem mem);
+void emit_alu_mr(struct emit *e, enum host_alu alu, unsigned size, struct host_mem mem,
+                 unsigned src, bool lock);
+void emit_alu_mi(struct emit *e, enum host_alu alu, unsigned size, struct host_mem mem,
+                 int32_t value, bool lock);
+void emit_shift_ri(struct emit *e, enum host_shift shift, unsigned size, unsigned dst,
+                   unsigned count);
 /* RORX dst, src, count (BMI2): keeps flags. */
 void emit_rorx(struct emit *e, unsigned size, unsigned dst, unsigned src, unsigned count);
 

@@ -10,8 +10,9 @@ bool host_create(struct engine *engine, struct error *error)
 {
     __builtin_cpu_init();
     if (!__builtin_cpu_supports("sse4.2") || !__builtin_cpu_supports("popcnt"))
-        return error_set(error, "the translator needs a processor with SSE4.2 and POPCNT (x86-64-v2); "
-                                "use --accel interp");
+        return error_set(error,
+                         "the translator needs a processor with SSE4.2 and POPCNT (x86-64-v2); "
+                         "use --accel interp");
     struct x86_stubs *stubs = calloc(1, sizeof *stubs);
     if (!stubs)
         return error_set(error, "cannot allocate the translator: out of memory");

@@ -19,9 +19,9 @@ static uint32_t recipe_registers(const struct recipe *recipe)
 /* Stores host EFLAGS into the slot: SF ZF AF PF CF are the low byte of EFLAGS in LAHF's format. */
 static void save_host_flags(struct emit *e)
 {
-    emit_byte(e, 0x9f);                                      /* lahf */
-    emit_rm(e, 0x88, 4, cpu_mem(CPU_AT(eflags)));            /* mov [eflags], ah */
-    emit_rm(e, 0x90 | X_0F, 0, cpu_mem(HOT_AT(overflow)));   /* seto [overflow] */
+    emit_byte(e, 0x9f);                                    /* lahf */
+    emit_rm(e, 0x88, 4, cpu_mem(CPU_AT(eflags)));          /* mov [eflags], ah */
+    emit_rm(e, 0x90 | X_0F, 0, cpu_mem(HOT_AT(overflow))); /* seto [overflow] */
 }
 
 /* 0 or 1 plus 127 overflows in a byte or does not: that makes OF, SAHF the others. */
@@ -35,7 +35,8 @@ static void restore_host_flags(struct emit *e)
 }
 
 /* alu reg, (register or constant of a recipe) */
-static void recipe_alu(struct lower *l, enum host_alu alu, const struct recipe *recipe, unsigned reg)
+static void recipe_alu(struct lower *l, enum host_alu alu, const struct recipe *recipe,
+                       unsigned reg)
 {
     struct host_mem mem;
     if (recipe->b == V_IMM)
@@ -577,7 +578,8 @@ static void emit_cold(struct lower *l, struct cold *cold)
 
 static void set_join(struct lower *l, unsigned index)
 {
-    /* Flags that code behind the join takes from host EFLAGS: all that are there and nowhere else. */
+    /* Flags that code behind the join takes from host EFLAGS: all that are there and nowhere else.
+     */
     if (l->join[index].code)
         return;
     l->join[index].code = l->e->at;

@@ -9,11 +9,11 @@
  *
  * RBX for RAX because its byte BH is addressable as AH is. Temporaries: V_T0 is RAX; the memory
  * operand V_M is an address made of RDX (host minus guest address) and RCX or a guest register.
- * Guest XMM registers live in the host's of the same number while hot.vectors_loaded; code that uses them
- * tests that at its entry.
+ * Guest XMM registers live in the host's of the same number while hot.vectors_loaded; code that
+ * uses them tests that at its entry.
  *
- * Code is emitted to two places: the straight path, and the cold part with the slow paths, which are
- * noted in `cold` and emitted at the end, when the places they return to are known.
+ * Code is emitted to two places: the straight path, and the cold part with the slow paths, which
+ * are noted in `cold` and emitted at the end, when the places they return to are known.
  */
 #ifndef DOPPEL_TRANSLATOR_X86_64_LOWER_H
 #define DOPPEL_TRANSLATOR_X86_64_LOWER_H
@@ -27,7 +27,7 @@
 #define CPU_AT(member) ((int32_t)offsetof(struct cpu, member))
 #define HOT_AT(member)                                                                             \
     ((int32_t)(offsetof(struct cpu, engine) + offsetof(struct engine_hot, member)))
-#define GPR_AT(reg) (CPU_AT(gpr) + (int32_t)(reg) * 8)
+#define GPR_AT(reg) (CPU_AT(gpr) + (int32_t)(reg)*8)
 
 static inline struct host_mem cpu_mem(int32_t displacement)
 {
@@ -37,7 +37,8 @@ static inline struct host_mem cpu_mem(int32_t displacement)
 /* Host register of a guest register, or H_NONE. */
 extern const uint8_t home_of[16];
 
-/* Where the arithmetic flags are (R3): masks of enum eflags_bit. The recipe computes all of them. */
+/* Where the arithmetic flags are (R3): masks of enum eflags_bit. The recipe computes all of them.
+ */
 struct recipe {
     uint8_t op; /* enum ir_op; IR_COUNT: none */
     uint8_t size, a, b;
@@ -61,14 +62,14 @@ enum cold_kind {
 
 struct cold {
     uint8_t kind;
-    uint8_t index;       /* guest instruction */
-    uint8_t executed;    /* instructions that were completed */
+    uint8_t index;    /* guest instruction */
+    uint8_t executed; /* instructions that were completed */
     bool poll;
-    uint8_t *field;      /* displacement of the jump that leads here */
+    uint8_t *field; /* displacement of the jump that leads here */
     uint8_t *back;
-    uint8_t gva;         /* COLD_REFILL: register with the address */
+    uint8_t gva; /* COLD_REFILL: register with the address */
     bool write;
-    bool unshared;       /* COLD_REFILL: if it does not help, leave by `exit` */
+    bool unshared; /* COLD_REFILL: if it does not help, leave by `exit` */
     uint64_t rip;
     struct exit *exit;
     struct flags flags;
@@ -79,20 +80,20 @@ struct lower {
     struct block *block;
     const struct trace *trace;
     const struct ir_list *list;
-    const struct ir *ir;    /* being lowered */
-    unsigned at;            /* its index */
+    const struct ir *ir; /* being lowered */
+    unsigned at;         /* its index */
     struct emit hot, cold_code;
-    struct emit *e;         /* where code goes: hot, or cold_code at the end */
+    struct emit *e; /* where code goes: hot, or cold_code at the end */
     struct flags flags;
-    struct host_mem m;      /* V_M */
+    struct host_mem m; /* V_M */
     bool bmi2;
-    bool count;             /* count instructions at exits */
+    bool count; /* count instructions at exits */
     unsigned colds;
     struct cold cold[COLD_MAX];
     struct {
-        uint8_t *code;      /* where slow paths come back */
+        uint8_t *code; /* where slow paths come back */
         struct flags flags;
-        uint16_t live;      /* flags wanted in host EFLAGS there */
+        uint16_t live; /* flags wanted in host EFLAGS there */
     } join[TRACE_MAX];
     struct site *site[TRACE_MAX];
     bool failed;
@@ -147,8 +148,8 @@ void lower_guard(struct emit *e, const struct trace_page *page, uint8_t *fields[
 struct x86_stubs {
     struct host_stubs host;
     /* writable-view addresses */
-    uint8_t *leave, *lookup, *exec, *exec_vectors, *exit, *indirect, *load_vectors, *refill_read, *refill_write,
-        *tsc, *tsc_vectors;
+    uint8_t *leave, *lookup, *exec, *exec_vectors, *exit, *indirect, *load_vectors, *refill_read,
+        *refill_write, *tsc, *tsc_vectors;
     bool bmi2;
     struct lower lower; /* work space */
 };

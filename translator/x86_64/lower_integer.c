@@ -2,8 +2,8 @@
  * Integer operations. The guest's instruction becomes the same one of the host wherever operands
  * allow; guest registers without a host register are memory operands.
  *
- * Within an operation flags come first: lower_want() and lower_clobber() may use RAX, so they stand before
- * anything is loaded into it. Moves and loads keep host EFLAGS.
+ * Within an operation flags come first: lower_want() and lower_clobber() may use RAX, so they stand
+ * before anything is loaded into it. Moves and loads keep host EFLAGS.
  */
 #include "translator/x86_64/lower.h"
 
@@ -117,8 +117,8 @@ static void lower_xchg(struct lower *l, const struct ir *ir)
         return;
     }
     unsigned size = ir->size;
-    bool simple = is_low(ir->a) && is_low(ir->b) && home_of[ir->a] != H_NONE &&
-                  home_of[ir->b] != H_NONE;
+    bool simple =
+        is_low(ir->a) && is_low(ir->b) && home_of[ir->a] != H_NONE && home_of[ir->b] != H_NONE;
     if (simple) {
         emit_rr(e, 0x86 | emit_size(size), home_of[ir->a], home_of[ir->b]);
         return;
@@ -380,8 +380,10 @@ static void lower_shift(struct lower *l, const struct ir *ir)
         return; /* the flags are dead, whatever they are */
     }
     prepare_flags(l);
-    struct group group = {by_cl ? 0xd2 : ir->imm == 1 ? 0xd0 : 0xc0, extensions[ir->op],
-                          by_cl || ir->imm == 1 ? -1 : (int)ir->imm};
+    struct group group = {by_cl          ? 0xd2
+                          : ir->imm == 1 ? 0xd0
+                                         : 0xc0,
+                          extensions[ir->op], by_cl || ir->imm == 1 ? -1 : (int)ir->imm};
     if (by_cl)
         load_cl(l);
     lower_group(l, ir->a, ir->size, group, false);
@@ -478,8 +480,8 @@ static void lower_multiply(struct lower *l, const struct ir *ir)
     lower_wrote_flags(l);
 }
 
-/* Quotients that would not fit, and divisors 0 and (signed) -1, go to the slow path, so that the host
- * never faults (R9). */
+/* Quotients that would not fit, and divisors 0 and (signed) -1, go to the slow path, so that the
+ * host never faults (R9). */
 static void lower_divide(struct lower *l, const struct ir *ir)
 {
     struct emit *e = l->e;
@@ -557,10 +559,8 @@ static void lower_bit(struct lower *l, const struct ir *ir)
 static void lower_scan(struct lower *l, const struct ir *ir)
 {
     static const uint32_t opcodes[IR_COUNT] = {
-        [IR_BSF] = 0xbc | X_0F,
-        [IR_BSR] = 0xbd | X_0F,
-        [IR_TZCNT] = 0xbc | X_0F | X_F3,
-        [IR_LZCNT] = 0xbd | X_0F | X_F3,
+        [IR_BSF] = 0xbc | X_0F,           [IR_BSR] = 0xbd | X_0F,
+        [IR_TZCNT] = 0xbc | X_0F | X_F3,  [IR_LZCNT] = 0xbd | X_0F | X_F3,
         [IR_POPCNT] = 0xb8 | X_0F | X_F3,
     };
     struct emit *e = l->e;
@@ -694,7 +694,7 @@ static void lower_flag_op(struct lower *l, const struct ir *ir)
     default: /* DF is kept in struct cpu only */
         lower_clobber(l);
         emit_alu_mi(e, ir->op == IR_CLD ? ALU_AND : ALU_OR, 1, cpu_mem(CPU_AT(eflags) + 1),
-                    ir->op == IR_CLD ? (int8_t)~(FLAG_DF >> 8) : FLAG_DF >> 8, false);
+                    ir->op == IR_CLD ? (int8_t) ~(FLAG_DF >> 8) : FLAG_DF >> 8, false);
     }
 }
 

@@ -16,8 +16,8 @@
  */
 #include "translator/x86_64/lower.h"
 
-#define SEG_AT(number, member)                                                                      \
-    (CPU_AT(seg) + (int32_t)((number) * sizeof(struct segment)) +                                     \
+#define SEG_AT(number, member)                                                                     \
+    (CPU_AT(seg) + (int32_t)((number) * sizeof(struct segment)) +                                  \
      (int32_t)offsetof(struct segment, member))
 
 static int32_t tag_of(const struct ir *ir)
@@ -72,8 +72,8 @@ static void add_bit_offset(struct lower *l, const struct ir *ir, unsigned addres
     emit_store(e, 8, cpu_mem(HOT_AT(scratch)), H_RAX);
 }
 
-/* Limit and rights of a segment that is not flat; offset in RCX becomes linear. Data segments must be
- * writable and expand up, a CS override needs a readable code segment: all else is slow. */
+/* Limit and rights of a segment that is not flat; offset in RCX becomes linear. Data segments must
+ * be writable and expand up, a CS override needs a readable code segment: all else is slow. */
 static void check_segment(struct lower *l, const struct ir *ir)
 {
     struct emit *e = l->e;
@@ -113,7 +113,7 @@ static void emit_check(struct lower *l, const struct ir *ir, unsigned gva, unsig
         emit_u32(e, ~0xff0u);
         cold = lower_cold(l, COLD_REFILL, emit_jcc(e, CC_NZ));
     } else {
-        if (aligned) { /* tags are page addresses: the low bits are the address's own */
+        if (aligned) {          /* tags are page addresses: the low bits are the address's own */
             emit_byte(e, 0xa8); /* test al, 15 */
             emit_byte(e, 15);
             lower_cold(l, COLD_EXIT, emit_jcc(e, CC_NZ))->exit = unshared;

@@ -1,14 +1,15 @@
 /*
  * System operations: what can be done on a few words of struct cpu.
  *
- * EFLAGS above the low byte are accessed as the word at bits 8-23 by all code here, and the low byte
- * as a byte, as save_host_flags() stores it: so that loads find what they want in one store buffer entry.
+ * EFLAGS above the low byte are accessed as the word at bits 8-23 by all code here, and the low
+ * byte as a byte, as save_host_flags() stores it: so that loads find what they want in one store
+ * buffer entry.
  */
 #include "translator/x86_64/lower.h"
 
-#define EFLAGS_HIGH    cpu_mem(CPU_AT(eflags) + 1)
-#define HIGH(flags)    ((int32_t)((flags) >> 8 & 0xffff))
-#define SLOT_COMPLETE  ((struct flags){.slot = FLAG_ARITH, .recipe = {.op = IR_COUNT}})
+#define EFLAGS_HIGH   cpu_mem(CPU_AT(eflags) + 1)
+#define HIGH(flags)   ((int32_t)((flags) >> 8 & 0xffff))
+#define SLOT_COMPLETE ((struct flags){.slot = FLAG_ARITH, .recipe = {.op = IR_COUNT}})
 
 /* op word [eflags + 1], imm16 */
 static void change_high(struct emit *e, enum host_alu alu, int32_t value)
@@ -35,8 +36,8 @@ static void lower_flags_read(struct lower *l, const struct ir *ir)
 }
 
 /*
- * POPF of an image that leaves TF, IOPL and AC as they are, does not set IF while an interrupt waits
- * for it, and at CPL 3 leaves IF alone too.
+ * POPF of an image that leaves TF, IOPL and AC as they are, does not set IF while an interrupt
+ * waits for it, and at CPL 3 leaves IF alone too.
  */
 static void lower_flags_write(struct lower *l, const struct ir *ir)
 {
@@ -123,7 +124,8 @@ static void lower_swapgs(struct lower *l)
     emit_store(l->e, 8, kernel, H_RAX);
 }
 
-/* The host's instruction wants RBX, which is the home of guest RAX, and an address beside them all. */
+/* The host's instruction wants RBX, which is the home of guest RAX, and an address beside them all.
+ */
 static void lower_cmpxchg_wide(struct lower *l, const struct ir *ir)
 {
     struct host_mem scratch = cpu_mem(HOT_AT(scratch));

@@ -1,6 +1,6 @@
 /*
- * Vector operations: the guest's instruction is encoded again from its row of isa.def, with the same
- * XMM registers, and homes or V_M in place of general registers and memory.
+ * Vector operations: the guest's instruction is encoded again from its row of isa.def, with the
+ * same XMM registers, and homes or V_M in place of general registers and memory.
  *
  * The guest's MXCSR is in the host's while this code runs, with all exceptions masked (blocks with
  * unmasked ones are interpreted), so rounding, denormals and sticky flags are the processor's own.
@@ -67,11 +67,15 @@ bool host_has_vector(const struct insn *insn)
     if (!is_vector_feature(row->feature))
         return false;
     switch (insn->op) {
-    case OP_MASKMOVDQU:                     /* stores to DS:RDI */
-    case OP_PCMPESTRI: case OP_PCMPESTRM:   /* implied operands */
-    case OP_PCMPISTRI: case OP_PCMPISTRM:
-    case OP_RCPPS: case OP_RCPSS:           /* approximations: as the interpreter defines them */
-    case OP_RSQRTPS: case OP_RSQRTSS:
+    case OP_MASKMOVDQU: /* stores to DS:RDI */
+    case OP_PCMPESTRI:
+    case OP_PCMPESTRM: /* implied operands */
+    case OP_PCMPISTRI:
+    case OP_PCMPISTRM:
+    case OP_RCPPS:
+    case OP_RCPSS: /* approximations: as the interpreter defines them */
+    case OP_RSQRTPS:
+    case OP_RSQRTSS:
         return false;
     }
     for (unsigned n = 0; n < insn->noperands; n++) {
@@ -100,11 +104,10 @@ static uint32_t opcode_of(const struct insn *insn)
         if ((insn->operand[n].kind == OPERAND_GPR || insn->operand[n].kind == OPERAND_MEM) &&
             row->operand[n].width == W_Y && insn->operand[n].size == 8)
             opcode |= X_W;
-    if (insn->prefixes & PREFIX_REX_W && (insn->op == OP_PEXTRD || insn->op == OP_PINSRD ||
-                                          insn->op == OP_MOVD || insn->op == OP_CVTSI2SD ||
-                                          insn->op == OP_CVTSI2SS || insn->op == OP_CVTSD2SI ||
-                                          insn->op == OP_CVTSS2SI || insn->op == OP_CVTTSD2SI ||
-                                          insn->op == OP_CVTTSS2SI))
+    if (insn->prefixes & PREFIX_REX_W &&
+        (insn->op == OP_PEXTRD || insn->op == OP_PINSRD || insn->op == OP_MOVD ||
+         insn->op == OP_CVTSI2SD || insn->op == OP_CVTSI2SS || insn->op == OP_CVTSD2SI ||
+         insn->op == OP_CVTSS2SI || insn->op == OP_CVTTSD2SI || insn->op == OP_CVTTSS2SI))
         opcode |= X_W;
     return opcode;
 }
@@ -118,7 +121,7 @@ void lower_vector(struct lower *l, const struct ir *ir)
     struct host_mem mem;
     uint32_t opcode = opcode_of(insn);
     unsigned reg = row->modrm >> 3 & 7; /* opcode extension, if no operand is there */
-    unsigned result = V_NONE, size = 8;  /* general register that is written */
+    unsigned result = V_NONE, size = 8; /* general register that is written */
 
     find_places(insn, &places);
     const struct operand *rm = &insn->operand[places.rm];

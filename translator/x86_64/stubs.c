@@ -3,8 +3,8 @@
  *
  * enter(cpu, code) saves the callee-saved registers on the dispatcher's stack, makes struct cpu the
  * stack, loads the homes and jumps. C functions are called on the stack below struct cpu. A fault
- * unwinds from there to the dispatcher's stack by siglongjmp; nothing needs to be undone, since the homes were
- * stored before the call (R2).
+ * unwinds from there to the dispatcher's stack by siglongjmp; nothing needs to be undone, since the
+ * homes were stored before the call (R2).
  */
 #include "translator/x86_64/lower.h"
 
@@ -13,8 +13,8 @@
 #include <stdlib.h>
 
 const uint8_t home_of[16] = {
-    [RAX] = H_RBX, [RDX] = H_RBP, [RSI] = H_RSI, [RDI] = H_RDI, [R8] = H_R8,    [R9] = H_R9,
-    [R10] = H_R10, [R11] = H_R11, [RCX] = H_R12, [RBX] = H_R13, [RSP] = H_R14,  [RBP] = H_R15,
+    [RAX] = H_RBX,  [RDX] = H_RBP,  [RSI] = H_RSI,  [RDI] = H_RDI,  [R8] = H_R8,   [R9] = H_R9,
+    [R10] = H_R10,  [R11] = H_R11,  [RCX] = H_R12,  [RBX] = H_R13,  [RSP] = H_R14, [RBP] = H_R15,
     [R12] = H_NONE, [R13] = H_NONE, [R14] = H_NONE, [R15] = H_NONE,
 };
 
@@ -150,8 +150,8 @@ static bool refill_write(struct cpu *cpu, gva_t gva)
     return paging_refill(cpu, gva, true);
 }
 
-/* Called with the address in RCX; keeps all homes and vectors, RCX and RDX; NZ if filled. The C function
- * uses general registers only. */
+/* Called with the address in RCX; keeps all homes and vectors, RCX and RDX; NZ if filled. The C
+ * function uses general registers only. */
 static uint8_t *emit_refill(struct emit *e, bool (*fn)(struct cpu *cpu, gva_t gva))
 {
     static const uint8_t kept[] = {H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
@@ -173,8 +173,8 @@ static uint8_t *emit_refill(struct emit *e, bool (*fn)(struct cpu *cpu, gva_t gv
     return start;
 }
 
-/* Calls fn(cpu), which touches neither guest registers nor flags, and returns its result in RAX: only homes
- * that C functions may change are kept. */
+/* Calls fn(cpu), which touches neither guest registers nor flags, and returns its result in RAX:
+ * only homes that C functions may change are kept. */
 static uint8_t *emit_query(struct emit *e, uint64_t (*fn)(struct cpu *cpu), bool vectors)
 {
     static const uint8_t kept[] = {H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
@@ -230,8 +230,8 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
     emit_store(&e, 4, cpu_mem(HOT_AT(exit)), H_RAX);
     emit_jmp_to(&e, stubs->leave);
 
-    /* Called at the start of blocks that use XMM; with unmasked exceptions they cannot run: then the
-     * rip in RCX goes to the dispatcher. */
+    /* Called at the start of blocks that use XMM; with unmasked exceptions they cannot run: then
+     * the rip in RCX goes to the dispatcher. */
     emit_align(&e, 16);
     stubs->load_vectors = e.at;
     emit_load(&e, 4, H_RAX, at(CPU_AT(mxcsr), 8));

@@ -1,0 +1,234 @@
+# Guest programs of test_translate.c. Each ends by HLT; addresses are those of guest.h.
+
+.macro program name, bits
+    .code\bits
+    .global program_\name, program_\name\()_end
+program_\name:
+.endm
+.macro end_program name
+program_\name\()_end:
+.endm
+
+.section .rodata
+
+# Nested loops, both flag-dead and flag-live back edges
+program loops, 64
+    mov $100, %ecx
+    xor %eax, %eax
+1:  mov $37, %edx
+2:  lea (%rax, %rdx, 2), %rax
+    dec %edx
+    jnz 2b
+    adc $3, %eax
+    rcl $1, %eax
+    sub $1, %ecx
+    ja 1b
+    hlt
+end_program loops
+
+# Calls, returns, indirect calls and jumps through a table
+program calls, 64
+    mov $0x200000, %rbx
+    lea 1f(%rip), %rax
+    mov %rax, (%rbx)
+    lea 2f(%rip), %rax
+    mov %rax, 8(%rbx)
+    lea 3f(%rip), %rax
+    mov %rax, 16(%rbx)
+    xor %esi, %esi
+    mov $3000, %r12d
+4:  mov %r12d, %eax
+    xor %edx, %edx
+    mov $3, %ecx
+    div %ecx
+    call *(%rbx, %rdx, 8)
+    call 5f
+    dec %r12d
+    jnz 4b
+    hlt
+1:  add $1, %rsi
+    ret
+2:  lea 1b(%rip), %rax
+    jmp *%rax
+3:  push %rsi
+    add $5, (%rsp)
+    pop %rsi
+    ret
+5:  cmp $100, %rsi
+    jb 6f
+    imul $3, %rsi, %rdi
+    ret
+6:  call 1b
+    ret $0
+end_program calls
+
+# Fills and copies across page boundaries; frames at every distance from a boundary
+program memory, 64
+    mov $0x200000 + 0x1000 - 64, %rsp
+    mov $200, %ecx
+1:  push %rcx
+    mov %rcx, -8(%rsp)
+    mov %rcx, -16(%rsp)
+    mov -8(%rsp), %rax
+    add %rax, -16(%rsp)
+    mov -16(%rsp), %rdx
+    add %rdx, %rbx
+    mov %ebx, -20(%rsp)
+    movzbl -19(%rsp), %esi
+    add %rsi, %rbp
+    add $3, %rsp
+    dec %ecx
+    jnz 1b
+    hlt
+end_program memory
+
+# Writes into code that has run: an immediate, then the loop itself
+program modify, 64
+    mov $50, %ecx
+    xor %ebx, %ebx
+1:  mov $1, %eax          # its immediate is changed below
+    add %eax, %ebx
+    incl 1b+1(%rip)
+    dec %ecx
+    jnz 1b
+    lea 3f(%rip), %rdi
+    mov $20, %ecx
+2:  call 3f
+    movb $0x90, (%rdi)    # the first byte of the function becomes NOP
+    movb $0x90, 1(%rdi)
+    dec %ecx
+    jnz 2b
+    hlt
+3:  inc %ebx              # two bytes
+    add $2, %ebx
+    ret
+end_program modify
+
+# Data in the same line as code
+program beside, 64
+    mov $1000, %ecx
+1:  incl 2f(%rip)
+    mov 2f(%rip), %eax
+    dec %ecx
+    jnz 1b
+    hlt
+2:  .long 0
+end_program beside
+
+# Flags that live across memory accesses, partial writers, conditions of all kinds
+program flags, 64
+    mov $0x200000, %rsi
+    mov $500, %ecx
+1:  cmp $250, %ecx
+    mov %rcx, (%rsi)
+    setb %al
+    mov 8(%rsi), %rdx
+    sbb %rdx, %rdx
+    inc %rbx
+    mov %rdx, 16(%rsi)
+    adc %rdx, %rbx
+    bt $3, %rcx
+    mov %al, 24(%rsi)
+    rcr $1, %rbx
+    pushf
+    pop %rdx
+    and $0xfff, %edx
+    add %rdx, %rdi
+    test %ecx, %ecx
+    js 2f
+    cmovpe %rcx, %r8
+    setle %r9b
+    lahf
+    add %ah, %bl
+    dec %ecx
+    jns 1b
+2:  hlt
+end_program flags
+
+# SSE in a loop, with calls and a helper between
+program vectors, 64
+    mov $0x200000, %rsi
+    mov $300, %ecx
+    cvtsi2sd %rcx, %xmm1
+    movsd %xmm1, %xmm3
+1:  movups 3(%rsi), %xmm0
+    paddd %xmm0, %xmm2
+    mulsd %xmm1, %xmm3
+    sqrtsd %xmm3, %xmm3
+    divsd %xmm1, %xmm3
+    pshufb %xmm2, %xmm4
+    movaps %xmm2, (%rsi)
+    cpuid
+    mov $0x200000, %rsi
+    dec %r12d
+    movd %r12d, %xmm5
+    pinsrq $1, %r12, %xmm4
+    comisd %xmm1, %xmm3
+    adc $0, %r13
+    call 2f
+    cmp $-300, %r12d
+    jne 1b
+    hlt
+2:  addps %xmm4, %xmm6
+    ret
+end_program vectors
+
+# A store that faults in the middle of a loop: state at the fault
+program fault, 64
+    mov $0x6ff000, %rdi
+    mov $7, %eax
+1:  add %rdi, %rbx
+    mov %rax, (%rdi)
+    add $512, %rdi
+    sub $3, %rax
+    jmp 1b
+end_program fault
+
+# 32-bit: segments, stack, string instructions, 16-bit operands
+program protected, 32
+    mov $0x200000, %edi
+    mov $100, %ecx
+    mov $0x12345678, %eax
+    rep stosl
+    mov $0x200000, %esi
+    mov $0x200100, %edi
+    mov $64, %ecx
+    rep movsb
+    mov $50, %ecx
+1:  push %ecx
+    mov %cx, %ax
+    imul %ax, %dx
+    xchg %ah, %al
+    mov %dl, %ah
+    push %ax
+    pop %bp
+    addw $7, (%esi)
+    pop %ecx
+    lea (%esi, %ecx, 2), %ebx
+    bts %ecx, (%esi)
+    loop 1b
+    hlt
+end_program protected
+
+# 16-bit real mode: segments with bases, wrap-around of addresses
+program real, 16
+    mov $0x100, %bx
+    mov $200, %cx
+1:  mov %cx, (%bx)
+    add (%bx), %ax
+    mov %ax, %es:2(%bx)
+    push %ax
+    pop %dx
+    xor %dh, %dl
+    inc %bx
+    cs cmpb $0, 0x10
+    call 2f
+    loop 1b
+    mov $0xffff, %bx
+    mov 1(%bx), %si
+    hlt
+2:  add %dl, %ah
+    ret
+end_program real
+
+.section .note.GNU-stack, "", @progbits
