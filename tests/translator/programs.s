@@ -51,7 +51,7 @@ program calls, 64
 2:  lea 1b(%rip), %rax
     jmp *%rax
 3:  push %rsi
-    add $5, (%rsp)
+    addq $5, (%rsp)
     pop %rsi
     ret
 5:  cmp $100, %rsi
