@@ -18,9 +18,10 @@ else
 Q = @
 endif
 
-VERSION = 0.1.0
-
 WARNINGS = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wno-unused-parameter
+ifeq ($(WERROR),1)
+WARNINGS += -Werror
+endif
 CFLAGS ?= -O2 -g
 ifeq ($(DEBUG),1)
 CFLAGS = -O0 -g3
@@ -33,7 +34,7 @@ PACKAGES = sdl2 slirp zlib capstone
 # Immediate, and only once per run: pkg-config is slow. Missing packages are reported by `make deps`.
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
 PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null)
-CPPFLAGS_ALL = -I. -D_GNU_SOURCE -DDOPPEL_VERSION='"$(VERSION)"' $(PKG_CFLAGS) $(CPPFLAGS)
+CPPFLAGS_ALL = -I. -D_GNU_SOURCE $(PKG_CFLAGS) $(CPPFLAGS)
 # paging_refill() is called with the guest's vectors in the host's registers.
 ifeq ($(shell uname -m),x86_64)
 CFLAGS_cpu_paging = -mgeneral-regs-only
@@ -119,7 +120,7 @@ help:
 	@echo "make guests       fetch and build the test guests"
 	@echo "make lint         clang-format, clang-tidy and cppcheck"
 	@echo "make install      into DESTDIR/PREFIX ($(PREFIX))"
-	@echo "Variables: V=1 shows commands, DEBUG=1, SANITIZE=1, CC=clang, BUILD=folder"
+	@echo "Variables: V=1 shows commands, DEBUG=1, SANITIZE=1, WERROR=1, CC=clang, BUILD=folder"
 
 # -- Installing --
 
@@ -139,21 +140,6 @@ lint:
 	clang-format --dry-run -Werror $(shell git ls-files '*.c' '*.h')
 	cppcheck --quiet --inline-suppr --error-exitcode=1 --enable=warning,portability -I. \
 	    --suppress=missingIncludeSystem $(ROOMS)
-
-# The tests by name: what tests/check.sh runs. Slow ones first, so that they overlap with the rest.
-BOOT_TESTS = amd64-translator i386-translator amd64-interpreter i386-interpreter network disk grub-iso
-unit_name = $(subst /,-,$(patsubst tests/%,%,$(subst test_,,$(1))))
-CHECK_LIST = \
-    $(foreach test,$(BOOT_TESTS),"boot-$(test)=tests/boot/boot.sh $(BUILD) $(test)") \
-    "cpu-oracle-interpreter=$(BUILD)/tests/cpu/oracle --engine interpreter" \
-    "cpu-oracle-translator=$(BUILD)/tests/cpu/oracle --engine translator" \
-    $(foreach test,$(UNIT_TESTS),"$(call unit_name,$(test))=$(BUILD)/$(test)")
-
-.PHONY: check check-units
-check: deps
-	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) doppel $(TEST_BINARIES)
-	$(Q)tests/guests.sh amd64 i386 grub
-	$(Q)tests/check.sh $(BUILD) $(CHECK_LIST)
 
 .PHONY: clean
 clean:

@@ -2,6 +2,7 @@
  * SMBIOS 2.8 structures (DMTF DSP0134): what `dmidecode` in the guest shows. SeaBIOS relocates them
  * and completes the entry point's address and checksums.
  */
+#include "cpu/version.h"
 #include "bios/tables.h"
 
 #include <string.h>

@@ -18,8 +18,30 @@ $$(BUILD)/$(1): $$(BUILD)/$(1).c.o $$(patsubst %,$$(BUILD)/%.o,$$(call test_supp
 	$$(Q)$$(CC) $$(LDFLAGS_ALL) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(ARCHIVES) -Wl,--end-group $$(LDLIBS_ALL) $$(CHECK_LIBS)
 endef
 
+# -- What `make check` runs: NAME=COMMAND for tests/check.sh, slow ones first so that they overlap with the rest --
+
+BOOT_TESTS = amd64-verify amd64-translator i386-translator amd64-interpreter i386-interpreter network disk grub-iso
+LONG_TESTS = i386-verify
+boot_entry = "boot-$(1)=tests/boot/boot.sh $(BUILD) $(1)"
+unit_name = $(subst /,-,$(patsubst tests/%,%,$(subst test_,,$(1))))
+unit_entry = "$(call unit_name,$(1))=$(BUILD)/$(1)"
+
+ifeq ($(SANITIZE),1)
+# Units only: generated code runs on a stack of its own, which the address sanitizer does not know.
+CHECK_LIST = $(foreach test,$(filter-out tests/translator/%,$(UNIT_TESTS)),$(call unit_entry,$(test)))
+else
+CHECK_LIST = $(foreach test,$(BOOT_TESTS),$(call boot_entry,$(test))) \
+    "cpu-oracle-interpreter=$(BUILD)/tests/cpu/oracle --engine interpreter" \
+    "cpu-oracle-translator=$(BUILD)/tests/cpu/oracle --engine translator" \
+    "warnings-clang=tests/warnings.sh" \
+    $(foreach test,$(UNIT_TESTS),$(call unit_entry,$(test)))
+endif
+
 # Captured real-mode vectors on each engine; skipped where ../shared/vectors is not there.
-CHECK_LIST += "cpu-vectors-interp=$(BUILD)/tests/cpu/vectors" "cpu-vectors-jit=$(BUILD)/tests/cpu/vectors --accel jit"
+CHECK_LIST += "cpu-vectors-interpreter=$(BUILD)/tests/cpu/vectors"
+ifneq ($(SANITIZE),1)
+CHECK_LIST += "cpu-vectors-translator=$(BUILD)/tests/cpu/vectors --accel jit"
+endif
 
 # Bare-metal guests (tests/guests/guest.inc) on each engine; on the translator also instruction by instruction.
 # Always GNU as: its macros.
@@ -30,6 +52,31 @@ $(BUILD)/guests/%.bin: tests/guests/%.S tests/guests/guest.inc
 	@echo "  GUEST $@"
 	$(Q)gcc -m64 -nostdlib -static -no-pie -I. -Wl,-Ttext=0x8000,-e,_start,--build-id=none,--oformat=binary -o $@ $<
 TEST_BINARIES += $(GUEST_BINARIES)
-CHECK_LIST += "guests-interp=$(BUILD)/tests/guests/run_guest $(GUEST_BINARIES)" \
-    "guests-jit=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 $(GUEST_BINARIES)" \
-    "guests-jit-single=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 --max-insns 1 $(GUEST_BINARIES)"
+CHECK_LIST += "guests-interpreter=$(BUILD)/tests/guests/run_guest $(GUEST_BINARIES)"
+ifneq ($(SANITIZE),1)
+CHECK_LIST += \
+    "guests-translator=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 $(GUEST_BINARIES)" \
+    "guests-translator-single=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 --max-insns 1 $(GUEST_BINARIES)"
+endif
+
+.PHONY: check check-long check-binaries
+check: deps
+	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) WERROR=1 check-binaries
+	$(Q)tests/guests.sh amd64 i386 grub
+	$(Q)tests/check.sh $(BUILD) $(CHECK_LIST)
+
+# The campaigns: whole boots in lockstep, long comparisons with the host processor.
+check-long: deps
+	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) check-binaries
+	$(Q)tests/guests.sh amd64 i386 grub
+	$(Q)TEST_TIMEOUT=7200 tests/check.sh $(BUILD) $(foreach test,$(LONG_TESTS) amd64-verify,$(call boot_entry,$(test))) \
+	    $(foreach engine,interpreter translator,"oracle-$(engine)=$(BUILD)/tests/cpu/oracle --engine $(engine) --count 2000000") \
+	    "hostile=$(BUILD)/tests/hw/test_hostile 1000000"
+
+check-binaries: doppel $(TEST_BINARIES)
+	@:
+
+# For tests/warnings.sh.
+.PHONY: print-flags
+print-flags:
+	@echo '$(CPPFLAGS_ALL) $(CHECK_CFLAGS) -std=gnu11 $(WARNINGS) -fno-strict-aliasing -O2 -pthread'

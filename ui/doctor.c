@@ -2,6 +2,7 @@
  * `doppel doctor`: what this host offers and what is missing, one line each, with the package to
  * install where one helps.
  */
+#include "cpu/version.h"
 #include "bios/bios.h"
 #include "ui/ui.h"
 #include "ui/window.h"

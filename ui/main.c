@@ -1,6 +1,7 @@
 /*
  * doppel: a PC that exists as a program. This file knows the commands and nothing else.
  */
+#include "cpu/version.h"
 #include "ui/options.h"
 #include "ui/ui.h"
 

@@ -1,0 +1,6 @@
+#ifndef DOPPEL_CPU_VERSION_H
+#define DOPPEL_CPU_VERSION_H
+
+#define DOPPEL_VERSION "0.1.0"
+
+#endif
