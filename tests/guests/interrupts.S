@@ -44,6 +44,22 @@ after_hlt:
     EQUAL(dword ptr [interrupts], 1)
     EQUAL(dword ptr [return_ip], offset after_hlt)
 
+    /* POPF that leaves IF clear still holds it; one that sets IF has no shadow. */
+    mov dword ptr [interrupts], 0
+    mov al, 0x50
+    out PORT_RAISE, al
+    pushfd
+    popfd
+    EQUAL(dword ptr [interrupts], 0)
+    pushfd
+    or dword ptr [esp], FLAG_IF
+    popfd
+behind_popf:
+    mov ebx, [interrupts]
+    cli
+    EQUAL(ebx, 1)
+    EQUAL(dword ptr [return_ip], offset behind_popf)
+
     /* An interrupt in the middle of a long loop that never ends by itself */
     mov dword ptr [interrupts], 0
     mov al, 0x50
