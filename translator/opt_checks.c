@@ -152,6 +152,8 @@ static void place(struct checks *c, unsigned at, const struct ir *ir)
     int64_t offset;
     if (!describe(c, ir, &key, &offset))
         return;
+    if (key.constant && ir->aligned && offset & 15) /* always a fault: never a member */
+        return;
     for (unsigned i = c->groups; i-- > 0;) {
         struct group *g = &c->group[i];
         if (g->closed || !same_key(g, &key))
