@@ -47,6 +47,7 @@ struct ir {
     bool aligned : 1;       /* MEM: misalignment takes the slow path */
     bool bit_offset : 1;    /* MEM: value d selects a bit relative to the address (BT m, r) */
     bool share_check : 1;   /* MEM: checks the range of its group and fills the slot */
+    bool share_write : 1;   /* ... for writing, though it reads */
     bool share_aligned : 1; /* the range must start aligned to 16 bytes */
     uint8_t share;          /* MEM: slot of the shared check that covers it, +1; 0 none */
     int16_t share_low;      /* start of the range relative to this access */

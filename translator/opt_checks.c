@@ -33,7 +33,7 @@ struct group {
     int64_t low, high;    /* range relative to the roots */
     unsigned first, last; /* operations */
     unsigned count;
-    bool reads_first; /* a check for reading comes first, then one for writing */
+    bool writes_first; /* the first access only reads, but is checked for writing */
     int first_write;  /* -1: none */
     int aligned;      /* offset modulo 16 of aligned members, -1: none */
     bool closed;
@@ -182,6 +182,21 @@ static void close_all(struct checks *c)
         c->group[i].closed = true;
 }
 
+/* A group that is read first and written soon is checked for writing at once, if nothing can leave
+ * the block between the two: if the write cannot be done now, it would take a slow path anyway. */
+static void check_for_writing(const struct checks *c, struct group *g)
+{
+    if (g->first_write <= (int)g->first)
+        return;
+    for (unsigned at = g->first; at < (unsigned)g->first_write; at++) {
+        unsigned op = c->list->at[at].op;
+        if (op >= IR_EVENT && op <= IR_INDIRECT)
+            return;
+    }
+    g->writes_first = true;
+    g->first_write = (int)g->first;
+}
+
 /* -- Slots, and marks in the IR -- */
 
 static unsigned checks_needed(const struct group *g)
@@ -215,6 +230,7 @@ static void mark(struct checks *c, const int slot[GROUPS_MAX])
             describe(c, ir, &key, &offset);
             ir->share = (uint8_t)(slot[number - 1] + 1);
             ir->share_check = at == g->first || (int)at == g->first_write;
+            ir->share_write = at == g->first && g->writes_first;
             if (ir->share_check && !g->constant) {
                 int64_t low = g->low;
                 if (g->aligned >= 0) /* the check looks at the alignment of the range's start */
@@ -260,7 +276,8 @@ void opt_checks(struct ir_list *list, const struct trace *trace)
     unsigned busy_until[SHARES] = {0};
     bool any = false;
     for (unsigned i = 0; i < c->groups; i++) { /* in the order of their first accesses */
-        const struct group *g = &c->group[i];
+        struct group *g = &c->group[i];
+        check_for_writing(c, g);
         slot[i] = g->count > checks_needed(g) ? assign_slot(busy_until, g) : -1;
         any |= slot[i] >= 0;
     }

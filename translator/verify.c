@@ -157,7 +157,8 @@ static void proxy_before_write(void *opaque, struct cpu *cpu, gva_t gva, gpa_t g
     struct verify *v = opaque;
     gpa_t page = gpa & ~0xfffull;
     for (unsigned i = 0; i < v->pages; i++)
-        if (v->page[i].gpa == page && v->page[i].gva == (gva & ~0xfffull))
+        if (v->page[i].gpa == page && v->page[i].gva == (gva & ~0xfffull) &&
+            v->page[i].mmu[0] == cpu->mmu[0]) /* other address spaces have TLBs of their own */
             return;
     if (v->pages == PAGES_MAX) {
         if (v->phase != PHASE_NONE) {

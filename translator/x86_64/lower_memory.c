@@ -22,8 +22,8 @@
 
 static int32_t tag_of(const struct ir *ir)
 {
-    return ir->op == IR_MEM_READ ? (int32_t)offsetof(struct tlb_entry, read)
-                                 : (int32_t)offsetof(struct tlb_entry, write);
+    return ir->op == IR_MEM_READ && !ir->share_write ? (int32_t)offsetof(struct tlb_entry, read)
+                                                     : (int32_t)offsetof(struct tlb_entry, write);
 }
 
 /* An address known now: its TLB entry has a known place. */
@@ -123,7 +123,7 @@ static void emit_check(struct lower *l, const struct ir *ir, unsigned gva, unsig
     }
     cold->back = check;
     cold->gva = (uint8_t)gva;
-    cold->write = ir->op != IR_MEM_READ;
+    cold->write = ir->op != IR_MEM_READ || ir->share_write;
     cold->exit = unshared;
     emit_load(e, 8, H_RDX, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend)));
 }
