@@ -47,7 +47,7 @@ LDLIBS_ALL = $(PKG_LIBS) -lm
 # What building and the demo guest need, and what tests and benchmarks need beyond that.
 RUN_PACKAGES = gcc make pkg-config libc6-dev libsdl2-dev libslirp-dev zlib1g-dev libcapstone-dev acpica-tools \
     seabios cpio kmod
-TEST_PACKAGES = check clang qemu-system-x86 qemu-utils xvfb xdotool imagemagick
+TEST_PACKAGES = check clang qemu-system-x86 qemu-utils xvfb xdotool jwm imagemagick
 
 .PHONY: deps
 deps:

@@ -21,6 +21,7 @@ endef
 # -- What `make check` runs: NAME=COMMAND for tests/check.sh, slow ones first so that they overlap with the rest --
 
 BOOT_TESTS = amd64-verify amd64-translator i386-translator amd64-interpreter i386-interpreter network disk grub-iso
+WINDOW_TESTS = keyboard linux
 LONG_TESTS = i386-verify
 boot_entry = "boot-$(1)=tests/boot/boot.sh $(BUILD) $(1)"
 unit_name = $(subst /,-,$(patsubst tests/%,%,$(subst test_,,$(1))))
@@ -34,6 +35,8 @@ CHECK_LIST = $(foreach test,$(BOOT_TESTS),$(call boot_entry,$(test))) \
     "cpu-oracle-interpreter=$(BUILD)/tests/cpu/oracle --engine interpreter" \
     "cpu-oracle-translator=$(BUILD)/tests/cpu/oracle --engine translator" \
     "warnings-clang=tests/warnings.sh" \
+    "cli=tests/cli/cli.sh $(BUILD)" \
+    $(foreach part,$(WINDOW_TESTS),"ui-window-$(part)=tests/ui/window.sh $(BUILD) $(part)") \
     $(foreach test,$(UNIT_TESTS),$(call unit_entry,$(test)))
 endif
 
