@@ -24,7 +24,7 @@ struct window {
     SDL_Renderer *renderer;
     SDL_Texture *texture;
     int width, height; /* of the guest's picture and the texture */
-    bool fullscreen, grabbed, closed;
+    bool fullscreen, grabbed, closed, shown;
     bool stale;      /* the texture must be presented again (expose, resize) */
     bool user_sized; /* the person chose the window's size: keep it when the guest's mode changes */
     unsigned buttons;
@@ -296,6 +296,11 @@ static bool resize_picture(struct window *window, int width, int height)
         unsigned scale = start_scale(window, width, height);
         SDL_SetWindowSize(window->window, width * (int)scale, height * (int)scale);
     }
+    if (!window->shown) { /* now that its size is known */
+        SDL_SetWindowPosition(window->window, SDL_WINDOWPOS_CENTERED, SDL_WINDOWPOS_CENTERED);
+        SDL_ShowWindow(window->window);
+        window->shown = true;
+    }
     return true;
 }
 
@@ -417,9 +422,9 @@ struct window *window_new(struct machine *machine, const struct window_options *
     window->options = *options;
     if (!window->options.name)
         window->options.name = "PC";
-    window->window =
-        SDL_CreateWindow(window->options.name, SDL_WINDOWPOS_CENTERED, SDL_WINDOWPOS_CENTERED,
-                         MIN_WIDTH, MIN_HEIGHT, SDL_WINDOW_RESIZABLE | SDL_WINDOW_ALLOW_HIGHDPI);
+    window->window = SDL_CreateWindow(
+        window->options.name, SDL_WINDOWPOS_CENTERED, SDL_WINDOWPOS_CENTERED, MIN_WIDTH, MIN_HEIGHT,
+        SDL_WINDOW_HIDDEN | SDL_WINDOW_RESIZABLE | SDL_WINDOW_ALLOW_HIGHDPI);
     if (window->window)
         window->renderer = SDL_CreateRenderer(window->window, -1, 0);
     if (window->window && !window->renderer)
