@@ -189,6 +189,18 @@ static bool write_debug_ctl(struct cpu *cpu, uint32_t number, uint64_t value)
     return true;
 }
 
+/* MSR_MISC_FEATURES_ENABLES: CPUID faulting, its one feature, is not offered. */
+static bool read_misc_features(struct cpu *cpu, uint32_t number, uint64_t *value)
+{
+    *value = 0;
+    return true;
+}
+
+static bool write_misc_features(struct cpu *cpu, uint32_t number, uint64_t value)
+{
+    return value == 0;
+}
+
 /* Prediction barrier: there are no predictors. */
 static bool write_pred_cmd(struct cpu *cpu, uint32_t number, uint64_t value)
 {
@@ -267,7 +279,7 @@ static const struct msr msrs[] = {
     MSR_CONSTANT(0xce, F(LM), 10 << 8), /* MSR_PLATFORM_INFO: ratio of the TSC to 100 MHz */
     MSR_CONSTANT(0xfe, F(MTRR), 0x508), /* IA32_MTRRCAP: 8 variable, fixed, WC */
     MSR_CONSTANT(0x10a, F(ARCH_CAPABILITIES), ARCH_CAPABILITIES),
-    MSR_CONSTANT(0x140, F(LM), 0), /* MSR_MISC_FEATURES_ENABLES: no CPUID faulting */
+    MSR_FUNCTION(0x140, 0x140, F(LM), read_misc_features, write_misc_features),
     MSR_VALUE(0x174, F(SEP), sysenter_cs, 0xffffffff),
     MSR_ADDRESS(0x175, F(SEP), sysenter_esp),
     MSR_ADDRESS(0x176, F(SEP), sysenter_eip),
