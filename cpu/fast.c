@@ -55,8 +55,17 @@ static bool drops_segment(const struct cpu *cpu, unsigned cpl)
 
 bool fast_iret(struct cpu *cpu)
 {
-    enum { PRESENT = 1 << 15, DPL_SHIFT = 13, S = 1 << 12, CODE = 1 << 11, DC = 1 << 10,
-           RW = 1 << 9, ACCESSED = 1 << 8, LONG = 1 << 21, DB = 1 << 22 };
+    enum {
+        PRESENT = 1 << 15,
+        DPL_SHIFT = 13,
+        S = 1 << 12,
+        CODE = 1 << 11,
+        DC = 1 << 10,
+        RW = 1 << 9,
+        ACCESSED = 1 << 8,
+        LONG = 1 << 21,
+        DB = 1 << 22
+    };
     struct descriptor cs, ss;
     uint64_t frame[5]; /* RIP, CS, RFLAGS, RSP, SS */
 

@@ -97,7 +97,8 @@ INLINE void copy_run(uint8_t *to, const uint8_t *from, uint64_t n, unsigned size
 
 INLINE void fill_run(uint8_t *to, uint64_t value, uint64_t n, unsigned size)
 {
-    if (size == 1 || zero_extend(value, size) == (uint8_t)value * zero_extend(0x0101010101010101, size)) {
+    if (size == 1 ||
+        zero_extend(value, size) == (uint8_t)value * zero_extend(0x0101010101010101, size)) {
         memset(to, (int)(uint8_t)value, n * size);
         return;
     }
