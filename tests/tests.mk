@@ -64,7 +64,7 @@ endif
 
 .PHONY: check check-long check-binaries
 check: deps
-	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) WERROR=1 check-binaries
+	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) WERROR=$(if $(filter 1,$(SANITIZE)),0,1) check-binaries
 	$(Q)tests/guests.sh amd64 i386 grub
 	$(Q)tests/check.sh $(BUILD) $(CHECK_LIST)
 
