@@ -94,9 +94,14 @@ static unsigned page_slot(gpa_t gpa)
     return (unsigned)(gpa >> 12) & ((1u << PAGE_HASH_BITS) - 1);
 }
 
-static bool bytes_unchanged(const struct block *block)
+/* Is the block's memory where it was, with the bytes that it was made from? */
+static bool bytes_unchanged(struct engine *engine, const struct block *block)
 {
+    struct cpu *cpu = engine->cpu;
     const uint8_t *bytes = block->bytes;
+    for (unsigned p = 0; p < block->pages; p++)
+        if (cpu->bus->page(cpu->bus->opaque, cpu, block->page[p].gpa).host != block->page[p].host)
+            return false;
     for (unsigned i = 0; i < block->ranges; i++) {
         const struct range *range = &block->range[i];
         for (unsigned p = 0; p < block->pages; p++)
@@ -153,7 +158,7 @@ struct block *block_find(struct engine *engine, uint64_t rip, gpa_t gpa, bool un
             continue;
         if (!block->stale)
             return block;
-        if (bytes_unchanged(block)) {
+        if (bytes_unchanged(engine, block)) {
             block->stale = false;
             engine->stats.revived++;
             mark_code(engine, block);
@@ -243,6 +248,15 @@ void block_written(void *opaque, gpa_t gpa, uint64_t size)
     }
 }
 
+void block_distrust_all(struct engine *engine)
+{
+    for (unsigned i = 0; i < sizeof engine->table / sizeof engine->table[0]; i++)
+        for (struct block *block = engine->table[i]; block; block = block->next)
+            if (!block->stale)
+                make_stale(engine, block);
+    engine->distrust_pending = false;
+}
+
 void block_drop_all(struct engine *engine)
 {
     memset(engine->table, 0, sizeof engine->table);
@@ -252,6 +266,6 @@ void block_drop_all(struct engine *engine)
     engine->current_space = NULL;
     memset(engine->recent_space, 0, sizeof engine->recent_space);
     engine_hot(engine->cpu)->exit = 0;
-    engine->flush_pending = false;
+    engine->flush_pending = engine->distrust_pending = false;
     engine->stats.flushes++;
 }

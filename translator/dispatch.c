@@ -37,7 +37,7 @@ static bool must_leave(struct engine *engine)
 {
     struct cpu *cpu = engine->cpu;
     return atomic_load_explicit(&cpu->event, memory_order_relaxed) || cpu->halted ||
-           cpu->shutdown || engine->flush_pending;
+           cpu->shutdown || engine->flush_pending || engine->distrust_pending;
 }
 
 static gva_t code_linear(const struct cpu *cpu)
@@ -216,7 +216,7 @@ struct block *translate(struct engine *engine, bool unshared)
         lift(engine, trace, &engine->list);
         if (!unshared)
             opt_checks(&engine->list, trace);
-        opt_flags(&engine->list, trace->rip[0]);
+        opt_flags(&engine->list);
         log_trace(trace);
         log_ir(&engine->list, trace);
     }
@@ -261,11 +261,13 @@ static void run(struct cpu *cpu)
 
     hot->exit = 0;
     hot->vectors_loaded = false;
-    while (!must_leave(engine) || engine->flush_pending) {
+    while (!must_leave(engine) || engine->flush_pending || engine->distrust_pending) {
         if (engine->flush_pending || cache_is_full(&engine->cache) || !space_select(engine)) {
             block_drop_all(engine);
             continue;
         }
+        if (engine->distrust_pending)
+            block_distrust_all(engine);
         struct exit *exit = hot->exit ? (void *)(engine->cache.arena + hot->exit) : NULL;
         hot->exit = 0;
         if (cpu->mode & MODE_ALIGN) { /* no access would hit the TLB */
@@ -304,7 +306,7 @@ static void run(struct cpu *cpu)
 static void on_drop_all(void *opaque)
 {
     struct engine *engine = opaque;
-    engine->flush_pending = true; /* done by the dispatcher (R8) */
+    engine->distrust_pending = true; /* done by the dispatcher (R8) */
 }
 
 static void destroy(struct cpu *cpu)

@@ -223,6 +223,7 @@ struct engine {
         uint64_t key;
         unsigned count;
     } counter[1u << COUNTER_BITS];
+    bool distrust_pending; /* memory may have moved: block_distrust_all() before more code runs */
     bool flush_pending; /* everything must be dropped before more code runs */
     bool count;         /* instructions and helper calls are counted */
     struct translator_options options;
@@ -250,6 +251,8 @@ struct block *block_find(struct engine *engine, uint64_t rip, gpa_t gpa, bool un
 void block_register(struct engine *engine, struct block *block);
 void block_link(struct engine *engine, struct exit *exit, struct block *to);
 void block_enter_table(struct engine *engine, struct block *block);
+/* Every block must be compared with memory again before it runs. */
+void block_distrust_all(struct engine *engine);
 void block_drop_all(struct engine *engine);
 void block_written(void *opaque, gpa_t gpa, uint64_t size);
 
@@ -268,8 +271,7 @@ void lift(struct engine *engine, const struct trace *trace, struct ir_list *list
 
 /* -- opt_*.c -- */
 
-/* `rip`: start of the block. */
-void opt_flags(struct ir_list *list, uint64_t rip);
+void opt_flags(struct ir_list *list);
 void opt_checks(struct ir_list *list, const struct trace *trace);
 
 /* -- dispatch.c: called by generated code on the stack below struct cpu -- */

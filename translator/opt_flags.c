@@ -10,7 +10,7 @@
  */
 #include "translator/engine.h"
 
-static void pass(struct ir_list *list, uint64_t self, uint16_t self_strict)
+void opt_flags(struct ir_list *list)
 {
     uint16_t live = 0, strict = FLAG_ARITH;
     for (unsigned i = list->count; i-- > 0;) {
@@ -18,19 +18,10 @@ static void pass(struct ir_list *list, uint64_t self, uint16_t self_strict)
         ir->live = live;
         ir->strict = strict;
         live = (uint16_t)((live & ~ir->kills) | ir->reads);
-        if (ir->op == IR_JUMP)
-            strict = (uint64_t)ir->imm == self ? self_strict : FLAG_ARITH;
-        else if (ir_observable(ir))
+        if (ir_observable(ir))
             strict = FLAG_ARITH;
         else
             strict = (uint16_t)((strict & ~ir->kills) | ir->reads);
     }
     list->entry_strict = strict;
-}
-
-void opt_flags(struct ir_list *list, uint64_t rip)
-{
-    pass(list, rip, FLAG_ARITH);
-    if (!list->entry_strict) /* then jumps to the own start need none either */
-        pass(list, rip, 0);
 }

@@ -358,6 +358,7 @@ static unsigned interpret(struct verify *v, const struct block *block, unsigned 
 {
     struct cpu *cpu = v->engine->cpu;
     uint32_t mode = space_mode(cpu->mode);
+    uint8_t shadow = cpu->shadow;
     unsigned n = 0;
     while (n < max) {
         const struct insn *insn = &block->insns[n];
@@ -370,7 +371,7 @@ static unsigned interpret(struct verify *v, const struct block *block, unsigned 
         n++;
         /* What its own instructions cause ends a block; other threads' events can wait. */
         if (cpu->halted || space_mode(cpu->mode) != mode || block->stale ||
-            cpu->shadow != SHADOW_NONE || (v->records && events_now(v)))
+            cpu->shadow != shadow || (v->records && events_now(v)))
             break;
     }
     return n;
