@@ -1,4 +1,7 @@
 /*
- * The guest programs of test_translate.c, assembled into this object.
+ * The guest programs of test_translate.c, assembled into this object. What the compiler adds itself
+ * (sanitizers do) must find its own mode again afterwards.
  */
-__asm__(".include \"tests/translator/programs.s\"");
+__asm__(".include \"tests/translator/programs.s\"\n"
+        ".code64\n"
+        ".text\n");
