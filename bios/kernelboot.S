@@ -15,6 +15,7 @@
     .set BOOT_PARAMS, 0x10000      /* also the segment 0x1000 */
     .set PAGE_TABLES, 0x30000      /* PML4, PDPT, four page directories */
     .set SCRATCH, 0x7000           /* one fw_cfg DMA descriptor, then the GDT pointer */
+    .set VBE_INFO, 0x7200          /* blocks of VBE functions 0 and 1, below the boot sector's place */
     .set E820_COUNT, 0x1e8
     .set E820_TABLE, 0x2d0
     .set E820_MAX, 128
@@ -45,6 +46,7 @@ parameters:                        /* layout known to bios/linux.c */
 parameter_entry:      .long 0      /* where the kernel is entered */
 parameter_long_mode:  .long 0      /* non-zero: by the 64-bit protocol */
 parameter_transfers:  .long 0      /* number of descriptors that follow */
+parameter_vbe_mode:   .long 0      /* graphics mode for the kernel (VBE 3.0), 0: text */
 descriptors:          .space 4 * 16 /* fw_cfg DMA: control, length, address; big-endian */
 
 manufacturer: .asciz "doppel"
@@ -124,8 +126,13 @@ boot:
     movb $1, 0x0f                  /* orig_video_isVGA */
     movw $16, 0x10                 /* orig_video_points */
 
+    movw %cs:parameter_vbe_mode, %bx
+    testw %bx, %bx
+    jz 6f
+    call set_graphics
+
     /* Flat protected mode. The ROM's linear address is known only now. */
-    cli
+6:  cli
     xorl %ebp, %ebp
     movw %cs, %bp
     shll $4, %ebp                  /* linear address of this ROM */
@@ -142,6 +149,58 @@ boot:
     pushl $0x10
     pushl %eax
     lretl
+
+/* Sets VBE mode BX with a linear frame buffer and describes it in screen_info (DS: boot_params), as
+ * the kernel's own setup code would. Leaves the text screen if the adapter lacks the mode. */
+set_graphics:
+    xorw %ax, %ax
+    movw %ax, %es
+    movw $VBE_INFO, %di
+    movl $0x32454256, %es:(%di)    /* "VBE2" asks for version 2 */
+    movw $0x4f00, %ax
+    int $0x10
+    cmpw $0x004f, %ax
+    jne 1f
+    movzwl %es:0x12(%di), %ebp     /* total memory, in 64 KiB */
+    movw $0x4f01, %ax
+    movw %bx, %cx
+    int $0x10
+    cmpw $0x004f, %ax
+    jne 1f
+    movw %es:(%di), %ax
+    andw $0x99, %ax                /* supported, colour, graphics, linear */
+    cmpw $0x99, %ax
+    jne 1f
+    orw $0x4000, %bx
+    movw $0x4f02, %ax
+    int $0x10
+    cmpw $0x004f, %ax
+    jne 1f
+    movb $0x23, 0x0f               /* orig_video_isVGA: a VESA linear frame buffer */
+    movl %es:0x12(%di), %eax
+    movl %eax, 0x12                /* lfb_width, lfb_height */
+    movzbw %es:0x19(%di), %ax
+    movw %ax, 0x16                 /* lfb_depth */
+    movl %es:0x28(%di), %eax
+    movl %eax, 0x18                /* lfb_base */
+    movl %ebp, 0x1c                /* lfb_size */
+    movw %es:0x10(%di), %ax
+    movw %ax, 0x24                 /* lfb_linelength */
+    movl %es:0x1f(%di), %eax
+    movl %eax, 0x26                /* sizes and places of red and green */
+    movl %es:0x23(%di), %eax
+    movl %eax, 0x2a                /* of blue and reserved */
+    cmpw $8, 0x16
+    jne 2f
+    movl $0x00060006, %eax         /* a palette: the DAC has 6 bits a colour */
+    movl %eax, 0x26
+    movl %eax, 0x2a
+2:
+    movzbw %es:0x1d(%di), %ax
+    movw %ax, 0x32                 /* pages */
+    movw %es:(%di), %ax
+    movw %ax, 0x34                 /* vesa_attributes */
+1:  ret
 
 failed:
     movw %cs, %ax

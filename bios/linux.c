@@ -45,13 +45,17 @@ extern const uint8_t bios_kernelboot_rom[], bios_kernelboot_rom_end[];
 /* Left free below the end of low memory for what SeaBIOS puts there (ACPI tables, its heap). */
 #define FIRMWARE_RESERVE (2u << 20)
 
+/* "vga=" numbers of VESA modes (Documentation/admin-guide/svga.rst): this plus the VBE mode. */
+#define VIDEO_VESA      0x200
+#define VIDEO_VESA_LAST 0x8ff
+
 /* -- kernelboot.S: patched fields -- */
 
 #define ROM_PARAMETERS  0x40
-#define ROM_DESCRIPTORS (ROM_PARAMETERS + 12)
+#define ROM_DESCRIPTORS (ROM_PARAMETERS + 16)
 
-#define DMA_SELECT 0x08u
-#define DMA_READ   0x02u
+#define DMA_SELECT      0x08u
+#define DMA_READ        0x02u
 
 struct piece {
     uint16_t key;
@@ -118,9 +122,34 @@ static uint32_t place_initrd(const uint8_t *header, const struct bios_config *co
     return (uint32_t)((top - size) & ~0xfffull);
 }
 
+/* The VBE mode that "vga=" on the command line asks for, 0 for text: the kernel's own setup code,
+ * which would look at it, is not run. */
+static bool find_video_mode(const char *command_line, uint32_t *vbe_mode, struct error *error)
+{
+    static const char name[] = "vga=";
+    *vbe_mode = 0;
+    for (const char *word = command_line; *word; word += strcspn(word, " ")) {
+        word += strspn(word, " ");
+        if (strncmp(word, name, sizeof name - 1) != 0)
+            continue;
+        const char *value = word + sizeof name - 1;
+        size_t length = strcspn(value, " ");
+        char *end;
+        unsigned long mode = strtoul(value, &end, 0);
+        bool text = length == 6 && memcmp(value, "normal", 6) == 0;
+        if (!text && (end != value + length || mode < VIDEO_VESA || mode > VIDEO_VESA_LAST))
+            return error_set(error,
+                             "--append: vga=%.*s is no VESA mode; use for example vga=791 "
+                             "(1024x768) or vga=normal",
+                             (int)length, value);
+        *vbe_mode = text ? 0 : (uint32_t)mode - VIDEO_VESA;
+    }
+    return true;
+}
+
 /* The option ROM with its parameters and checksum filled in. */
 static void add_rom(struct fw_cfg *fw_cfg, const struct piece *pieces, unsigned count,
-                    uint32_t entry, bool long_mode)
+                    uint32_t entry, bool long_mode, uint32_t vbe_mode)
 {
     size_t size = (size_t)(bios_kernelboot_rom_end - bios_kernelboot_rom);
     struct table rom = {0};
@@ -128,6 +157,7 @@ static void add_rom(struct fw_cfg *fw_cfg, const struct piece *pieces, unsigned 
     table_patch(&rom, ROM_PARAMETERS, entry, 4);
     table_patch(&rom, ROM_PARAMETERS + 4, long_mode, 4);
     table_patch(&rom, ROM_PARAMETERS + 8, count, 4);
+    table_patch(&rom, ROM_PARAMETERS + 12, vbe_mode, 4);
     for (unsigned i = 0; i < count; i++) {
         uint8_t *descriptor = rom.bytes + ROM_DESCRIPTORS + 16 * i;
         put_big_endian(descriptor, (uint32_t)pieces[i].key << 16 | DMA_SELECT | DMA_READ, 4);
@@ -161,6 +191,9 @@ static bool lay_out(struct fw_cfg *fw_cfg, const struct bios_config *config,
     if (command_line_size - 1 > command_line_max || command_line_size > COMMAND_LINE_MAX)
         return error_set(error, "--append is too long: %zu characters, this kernel takes %u",
                          command_line_size - 1, command_line_max);
+    uint32_t vbe_mode;
+    if (!find_video_mode(command_line, &vbe_mode, error))
+        return false;
 
     uint64_t kernel_size = kernel->size - setup_size;
     uint64_t run_size = get(file, HEADER_INIT_SIZE, 4);
@@ -173,8 +206,10 @@ static bool lay_out(struct fw_cfg *fw_cfg, const struct bios_config *config,
 
     struct piece pieces[4];
     unsigned count = 0;
-    pieces[count++] = (struct piece){FW_CFG_KERNEL_DATA, KERNEL_BASE, file + setup_size, kernel_size};
-    pieces[count++] = (struct piece){FW_CFG_CMDLINE_DATA, COMMAND_LINE, command_line, command_line_size};
+    pieces[count++] =
+        (struct piece){FW_CFG_KERNEL_DATA, KERNEL_BASE, file + setup_size, kernel_size};
+    pieces[count++] =
+        (struct piece){FW_CFG_CMDLINE_DATA, COMMAND_LINE, command_line, command_line_size};
     if (initrd) {
         uint32_t address = place_initrd(file, config, initrd->size, initrd_path, error);
         if (!address)
@@ -192,7 +227,8 @@ static bool lay_out(struct fw_cfg *fw_cfg, const struct bios_config *config,
         fw_cfg_add_bytes(fw_cfg, pieces[i].key, pieces[i].bytes, pieces[i].size);
     bool long_mode =
         get(file, HEADER_VERSION, 2) >= 0x020c && (get(file, HEADER_XLOADFLAGS, 2) & XLOADFLAG_64);
-    add_rom(fw_cfg, pieces, count, long_mode ? KERNEL_BASE + 0x200 : KERNEL_BASE, long_mode);
+    add_rom(fw_cfg, pieces, count, long_mode ? KERNEL_BASE + 0x200 : KERNEL_BASE, long_mode,
+            vbe_mode);
     return true;
 }
 
