@@ -282,6 +282,22 @@ static unsigned start_scale(const struct window *window, int width, int height)
     return scale;
 }
 
+/* After it grew: back to where all of it can be seen. */
+static void keep_on_screen(struct window *window)
+{
+    SDL_Rect usable, at;
+    if (SDL_GetDisplayUsableBounds(SDL_GetWindowDisplayIndex(window->window), &usable) != 0)
+        return;
+    SDL_GetWindowPosition(window->window, &at.x, &at.y);
+    SDL_GetWindowSize(window->window, &at.w, &at.h);
+    int right = usable.x + usable.w - at.w, bottom = usable.y + usable.h - at.h;
+    int x = at.x < right ? at.x : right, y = at.y < bottom ? at.y : bottom;
+    x = x > usable.x ? x : usable.x;
+    y = y > usable.y ? y : usable.y;
+    if (x != at.x || y != at.y)
+        SDL_SetWindowPosition(window->window, x, y);
+}
+
 static bool resize_picture(struct window *window, int width, int height)
 {
     if (window->texture)
@@ -295,6 +311,7 @@ static bool resize_picture(struct window *window, int width, int height)
     if (!window->user_sized && !window->fullscreen) {
         unsigned scale = start_scale(window, width, height);
         SDL_SetWindowSize(window->window, width * (int)scale, height * (int)scale);
+        keep_on_screen(window);
     }
     if (!window->shown) { /* now that its size is known */
         SDL_SetWindowPosition(window->window, SDL_WINDOWPOS_CENTERED, SDL_WINDOWPOS_CENTERED);
