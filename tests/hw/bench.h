@@ -18,6 +18,7 @@
 static struct device_list bench_devices;
 static struct io_bus *bench_io;
 static struct clock *bench_clock;
+static struct io_bus *bench_second_io; /* for a second device of the kind, or NULL */
 
 static inline void bench_setup(void)
 {
@@ -30,7 +31,17 @@ static inline void bench_teardown(void)
 {
     device_list_destroy(&bench_devices);
     io_bus_free(bench_io);
+    if (bench_second_io)
+        io_bus_free(bench_second_io);
+    bench_second_io = NULL;
     clock_free(bench_clock);
+}
+
+static inline struct io_bus *bench_other_io(void)
+{
+    if (!bench_second_io)
+        bench_second_io = io_bus_new();
+    return bench_second_io;
 }
 
 /* -- Ports -- */

@@ -489,7 +489,7 @@ END_TEST
 START_TEST(state)
 {
     struct input_port other_input = {0};
-    struct io_bus *other_io = io_bus_new();
+    struct io_bus *other_io = bench_other_io();
     const struct irq_line none = {0};
     struct i8042 *other = i8042_new(&bench_devices, other_io, bench_clock, none, none, on_reset,
                                     NULL, &other_input, "kbc2");

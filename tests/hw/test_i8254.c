@@ -330,7 +330,7 @@ START_TEST(state)
     outb(0x43, 0x00);
     outb(0x40, 7); /* half of a new count */
     struct i8254 *copy =
-        i8254_new(&bench_devices, io_bus_new(), bench_clock, wire_line(&other), "copy");
+        i8254_new(&bench_devices, bench_other_io(), bench_clock, wire_line(&other), "copy");
     ck_assert(copy_state((struct device *)copy, (struct device *)pit));
     ck_assert(same_state((struct device *)copy, (struct device *)pit));
     irq0.rises = other.rises = 0;

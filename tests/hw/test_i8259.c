@@ -259,7 +259,7 @@ END_TEST
 START_TEST(state)
 {
     struct wire other = {0};
-    struct i8259 *copy = i8259_new(&bench_devices, io_bus_new(), wire_line(&other), "copy");
+    struct i8259 *copy = i8259_new(&bench_devices, bench_other_io(), wire_line(&other), "copy");
 
     line(9, true);
     line(4, true);

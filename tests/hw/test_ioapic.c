@@ -45,6 +45,12 @@ static void setup(void)
     ioapic = ioapic_new(&bench_devices, memory, bus, "ioapic");
 }
 
+static void teardown(void)
+{
+    bench_teardown();
+    memory_free(memory);
+}
+
 static uint32_t get(uint8_t index)
 {
     memory_mmio_write(memory, IOAPIC_BASE, index, 4);

@@ -245,7 +245,7 @@ START_TEST(state)
     set_time(2001, 9, 9, 1, 46, 40);
     put(0x0b, 0x72);
     bench_run(1234 * MS);
-    struct mc146818 *copy = mc146818_new(&bench_devices, io_bus_new(), bench_clock,
+    struct mc146818 *copy = mc146818_new(&bench_devices, bench_other_io(), bench_clock,
                                          wire_line(&other), (struct irq_line){0}, "copy");
     ck_assert(copy_state((struct device *)copy, (struct device *)rtc));
     ck_assert(same_state((struct device *)copy, (struct device *)rtc));
