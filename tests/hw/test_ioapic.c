@@ -45,9 +45,8 @@ static void setup(void)
     ioapic = ioapic_new(&bench_devices, memory, bus, "ioapic");
 }
 
-static void teardown(void)
+static void undo(void)
 {
-    bench_teardown();
     memory_free(memory);
 }
 
@@ -237,5 +236,6 @@ int main(void)
         identification, edge, level, eoi_register, not_taken, modes, odd_accesses, state, hostile,
     };
 
+    bench_undo = undo;
     return bench_main("ioapic", setup, tests, sizeof tests / sizeof tests[0]);
 }
