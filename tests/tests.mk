@@ -21,7 +21,7 @@ endef
 # -- What `make check` runs: NAME=COMMAND for tests/check.sh, slow ones first so that they overlap with the rest --
 
 BOOT_TESTS = amd64-verify amd64-translator i386-translator amd64-interpreter i386-interpreter network disk grub-iso
-WINDOW_TESTS = keyboard linux
+WINDOW_TESTS = keyboard linux graphics
 LONG_TESTS = i386-verify
 boot_entry = "boot-$(1)=tests/boot/boot.sh $(BUILD) $(1)"
 unit_name = $(subst /,-,$(patsubst tests/%,%,$(subst test_,,$(1))))

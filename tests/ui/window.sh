@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The window on a desktop of its own (Xvfb with a small window manager), driven as a person would:
 # keys, full screen, sizes, closing. What a guest notices comes back on its serial line.
-# Usage: window.sh BUILD keyboard | linux
+# Usage: window.sh BUILD keyboard | linux | graphics
 set -u
 build=$1 part=$2
 cd "$(dirname "$0")/../.."
@@ -196,15 +196,44 @@ centred() { # centred WIDTH HEIGHT: the guest's picture lies in the middle of a 
         [ "${BASH_REMATCH[1]}" -gt 100 ]
 }
 
-linux() {
+boot_linux() { # boot_linux APPEND: to the prompt
     [ -e "$guests/amd64/vmlinuz" ] || { echo "no guest prepared, see 'make guests'"; exit 77; }
     open_machine --memory 256M --kernel "$guests/amd64/vmlinuz" --initrd "$guests/amd64/initrd.gz" \
-        --append "quiet console=tty0 console=ttyS0" --no-reboot --scale 1
-    until_true 120 serial_has 'guest:' || { fail "no prompt"; tail "$folder/serial"; return; }
+        --append "$1" --no-reboot --scale 1
+    checks=$((checks + 1))
+    until_true 120 serial_has 'guest:' || { fail "no prompt"; tail "$folder/serial"; return 1; }
     sleep 1
     xdotool windowactivate --sync "$window"
-    xdotool type --delay 30 "echo typed-\$((6*7)) > /dev/ttyS0"
+}
+
+enter() { # enter COMMAND: types it
+    xdotool type --delay 30 "$1"
     xdotool key Return
+}
+
+# Linux in 1024x768 with 16 bits a pixel: its console, and pixels that it writes itself.
+graphics() {
+    boot_linux "quiet vga=791 console=tty0 console=ttyS0" || return
+    check "the window has the size of the mode" has_size 1024x768
+    enter "cat /sys/class/graphics/fb0/name > /dev/ttyS0"
+    check "the kernel has a VESA frame buffer" serial_has "VESA VGA"
+    # 16 KiB of 0xf8f8 are 8 rows at the top: red 31, green 7, blue 24.
+    enter "dd if=/dev/zero bs=16k count=1 | tr '\\0' '\\370' > /dev/fb0; echo -n dr; echo awn > /dev/ttyS0"
+    check "the guest has written to it" serial_has awn
+    pixel_is() {
+        import -silent -window "$window" "$folder/shot.png" &&
+            [ "$(convert "$folder/shot.png" -format "%[hex:p{$1,$2}]" info: | cut -c1-6)" = "$3" ]
+    }
+    check "the colour shows at the left" pixel_is 0 0 FF1CC6
+    check "the colour shows at the right" pixel_is 1023 7 FF1CC6
+    check "below it nothing changed" pixel_is 1023 8 000000
+    xdotool key alt+F4
+    ends_with 0
+}
+
+linux() {
+    boot_linux "quiet console=tty0 console=ttyS0" || return
+    enter "echo typed-\$((6*7)) > /dev/ttyS0"
     check "what was typed reaches the shell" serial_has typed-42
 
     check "the window has the size of text mode" has_size 720x400
