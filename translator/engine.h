@@ -224,8 +224,8 @@ struct engine {
         unsigned count;
     } counter[1u << COUNTER_BITS];
     bool distrust_pending; /* memory may have moved: block_distrust_all() before more code runs */
-    bool flush_pending; /* everything must be dropped before more code runs */
-    bool count;         /* instructions and helper calls are counted */
+    bool flush_pending;    /* everything must be dropped before more code runs */
+    bool count;            /* instructions and helper calls are counted */
     struct translator_options options;
     struct trace trace; /* being translated */
     struct ir_list list;

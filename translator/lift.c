@@ -102,6 +102,19 @@ struct ir *lift_memory(struct lift *l, enum ir_op op, unsigned size)
     return ir;
 }
 
+struct ir *lift_pointer(struct lift *l, enum ir_op op, unsigned size, unsigned reg, unsigned seg)
+{
+    struct ir *ir = lift_ir(l, op, size);
+    ir->a = (uint8_t)reg;
+    ir->b = V_ZERO;
+    ir->aux = (uint8_t)(l->insn->addrsize << 4);
+    if (!set_segment(l, ir, seg)) {
+        l->list->count--;
+        return NULL;
+    }
+    return ir;
+}
+
 unsigned lift_stack_width(const struct lift *l)
 {
     return l->mode & MODE_CODE64 ? 8 : l->mode & MODE_STACK32 ? 4 : 2;

@@ -33,6 +33,8 @@ struct ir *lift_dab(struct lift *l, enum ir_op op, unsigned size, unsigned d, un
 /* The memory operand: appends the MEM operation `op` of `size` bytes, after which V_M is the
  * operand. NULL: cannot be expressed (the caller returns false before changing anything else). */
 struct ir *lift_memory(struct lift *l, enum ir_op op, unsigned size);
+/* Access at seg:reg of the instruction's address size (string instructions). NULL as above. */
+struct ir *lift_pointer(struct lift *l, enum ir_op op, unsigned size, unsigned reg, unsigned seg);
 /* Access relative to the stack pointer or another register, through SS. */
 struct ir *lift_stack(struct lift *l, enum ir_op op, unsigned size, unsigned base, int64_t disp);
 unsigned lift_stack_width(const struct lift *l);

@@ -486,28 +486,104 @@ static bool lift_leave(struct lift *l)
     return true;
 }
 
+/* -- Single string instructions, upwards; repeated ones are done in bulk by the interpreter -- */
+
+static bool begin_string(struct lift *l)
+{
+    if (l->insn->prefixes & (PREFIX_REP | PREFIX_REPNE))
+        return false;
+    lift_ir(l, IR_FORWARD, 0);
+    return true;
+}
+
+static void advance(struct lift *l, unsigned reg)
+{
+    struct ir *ir = lift_dab(l, IR_LEA, l->insn->addrsize, reg, reg, V_ZERO);
+    ir->imm = l->insn->opsize;
+    ir->aux = 8 << 4;
+}
+
+static bool lift_lods(struct lift *l)
+{
+    unsigned size = l->insn->opsize;
+    if (!begin_string(l) || !lift_pointer(l, IR_MEM_READ, size, RSI, l->insn->seg))
+        return false;
+    lift_dab(l, IR_MOV, size, RAX, V_M, V_NONE);
+    advance(l, RSI);
+    return true;
+}
+
+static bool lift_stos(struct lift *l)
+{
+    unsigned size = l->insn->opsize;
+    if (!begin_string(l) || !lift_pointer(l, IR_MEM_WRITE, size, RDI, SEG_ES))
+        return false;
+    lift_dab(l, IR_MOV, size, V_M, RAX, V_NONE);
+    advance(l, RDI);
+    return true;
+}
+
+static bool lift_movs(struct lift *l)
+{
+    unsigned size = l->insn->opsize;
+    if (!begin_string(l) || !lift_pointer(l, IR_MEM_READ, size, RSI, l->insn->seg))
+        return false;
+    lift_dab(l, IR_MOV, size, V_T1, V_M, V_NONE);
+    if (!lift_pointer(l, IR_MEM_WRITE, size, RDI, SEG_ES))
+        return false;
+    lift_dab(l, IR_MOV, size, V_M, V_T1, V_NONE);
+    advance(l, RSI);
+    advance(l, RDI);
+    return true;
+}
+
+static bool lift_scas(struct lift *l)
+{
+    unsigned size = l->insn->opsize;
+    if (!begin_string(l) || !lift_pointer(l, IR_MEM_READ, size, RDI, SEG_ES))
+        return false;
+    lift_sets_all(lift_dab(l, IR_CMP, size, V_NONE, RAX, V_M));
+    advance(l, RDI);
+    return true;
+}
+
+static bool lift_cmps(struct lift *l)
+{
+    unsigned size = l->insn->opsize;
+    if (!begin_string(l) || !lift_pointer(l, IR_MEM_READ, size, RSI, l->insn->seg))
+        return false;
+    lift_dab(l, IR_MOV, size, V_T1, V_M, V_NONE);
+    if (!lift_pointer(l, IR_MEM_READ, size, RDI, SEG_ES))
+        return false;
+    lift_sets_all(lift_dab(l, IR_CMP, size, V_NONE, V_T1, V_M));
+    advance(l, RSI);
+    advance(l, RDI);
+    return true;
+}
+
 lifter *const lifters_integer[OP_COUNT] = {
-    [OP_MOV] = lift_mov,       [OP_MOVNTI] = lift_mov,   [OP_MOVZX] = lift_movzx,
-    [OP_MOVSX] = lift_movsx,   [OP_MOVSXD] = lift_movsx, [OP_MOVBE] = lift_movbe,
-    [OP_BSWAP] = lift_bswap,   [OP_LEA] = lift_lea,      [OP_XCHG] = lift_xchg,
-    [OP_CMOVCC] = lift_cmovcc, [OP_SETCC] = lift_setcc,  [OP_CBW] = lift_cbw,
-    [OP_CWD] = lift_cwd,       [OP_NOP] = lift_nop,      [OP_PAUSE] = lift_nop,
-    [OP_PREFETCH] = lift_nop,  [OP_LFENCE] = lift_nop,   [OP_ADD] = lift_add,
-    [OP_OR] = lift_or,         [OP_ADC] = lift_adc,      [OP_SBB] = lift_sbb,
-    [OP_AND] = lift_and,       [OP_SUB] = lift_sub,      [OP_XOR] = lift_xor,
-    [OP_CMP] = lift_cmp,       [OP_TEST] = lift_test,    [OP_INC] = lift_inc,
-    [OP_DEC] = lift_dec,       [OP_NEG] = lift_neg,      [OP_NOT] = lift_not,
-    [OP_ROL] = lift_rol,       [OP_ROR] = lift_ror,      [OP_RCL] = lift_rcl,
-    [OP_RCR] = lift_rcr,       [OP_SHL] = lift_shl,      [OP_SHR] = lift_shr,
-    [OP_SAR] = lift_sar,       [OP_SHLD] = lift_shld,    [OP_SHRD] = lift_shrd,
-    [OP_IMUL_1] = lift_imul_1, [OP_IMUL_2] = lift_imul,  [OP_IMUL_3] = lift_imul,
-    [OP_MUL] = lift_mul,       [OP_DIV] = lift_div,      [OP_IDIV] = lift_idiv,
-    [OP_BT] = lift_bt_,        [OP_BTS] = lift_bts,      [OP_BTR] = lift_btr,
-    [OP_BTC] = lift_btc,       [OP_BSF] = lift_bsf,      [OP_BSR] = lift_bsr,
-    [OP_TZCNT] = lift_tzcnt,   [OP_LZCNT] = lift_lzcnt,  [OP_POPCNT] = lift_popcnt,
-    [OP_CRC32] = lift_crc32,   [OP_XADD] = lift_xadd,    [OP_CMPXCHG] = lift_cmpxchg,
-    [OP_CLC] = lift_clc,       [OP_STC] = lift_stc,      [OP_CMC] = lift_cmc,
-    [OP_LAHF] = lift_lahf,     [OP_SAHF] = lift_sahf,    [OP_CLD] = lift_cld,
-    [OP_STD] = lift_std,       [OP_PUSH] = lift_push,    [OP_POP] = lift_pop,
-    [OP_LEAVE] = lift_leave,
+    [OP_LODS] = lift_lods,    [OP_STOS] = lift_stos,       [OP_MOVS] = lift_movs,
+    [OP_SCAS] = lift_scas,    [OP_CMPS] = lift_cmps,       [OP_MOV] = lift_mov,
+    [OP_MOVNTI] = lift_mov,   [OP_MOVZX] = lift_movzx,     [OP_MOVSX] = lift_movsx,
+    [OP_MOVSXD] = lift_movsx, [OP_MOVBE] = lift_movbe,     [OP_BSWAP] = lift_bswap,
+    [OP_LEA] = lift_lea,      [OP_XCHG] = lift_xchg,       [OP_CMOVCC] = lift_cmovcc,
+    [OP_SETCC] = lift_setcc,  [OP_CBW] = lift_cbw,         [OP_CWD] = lift_cwd,
+    [OP_NOP] = lift_nop,      [OP_PAUSE] = lift_nop,       [OP_PREFETCH] = lift_nop,
+    [OP_LFENCE] = lift_nop,   [OP_ADD] = lift_add,         [OP_OR] = lift_or,
+    [OP_ADC] = lift_adc,      [OP_SBB] = lift_sbb,         [OP_AND] = lift_and,
+    [OP_SUB] = lift_sub,      [OP_XOR] = lift_xor,         [OP_CMP] = lift_cmp,
+    [OP_TEST] = lift_test,    [OP_INC] = lift_inc,         [OP_DEC] = lift_dec,
+    [OP_NEG] = lift_neg,      [OP_NOT] = lift_not,         [OP_ROL] = lift_rol,
+    [OP_ROR] = lift_ror,      [OP_RCL] = lift_rcl,         [OP_RCR] = lift_rcr,
+    [OP_SHL] = lift_shl,      [OP_SHR] = lift_shr,         [OP_SAR] = lift_sar,
+    [OP_SHLD] = lift_shld,    [OP_SHRD] = lift_shrd,       [OP_IMUL_1] = lift_imul_1,
+    [OP_IMUL_2] = lift_imul,  [OP_IMUL_3] = lift_imul,     [OP_MUL] = lift_mul,
+    [OP_DIV] = lift_div,      [OP_IDIV] = lift_idiv,       [OP_BT] = lift_bt_,
+    [OP_BTS] = lift_bts,      [OP_BTR] = lift_btr,         [OP_BTC] = lift_btc,
+    [OP_BSF] = lift_bsf,      [OP_BSR] = lift_bsr,         [OP_TZCNT] = lift_tzcnt,
+    [OP_LZCNT] = lift_lzcnt,  [OP_POPCNT] = lift_popcnt,   [OP_CRC32] = lift_crc32,
+    [OP_XADD] = lift_xadd,    [OP_CMPXCHG] = lift_cmpxchg, [OP_CLC] = lift_clc,
+    [OP_STC] = lift_stc,      [OP_CMC] = lift_cmc,         [OP_LAHF] = lift_lahf,
+    [OP_SAHF] = lift_sahf,    [OP_CLD] = lift_cld,         [OP_STD] = lift_std,
+    [OP_PUSH] = lift_push,    [OP_POP] = lift_pop,         [OP_LEAVE] = lift_leave,
 };

@@ -34,8 +34,8 @@ struct group {
     unsigned first, last; /* operations */
     unsigned count;
     bool writes_first; /* the first access only reads, but is checked for writing */
-    int first_write;  /* -1: none */
-    int aligned;      /* offset modulo 16 of aligned members, -1: none */
+    int first_write;   /* -1: none */
+    int aligned;       /* offset modulo 16 of aligned members, -1: none */
     bool closed;
 };
 
@@ -45,6 +45,7 @@ struct checks {
     unsigned width; /* bytes of an address register */
     struct symbol symbol[16];
     uint16_t roots;
+    unsigned string; /* string instruction: its slow path may move the pointers downwards */
     struct group group[GROUPS_MAX];
     unsigned groups;
     uint8_t member[512]; /* group of each operation, + 1 */
@@ -64,7 +65,9 @@ static void forget(struct checks *c, uint32_t registers)
 static void follow_registers(struct checks *c, const struct ir *ir)
 {
     uint32_t written = ir_written(ir);
-    bool whole = ir->d < 16 && ir->size == c->width;
+    if (ir->op == IR_FORWARD)
+        c->string = ir->insn;
+    bool whole = ir->d < 16 && ir->size == c->width && ir->insn != c->string;
     struct symbol result = {NO_ROOT, 0};
     if (whole && ir->op == IR_MOV && ir->a < 16) {
         result = c->symbol[ir->a];
@@ -146,12 +149,24 @@ static void join(struct group *g, unsigned at, const struct ir *ir, int64_t offs
     g->count++;
 }
 
+/* May the operation check for others? Its instruction's slow path would skip the check, so nothing
+ * before it in the instruction may take one. */
+static bool may_check(const struct checks *c, unsigned at)
+{
+    const struct ir *list = c->list->at;
+    for (unsigned i = at; i-- > 0 && list[i].insn == list[at].insn;)
+        if (ir_observable(&list[i]) && list[i].op != IR_GUARD)
+            return false;
+    return true;
+}
+
 static void place(struct checks *c, unsigned at, const struct ir *ir)
 {
     struct group key;
     int64_t offset;
     if (!describe(c, ir, &key, &offset))
         return;
+    bool checks = may_check(c, at);
     if (key.constant && ir->aligned && offset & 15) /* always a fault: never a member */
         return;
     for (unsigned i = c->groups; i-- > 0;) {
@@ -160,11 +175,13 @@ static void place(struct checks *c, unsigned at, const struct ir *ir)
             continue;
         if (!fits(g, ir, offset))
             break;
+        if (!checks && ir->op != IR_MEM_READ && g->first_write < 0)
+            return; /* by itself */
         join(g, at, ir, offset);
         c->member[at] = (uint8_t)(i + 1);
         return;
     }
-    if (c->groups == GROUPS_MAX)
+    if (c->groups == GROUPS_MAX || !checks)
         return;
     struct group *g = &c->group[c->groups++];
     *g = key;
@@ -220,6 +237,7 @@ static void mark(struct checks *c, const int slot[GROUPS_MAX])
     for (unsigned i = 0; i < 16; i++)
         c->symbol[i] = (struct symbol){(uint16_t)i, 0};
     c->roots = 16;
+    c->string = UINT32_MAX;
     for (unsigned at = 0; at < c->list->count; at++) {
         struct ir *ir = &c->list->at[at];
         unsigned number = c->member[at];
@@ -257,6 +275,7 @@ void opt_checks(struct ir_list *list, const struct trace *trace)
     c->trace = trace;
     c->width = trace->mode & MODE_CODE64 ? 8 : 4;
     c->groups = 0;
+    c->string = UINT32_MAX;
     for (unsigned i = 0; i < 16; i++)
         c->symbol[i] = (struct symbol){(uint16_t)i, 0};
     c->roots = 16;

@@ -370,8 +370,8 @@ static unsigned interpret(struct verify *v, const struct block *block, unsigned 
         cpu->rip = cpu->next_rip;
         n++;
         /* What its own instructions cause ends a block; other threads' events can wait. */
-        if (cpu->halted || space_mode(cpu->mode) != mode || block->stale ||
-            cpu->shadow != shadow || (v->records && events_now(v)))
+        if (cpu->halted || space_mode(cpu->mode) != mode || block->stale || cpu->shadow != shadow ||
+            (v->phase == PHASE_RECORD && v->records && events_now(v)))
             break;
     }
     return n;

@@ -627,6 +627,12 @@ static void lower_one(struct lower *l)
     case IR_CANONICAL:
         lower_canonical(l);
         break;
+    case IR_FORWARD:
+        lower_clobber(l);
+        emit_rm(l->e, 0xf6, 0, cpu_mem(CPU_AT(eflags) + 1)); /* test byte, imm8 */
+        emit_byte(l->e, FLAG_DF >> 8);
+        lower_slow_if(l, CC_NZ);
+        break;
     case IR_EXPECT:
         lower_expect(l, ir);
         break;
