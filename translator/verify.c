@@ -353,6 +353,15 @@ static void put_back(struct cpu *cpu, const struct snapshot *s)
 
 /* -- Running -- */
 
+/* Ports, MMIO and MSRs of the board: more than the record can repeat may have happened. */
+static bool touched_devices(const struct verify *v)
+{
+    for (unsigned i = 0; i < v->records; i++)
+        if (v->record[i].kind != ACCESS_CLOCK && v->record[i].kind != ACCESS_IRQ_PENDING)
+            return true;
+    return false;
+}
+
 /* Executes the block's instructions until one leaves it; returns how many were completed. */
 static unsigned interpret(struct verify *v, const struct block *block, unsigned max)
 {
@@ -371,7 +380,7 @@ static unsigned interpret(struct verify *v, const struct block *block, unsigned 
         n++;
         /* What its own instructions cause ends a block; other threads' events can wait. */
         if (cpu->halted || space_mode(cpu->mode) != mode || block->stale || cpu->shadow != shadow ||
-            (v->phase == PHASE_RECORD && v->records && events_now(v)))
+            (v->phase == PHASE_RECORD && touched_devices(v) && events_now(v)))
             break;
     }
     return n;
@@ -534,15 +543,6 @@ static bool is_system(const struct block *block)
     return block->count == 1 && isa_rows[insn->row].attributes & ISA_END && !lift_is_flow(insn->op);
 }
 
-/* Ports, MMIO and MSRs of the board: more than the record can repeat may have happened. */
-static bool touched_devices(const struct verify *v)
-{
-    for (unsigned i = 0; i < v->records; i++)
-        if (v->record[i].kind != ACCESS_CLOCK && v->record[i].kind != ACCESS_IRQ_PENDING)
-            return true;
-    return false;
-}
-
 /* Puts back the bytes that changed: others may be a device's, written meanwhile. */
 static void undo(struct verify *v)
 {
@@ -634,10 +634,9 @@ void verify_run(struct engine *engine, struct block *block)
     for (unsigned i = 0; i < v->pages; i++)
         memcpy(v->page[i].after, v->page[i].host, 4096);
     /* Devices may have written memory; the block has overwritten itself, which the TLB now knows;
-     * or a repeated string instruction stopped for an event of another thread: nothing to repeat.
-     */
-    if (touched_devices(v) || block->stale ||
-        (expected && cpu->rip == block->rips[expected - 1] && posted)) {
+     * or a repeated string instruction stopped half-way for an event, which the engines need not
+     * notice at the same element: nothing to repeat. */
+    if (touched_devices(v) || block->stale || (expected && cpu->rip == block->rips[expected - 1])) {
         v->phase = PHASE_NONE;
         memcpy(&cpu->unwind, &outer, sizeof outer);
         cpu_post(cpu, posted);
@@ -664,7 +663,8 @@ void verify_run(struct engine *engine, struct block *block)
     uint32_t next = exit && exit->unshared ? hot->exit : 0;
     hot->instructions = hot->exit = 0;
     take(cpu, &v->result);
-    if (executed < expected) { /* for an event, a page guard, or to share no checks */
+    bool before_fault = v->reference.vector >= 0 && v->result.vector < 0 && executed == expected;
+    if (executed < expected || before_fault) { /* an event, a page guard, to share no checks */
         expected = shorten(v, block, executed);
         pages = v->pages;
     }
