@@ -34,7 +34,7 @@ else
 CHECK_LIST = $(foreach test,$(BOOT_TESTS),$(call boot_entry,$(test))) \
     "cpu-oracle-interpreter=$(BUILD)/tests/cpu/oracle --engine interpreter" \
     "cpu-oracle-translator=$(BUILD)/tests/cpu/oracle --engine translator" \
-    "warnings-clang=tests/warnings.sh" \
+    "warnings-clang=tests/warnings.sh" "layout=tests/layout.sh" \
     "cli=tests/cli/cli.sh $(BUILD)" \
     $(foreach part,$(WINDOW_TESTS),"ui-window-$(part)=tests/ui/window.sh $(BUILD) $(part)") \
     $(foreach test,$(UNIT_TESTS),$(call unit_entry,$(test)))
