@@ -265,3 +265,25 @@ __attribute__((constructor(200))) static void read_rows(void)
         read_operands(row);
     }
 }
+
+uint32_t insn_flags_certainly_written(const struct insn *insn)
+{
+    const struct isa_row *row = &isa_rows[insn->row];
+    switch (insn->op) {
+    case OP_ROL:
+    case OP_ROR:
+    case OP_RCL:
+    case OP_RCR:
+    case OP_SHL:
+    case OP_SHR:
+    case OP_SAR:
+    case OP_SHLD:
+    case OP_SHRD:
+        if (insn->operand[insn->noperands - 1].kind != OPERAND_IMM ||
+            !(insn->imm & (insn->opsize == 8 ? 63 : 31)))
+            return 0;
+        return row->flags_written;
+    default:
+        return insn->prefixes & (PREFIX_REP | PREFIX_REPNE) ? 0 : row->flags_written;
+    }
+}

@@ -105,4 +105,8 @@ extern const char *const isa_op_names[OP_COUNT]; /* "ADD" */
 /* Flags that condition code `cond` (0-15) reads. */
 uint32_t isa_cond_flags(unsigned cond);
 
+/* Flags (enum eflags_bit) that an instruction writes whatever its operands are: shifts by 0 and
+ * repeated strings of length 0 write none. For comparisons of engines. */
+uint32_t insn_flags_certainly_written(const struct insn *insn);
+
 #endif

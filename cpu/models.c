@@ -115,8 +115,8 @@ static bool toggle(struct cpu_model *model, const char *text, size_t length, str
         if (!names_equal(feature_names[i], text + 1, length - 1))
             continue;
         if (text[0] == '+' && !feature_test(implemented, i))
-            return error_set(error, "processor feature '%.*s' is not implemented", (int)length - 1,
-                             text + 1);
+            return error_set(error, "processor feature '%.*s' is not built yet; leave it out",
+                             (int)length - 1, text + 1);
         feature_set(model->features, i, text[0] == '+');
         return true;
     }

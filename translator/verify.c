@@ -394,29 +394,6 @@ static bool exposes_flags(const struct insn *insn)
     return insn->op == OP_PUSHF || insn->op == OP_LAHF;
 }
 
-/* Flags that an instruction certainly writes: shifts by 0 write none. */
-static uint32_t flags_certainly_written(const struct insn *insn)
-{
-    const struct isa_row *row = &isa_rows[insn->row];
-    switch (insn->op) {
-    case OP_ROL:
-    case OP_ROR:
-    case OP_RCL:
-    case OP_RCR:
-    case OP_SHL:
-    case OP_SHR:
-    case OP_SAR:
-    case OP_SHLD:
-    case OP_SHRD:
-        if (insn->operand[insn->noperands - 1].kind != OPERAND_IMM ||
-            !(insn->imm & (insn->opsize == 8 ? 63 : 31)))
-            return 0;
-        return row->flags_written;
-    default:
-        return insn->prefixes & (PREFIX_REP | PREFIX_REPNE) ? 0 : row->flags_written;
-    }
-}
-
 /* Flags that may differ after these instructions; *exposed: and have spread already. */
 static uint32_t undefined_flags(const struct block *block, unsigned executed, bool *exposed)
 {
@@ -426,7 +403,7 @@ static uint32_t undefined_flags(const struct block *block, unsigned executed, bo
         const struct insn *insn = &block->insns[i];
         const struct isa_row *row = &isa_rows[insn->row];
         *exposed |= undefined && exposes_flags(insn);
-        undefined &= ~flags_certainly_written(insn);
+        undefined &= ~insn_flags_certainly_written(insn);
         undefined |= row->flags_undefined;
     }
     return undefined;

@@ -114,29 +114,6 @@ static bool row_usable(const struct isa_row *row)
     return row->feature != FEATURE_FPU && row->feature != FEATURE_MMX;
 }
 
-/* Flags that an instruction certainly writes: shifts by 0 write none. */
-static uint32_t flags_certainly_written(const struct insn *insn)
-{
-    const struct isa_row *row = &isa_rows[insn->row];
-    switch (insn->op) {
-    case OP_ROL:
-    case OP_ROR:
-    case OP_RCL:
-    case OP_RCR:
-    case OP_SHL:
-    case OP_SHR:
-    case OP_SAR:
-    case OP_SHLD:
-    case OP_SHRD:
-        if (insn->operand[insn->noperands - 1].kind != OPERAND_IMM ||
-            !(insn->imm & (insn->opsize == 8 ? 63 : 31)))
-            return 0;
-        return row->flags_written;
-    default:
-        return insn->prefixes & (PREFIX_REP | PREFIX_REPNE) ? 0 : row->flags_written;
-    }
-}
-
 /* A random encoding of a random row; its length, or 0 if it is not wanted here. */
 static unsigned make_insn(const struct decode_context *context, bool first, uint8_t *bytes,
                           struct insn *insn, uint32_t *undefined)
@@ -214,7 +191,7 @@ static unsigned make_insn(const struct decode_context *context, bool first, uint
     if (reads & *undefined || (insn->op == OP_PUSHF && *undefined) ||
         (insn->op == OP_LAHF && *undefined))
         return 0;
-    *undefined = (*undefined & ~flags_certainly_written(insn)) | row->flags_undefined;
+    *undefined = (*undefined & ~insn_flags_certainly_written(insn)) | row->flags_undefined;
     return (unsigned)length;
 }
 
