@@ -65,6 +65,12 @@ static void pic_interrupt(void *opaque, int number, bool level)
         lapic_extint(machine->cpu[0].lapic, level);
 }
 
+/* Interrupt messages of PCI devices. */
+static void pci_message(void *opaque, uint64_t address, uint32_t data)
+{
+    apic_bus_deliver_msi(((struct machine *)opaque)->apic_bus, address, data);
+}
+
 /* -- CMOS: what firmware reads from the clock chip's memory -- */
 
 static void fill_cmos(struct machine *machine, const struct machine_config *config)
@@ -123,6 +129,7 @@ static bool add_chipset(struct machine *machine, const struct machine_config *co
             IRQ_CASCADE) /* exists only between the two 8259s; its I/O APIC pin is the timer's */
             isa[irq] = (struct irq_line){isa_interrupt, machine, irq};
     machine->pci = pci_bus_new(&machine->devices, machine->io, machine->memory, unconnected);
+    pci_bus_route_messages(machine->pci, pci_message, machine);
     if (!i440fx_new(&machine->devices, machine->pci, machine->memory, config->bios,
                     config->bios_size, error))
         return false;

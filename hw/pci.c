@@ -6,6 +6,7 @@
  */
 #include "hw/pci.h"
 #include "hw/alloc.h"
+#include "hw/pci_msi.h"
 
 #include <assert.h>
 #include <string.h>
@@ -37,6 +38,8 @@ struct pci_bus {
     unsigned driven[4]; /* devices that pull each PIRQ */
     struct pci_device *slot[256];
     struct rom_copy *roms;
+    void (*take_message)(void *opaque, uint64_t address, uint32_t data);
+    void *message_opaque;
     uint32_t config_address;
 };
 
@@ -141,7 +144,8 @@ static unsigned pirq_of(const struct pci_device *device)
 static bool should_drive(struct pci_device *device)
 {
     return device->irq_level && device->identity.interrupt_pin != 0 &&
-           !(command(device) & PCI_COMMAND_INTX_DISABLE);
+           !(command(device) & PCI_COMMAND_INTX_DISABLE) && !pci_msi_enabled(device) &&
+           !pci_msix_enabled(device);
 }
 
 static void update_irq(struct pci_device *device)
@@ -214,6 +218,10 @@ void pci_config_write(struct pci_bus *bus, uint8_t devfn, uint8_t offset, uint32
     } else if (touches(offset, size, PCI_BAR0, 4 * PCI_BARS) ||
                touches(offset, size, PCI_ROM_BAR, 4)) {
         map_all(device);
+    }
+    if (device->msi || device->msix) {
+        pci_messages_config_written(device, offset, size);
+        update_irq(device);
     }
     if (device->config_written)
         device->config_written(device, offset, size);
@@ -341,6 +349,20 @@ void pci_bus_route(struct pci_bus *bus, const struct irq_line irq[4])
     memcpy(bus->irq, irq, sizeof bus->irq);
 }
 
+void pci_bus_route_messages(struct pci_bus *bus,
+                            void (*take)(void *opaque, uint64_t address, uint32_t data),
+                            void *opaque)
+{
+    bus->take_message = take;
+    bus->message_opaque = opaque;
+}
+
+void pci_bus_send_message(struct pci_bus *bus, uint64_t address, uint32_t data)
+{
+    if (bus->take_message)
+        bus->take_message(bus->message_opaque, address, data);
+}
+
 /* -- The common part of a device -- */
 
 void pci_device_init(struct pci_device *device, struct pci_bus *bus, uint8_t devfn,
@@ -454,6 +476,7 @@ void pci_device_reset(struct pci_device *device)
     for (unsigned offset = PCI_BAR0; offset < PCI_BAR0 + 4 * PCI_BARS; offset++)
         config[offset] &= (uint8_t)~device->write_mask[offset];
     pci_put(config, PCI_ROM_BAR, 0, 4);
+    pci_messages_reset(device);
     map_all(device);
     pci_set_irq(device, false);
 }

@@ -1,6 +1,6 @@
 /*
  * PCI conventional bus 0: configuration mechanism 1, devices with type 0 headers, BARs, INTx
- * routing. (PCI Local Bus 3.0.)
+ * routing. (PCI Local Bus 3.0.) Interrupt messages and capabilities: hw/pci_msi.h.
  */
 #ifndef DOPPEL_HW_PCI_H
 #define DOPPEL_HW_PCI_H
@@ -73,7 +73,10 @@ struct pci_device {
         uint64_t mapped_base;
     } bar[PCI_BARS];
     bool irq_level;  /* what the device asks for */
-    bool irq_driven; /* what reaches the bus: not while INTx is disabled */
+    bool irq_driven; /* what reaches the bus: not while INTx is disabled or messages are used */
+    unsigned capabilities_end; /* first byte behind the capabilities, 0 without any (pci_msi.c) */
+    unsigned msi;              /* offset of the MSI capability, or 0 */
+    struct pci_msix *msix;     /* or NULL */
     struct pci_identity identity;
     struct region *rom_region; /* expansion ROM, or NULL */
     uint32_t rom_size;
@@ -92,6 +95,11 @@ struct pci_bus *pci_bus_new(struct device_list *list, struct io_bus *io, struct 
 /* Connects the PIRQ inputs afterwards: the chipset that owns them sits on this bus itself (irq may
  * be NULL in pci_bus_new then). */
 void pci_bus_route(struct pci_bus *bus, const struct irq_line irq[4]);
+/* Connects whatever takes interrupt messages: writes of `data` to `address`. */
+void pci_bus_route_messages(struct pci_bus *bus,
+                            void (*take)(void *opaque, uint64_t address, uint32_t data),
+                            void *opaque);
+void pci_bus_send_message(struct pci_bus *bus, uint64_t address, uint32_t data);
 /* The device at devfn, or NULL. */
 struct pci_device *pci_bus_device(struct pci_bus *bus, uint8_t devfn);
 /* Configuration cycles; size 1, 2 or 4 within one dword. Nothing at devfn reads as all ones. */
