@@ -34,14 +34,32 @@
 
 #define DEFAULT_TRANSFER_MODE      0x22 /* multiword DMA 2 */
 
+static const struct field ata_queue_error_fields[] = {
+    FIELD(struct ata_queue_error, valid, 2),
+    FIELD(struct ata_queue_error, tag, 2),
+    FIELD(struct ata_queue_error, status, 2),
+    FIELD(struct ata_queue_error, error, 2),
+    FIELD(struct ata_queue_error, lba, 2),
+    FIELD(struct ata_queue_error, sectors, 2),
+    FIELD_END,
+};
+
 static const struct field ata_disk_fields[] = {
-    FIELD(struct ata_disk, lba, 1),           FIELD(struct ata_disk, sectors_left, 1),
-    FIELD(struct ata_disk, block_sectors, 1), FIELD(struct ata_disk, multiple, 1),
-    FIELD(struct ata_disk, heads, 1),         FIELD(struct ata_disk, track_size, 1),
-    FIELD(struct ata_disk, power, 1),         FIELD(struct ata_disk, asleep, 1),
-    FIELD(struct ata_disk, write_cache, 1),   FIELD(struct ata_disk, look_ahead, 1),
-    FIELD(struct ata_disk, smart, 1),         FIELD(struct ata_disk, force_unit, 1),
-    FIELD(struct ata_disk, extended, 1),      FIELD_END,
+    FIELD(struct ata_disk, lba, 1),
+    FIELD(struct ata_disk, sectors_left, 1),
+    FIELD(struct ata_disk, block_sectors, 1),
+    FIELD(struct ata_disk, multiple, 1),
+    FIELD(struct ata_disk, heads, 1),
+    FIELD(struct ata_disk, track_size, 1),
+    FIELD(struct ata_disk, power, 1),
+    FIELD(struct ata_disk, asleep, 1),
+    FIELD(struct ata_disk, write_cache, 1),
+    FIELD(struct ata_disk, look_ahead, 1),
+    FIELD(struct ata_disk, smart, 1),
+    FIELD(struct ata_disk, force_unit, 1),
+    FIELD(struct ata_disk, extended, 1),
+    FIELD_STRUCT(struct ata_disk, queue_error, ata_queue_error_fields, 2),
+    FIELD_END,
 };
 
 static const struct field atapi_fields[] = {
@@ -457,6 +475,20 @@ void ata_identify_word(uint8_t *words, unsigned index, uint16_t value)
 {
     words[2 * index] = (uint8_t)value;
     words[2 * index + 1] = (uint8_t)(value >> 8);
+}
+
+void ata_identify_interface(const struct ata_drive *drive, uint8_t *words)
+{
+    bool queues = drive->ops->kind == ATA_DISK;
+    if (!drive->channel->serial_ata) {
+        /* 80-conductor cable, drive number by jumper */
+        ata_identify_word(words, 93, drive->unit ? 0x6b00 : 0x600b);
+        return;
+    }
+    ata_identify_word(words, 76, (uint16_t)(0x000e | queues << 8)); /* generations 1 to 3, NCQ */
+    ata_identify_word(words, 222, 0x107f); /* serial transport, SATA 3.1 and before */
+    if (queues)
+        ata_identify_word(words, 75, 31); /* queue depth less one */
 }
 
 void ata_identify_text(uint8_t *words, unsigned first_word, unsigned word_count, const char *text)

@@ -74,6 +74,14 @@ enum ata_transfer { ATA_IDLE, ATA_PIO_IN, ATA_PIO_OUT, ATA_DMA_IN, ATA_DMA_OUT }
 
 enum ata_job_kind { ATA_JOB_READ, ATA_JOB_WRITE, ATA_JOB_WRITE_FLUSH, ATA_JOB_FLUSH };
 
+/* What READ LOG EXT tells about the queued command that failed last (page 10h). */
+struct ata_queue_error {
+    bool valid;
+    uint8_t tag, status, error;
+    uint64_t lba;
+    uint16_t sectors;
+};
+
 /* A disk's own state. */
 struct ata_disk {
     uint64_t lba;              /* next sector to move between image and buffer */
@@ -85,6 +93,7 @@ struct ata_disk {
     bool asleep, write_cache, look_ahead, smart;
     bool force_unit; /* the command is a FUA write */
     bool extended;   /* the command takes and reports 48-bit addresses */
+    struct ata_queue_error queue_error;
 };
 
 /* A CD-ROM drive's own state. */
@@ -142,6 +151,7 @@ struct ata_channel {
     uint8_t control;  /* device control register, shared by both drives */
     uint8_t selected; /* DEV bit */
     bool irq_level;
+    bool serial_ata; /* a SATA port: one drive, native command queuing */
     struct irq_line irq;
     struct loop *loop;
     _Atomic uint64_t *activity; /* counts sectors moved, for whoever shows a light */
@@ -208,13 +218,16 @@ bool ata_set_transfer_mode(struct ata_drive *drive, uint8_t mode);
 /* Words 63 and 88 of IDENTIFY: DMA modes with the one in force marked. */
 uint16_t ata_identify_mwdma(const struct ata_drive *drive);
 uint16_t ata_identify_udma(const struct ata_drive *drive);
+/* What IDENTIFY (PACKET) DEVICE tells about cable and link: word 93 or words 76 to 79. */
+void ata_identify_interface(const struct ata_drive *drive, uint8_t *words);
 /* IDENTIFY strings: two characters a word, high byte first, padded with blanks. */
 void ata_identify_text(uint8_t *words, unsigned first_word, unsigned word_count, const char *text);
 void ata_identify_word(uint8_t *words, unsigned index, uint16_t value);
 
 /* CD-ROM media (atapi.c). `image` NULL: no medium. */
 void atapi_change_medium(struct ata_drive *drive, struct image *image);
-/* The user pressed the eject button of a locked drive: the guest hears of it. */
-void atapi_request_eject(struct ata_drive *drive);
+/* What users do to a running drive; the rules stand at piix_ide_insert. */
+bool atapi_insert(struct ata_drive *drive, struct image *image, struct error *error);
+bool atapi_eject(struct ata_drive *drive, bool force, struct image **old, struct error *error);
 
 #endif

@@ -5,8 +5,11 @@
  * The guest's data goes through the drive's buffer, at most ATA_BUFFER_SECTORS at a time. A read
  * error is reported with the address where its part began.
  *
- * Not modelled: security, host protected area (SET MAX), SMART attributes and logs, queued
- * commands, acoustic and advanced power management.
+ * Queued commands of SATA disks are the adapter's (ahci_command.c); what they leave behind when
+ * they fail is told here, by READ LOG EXT.
+ *
+ * Not modelled: security, host protected area (SET MAX), SMART self-tests, acoustic and advanced
+ * power management.
  */
 #include "hw/storage/ata.h"
 
@@ -357,17 +360,17 @@ static void run_identify(struct ata_drive *drive, unsigned flags)
         {80, 0x00fe}, /* ATA-1 to ATA/ATAPI-7 */
         {82, 0x4069},
         {83, 0x7400}, /* FLUSH CACHE (EXT), 48-bit addresses */
-        {84, 0x4040}, /* WRITE FUA EXT */
+        {84, 0x4061}, /* WRITE FUA EXT, general purpose logs, SMART error log */
         {85, enabled},
         {86, 0x3400},
-        {87, 0x4040},
+        {87, 0x4061},
         {88, ata_identify_udma(drive)},
-        {93, drive->unit ? 0x6b00 : 0x600b}, /* 80-conductor cable, number by jumper */
     };
 
     memset(id, 0, SECTOR_SIZE);
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         ata_identify_word(id, words[i].index, words[i].value);
+    ata_identify_interface(drive, id);
     ata_identify_text(id, 10, 10, drive->serial);
     ata_identify_text(id, 23, 4, "1.0");
     ata_identify_text(id, 27, 20, "DOPPEL HARDDISK");
@@ -392,10 +395,115 @@ static void run_native_max(struct ata_drive *drive, unsigned flags)
     ata_complete(drive);
 }
 
-/* SMART (6.55): no attributes are kept, so none is ever past its threshold. */
+/* -- SMART (6.55) and logs -- */
+
+/* A virtual medium neither wears out nor loses bits: counts of trouble are zero and stay so. */
+static const struct smart_attribute {
+    uint8_t id;
+    uint16_t flags; /* bit 0: its failing tells of failure soon; 1: kept up to date online */
+    uint8_t value, threshold;
+} smart_attributes[] = {
+    {5, 0x0033, 100, 36},  /* reallocated sectors */
+    {197, 0x0032, 100, 0}, /* sectors that wait for reallocation */
+    {198, 0x0030, 100, 0}, /* uncorrectable sectors */
+    {199, 0x003e, 200, 0}, /* transfer errors */
+};
+#define SMART_ATTRIBUTES (sizeof smart_attributes / sizeof *smart_attributes)
+
+static void send_smart_data(struct ata_drive *drive)
+{
+    uint8_t *data = drive->buffer;
+    memset(data, 0, SECTOR_SIZE);
+    data[0] = 0x10; /* revision of the structure */
+    for (size_t i = 0; i < SMART_ATTRIBUTES; i++) {
+        uint8_t *entry = data + 2 + 12 * i;
+        entry[0] = smart_attributes[i].id;
+        entry[1] = (uint8_t)smart_attributes[i].flags;
+        entry[2] = (uint8_t)(smart_attributes[i].flags >> 8);
+        entry[3] = entry[4] = smart_attributes[i].value; /* now and worst */
+    }
+    data[368] = 0x02; /* attributes are saved when power management says so */
+    data[370] = 0x01; /* error logging, no self-tests */
+    add_checksum(data);
+    send_sector(drive);
+}
+
+static void send_smart_thresholds(struct ata_drive *drive)
+{
+    uint8_t *data = drive->buffer;
+    memset(data, 0, SECTOR_SIZE);
+    data[0] = 0x10;
+    for (size_t i = 0; i < SMART_ATTRIBUTES; i++) {
+        data[2 + 12 * i] = smart_attributes[i].id;
+        data[3 + 12 * i] = smart_attributes[i].threshold;
+    }
+    add_checksum(data);
+    send_sector(drive);
+}
+
+/* Logs: their address, and how READ LOG EXT and SMART READ LOG fill a sector of them. */
+enum { LOG_DIRECTORY = 0x00, LOG_SMART_ERRORS = 0x01, LOG_QUEUE_ERROR = 0x10 };
+
+static bool fill_log(struct ata_drive *drive, uint8_t log, bool general_purpose)
+{
+    uint8_t *data = drive->buffer;
+    const struct ata_queue_error *failed = &drive->disk.queue_error;
+    bool queues = drive->channel->serial_ata;
+    memset(data, 0, SECTOR_SIZE);
+    switch (log) {
+    case LOG_DIRECTORY: /* word n: sectors of log n */
+        data[0] = 1;    /* version */
+        data[2 * LOG_SMART_ERRORS] = !general_purpose;
+        data[2 * LOG_QUEUE_ERROR] = general_purpose && queues;
+        return true;
+    case LOG_SMART_ERRORS: /* no entries */
+        data[0] = 1;
+        add_checksum(data);
+        return !general_purpose;
+    case LOG_QUEUE_ERROR: /* SATA 3.1, 13.6.4.1; reading it ends the drive's error state */
+        if (!general_purpose || !queues)
+            return false;
+        data[0] = failed->valid ? failed->tag : 0x80;
+        data[2] = failed->status;
+        data[3] = failed->error;
+        for (int i = 0; i < 3; i++) {
+            data[4 + i] = (uint8_t)(failed->lba >> (8 * i));
+            data[8 + i] = (uint8_t)(failed->lba >> (24 + 8 * i));
+        }
+        data[7] = ATA_DEVICE_LBA;
+        data[12] = (uint8_t)failed->sectors;
+        data[13] = (uint8_t)(failed->sectors >> 8);
+        add_checksum(data);
+        drive->disk.queue_error.valid = false;
+        return true;
+    default:
+        return false;
+    }
+}
+
+static void run_read_log(struct ata_drive *drive, unsigned flags)
+{
+    uint32_t page = *ata_reg(drive, ATA_LBA_MID) | (uint32_t)drive->previous[ATA_LBA_MID] << 8;
+    uint32_t count = *ata_reg(drive, ATA_SECTOR_COUNT) | (uint32_t)drive->previous[ATA_SECTOR_COUNT]
+                                                             << 8;
+    if (page == 0 && count == 1 && fill_log(drive, *ata_reg(drive, ATA_LBA_LOW), true))
+        send_sector(drive);
+    else
+        ata_fail(drive, ATA_ERROR_ABRT);
+}
+
 static void run_smart(struct ata_drive *drive, unsigned flags)
 {
-    enum { READ_DATA = 0xd0, ENABLE = 0xd8, DISABLE = 0xd9, RETURN_STATUS = 0xda };
+    enum {
+        READ_DATA = 0xd0,
+        READ_THRESHOLDS = 0xd1,
+        AUTOSAVE = 0xd2,
+        SAVE_ATTRIBUTES = 0xd3,
+        READ_LOG = 0xd5,
+        ENABLE = 0xd8,
+        DISABLE = 0xd9,
+        RETURN_STATUS = 0xda,
+    };
     uint8_t action = *ata_reg(drive, ATA_FEATURES);
     if (*ata_reg(drive, ATA_LBA_MID) != 0x4f || *ata_reg(drive, ATA_LBA_HIGH) != 0xc2 ||
         (!drive->disk.smart && action != ENABLE)) {
@@ -404,22 +512,29 @@ static void run_smart(struct ata_drive *drive, unsigned flags)
     }
     switch (action) {
     case READ_DATA:
-        memset(drive->buffer, 0, SECTOR_SIZE);
-        drive->buffer[0] = 0x10; /* revision of the structure */
-        add_checksum(drive->buffer);
+        send_smart_data(drive);
+        return;
+    case READ_THRESHOLDS:
+        send_smart_thresholds(drive);
+        return;
+    case READ_LOG:
+        if (*ata_reg(drive, ATA_SECTOR_COUNT) != 1 ||
+            !fill_log(drive, *ata_reg(drive, ATA_LBA_LOW), false))
+            break;
         send_sector(drive);
-        break;
+        return;
     case ENABLE:
     case DISABLE:
         drive->disk.smart = action == ENABLE;
         ata_complete(drive);
-        break;
-    case RETURN_STATUS:
-        ata_complete(drive); /* 4Fh and C2h stay in the registers: no threshold passed */
-        break;
-    default:
-        ata_fail(drive, ATA_ERROR_ABRT);
+        return;
+    case AUTOSAVE: /* the attributes are constants: always saved */
+    case SAVE_ATTRIBUTES:
+    case RETURN_STATUS: /* 4Fh and C2h stay in the registers: no threshold passed */
+        ata_complete(drive);
+        return;
     }
+    ata_fail(drive, ATA_ERROR_ABRT);
 }
 
 /* -- Settings -- */
@@ -525,6 +640,7 @@ static const struct disk_command disk_commands[256] = {
     [0x25] = {run_read, EXT | DMA},
     [0x27] = {run_native_max, EXT},
     [0x29] = {run_read, EXT | MULTIPLE},
+    [0x2f] = {run_read_log, EXT},
     [0x30] = {run_write, 0},
     [0x31] = {run_write, 0},
     [0x34] = {run_write, EXT},

@@ -698,7 +698,7 @@ static void run_identify_packet(struct ata_drive *drive)
     ata_identify_text(id, 27, 20, "DOPPEL CD-ROM");
     ata_identify_word(id, 63, ata_identify_mwdma(drive));
     ata_identify_word(id, 88, ata_identify_udma(drive));
-    ata_identify_word(id, 93, drive->unit ? 0x6b00 : 0x600b);
+    ata_identify_interface(drive, id);
     drive->transfer = ATA_PIO_IN;
     drive->buffer_length = SECTOR_SIZE;
     ata_open_pio(drive, 0, SECTOR_SIZE);
@@ -791,9 +791,27 @@ void atapi_change_medium(struct ata_drive *drive, struct image *image)
     atapi->attention_asc = ASC_MEDIUM_CHANGED;
 }
 
-void atapi_request_eject(struct ata_drive *drive)
+bool atapi_insert(struct ata_drive *drive, struct image *image, struct error *error)
 {
-    drive->atapi.pending_event = EVENT_EJECT_REQUEST;
+    if (drive->image)
+        return error_set(error, "A medium lies in the CD-ROM drive; eject '%s' first",
+                         image_path(drive->image));
+    atapi_change_medium(drive, image);
+    return true;
+}
+
+bool atapi_eject(struct ata_drive *drive, bool force, struct image **old, struct error *error)
+{
+    if (drive->atapi.locked && !force) {
+        drive->atapi.pending_event = EVENT_EJECT_REQUEST; /* the guest hears of the button */
+        return error_set(error, "The guest has locked its CD-ROM drive and was asked to release "
+                                "it; eject the medium in the guest, or try again with force");
+    }
+    while (drive->job.active)
+        loop_drain(drive->channel->loop);
+    *old = drive->image;
+    atapi_change_medium(drive, NULL);
+    return true;
 }
 
 const struct ata_drive_ops atapi_ops = {

@@ -299,43 +299,30 @@ void piix_ide_attach_cdrom(struct piix_ide *ide, unsigned channel, unsigned unit
     ata_attach(&ide->channel[channel].ata, unit, &atapi_ops, image, serials[channel][unit]);
 }
 
-static struct ata_drive *find_cdrom(struct piix_ide *ide, unsigned channel, unsigned unit)
+static struct ata_drive *find_cdrom(struct piix_ide *ide, unsigned channel, unsigned unit,
+                                    struct error *error)
 {
     struct ata_drive *drive =
         channel < 2 && unit < 2 ? &ide->channel[channel].ata.drive[unit] : NULL;
-    return drive && drive->ops == &atapi_ops ? drive : NULL;
+    if (drive && drive->ops == &atapi_ops)
+        return drive;
+    error_set(error, "IDE channel %u, unit %u is no CD-ROM drive", channel, unit);
+    return NULL;
 }
 
 bool piix_ide_insert(struct piix_ide *ide, unsigned channel, unsigned unit, struct image *image,
                      struct error *error)
 {
-    struct ata_drive *drive = find_cdrom(ide, channel, unit);
-    if (!drive)
-        return error_set(error, "IDE channel %u, unit %u is no CD-ROM drive", channel, unit);
-    if (drive->image)
-        return error_set(error, "A medium lies in the CD-ROM drive; eject '%s' first",
-                         image_path(drive->image));
-    atapi_change_medium(drive, image);
-    return true;
+    struct ata_drive *drive = find_cdrom(ide, channel, unit, error);
+    return drive && atapi_insert(drive, image, error);
 }
 
 bool piix_ide_eject(struct piix_ide *ide, unsigned channel, unsigned unit, bool force,
                     struct image **old, struct error *error)
 {
-    struct ata_drive *drive = find_cdrom(ide, channel, unit);
+    struct ata_drive *drive = find_cdrom(ide, channel, unit, error);
     *old = NULL;
-    if (!drive)
-        return error_set(error, "IDE channel %u, unit %u is no CD-ROM drive", channel, unit);
-    if (drive->atapi.locked && !force) {
-        atapi_request_eject(drive);
-        return error_set(error, "The guest has locked its CD-ROM drive and was asked to release "
-                                "it; eject the medium in the guest, or try again with force");
-    }
-    while (drive->job.active)
-        loop_drain(ide->loop);
-    *old = drive->image;
-    atapi_change_medium(drive, NULL);
-    return true;
+    return drive && atapi_eject(drive, force, old, error);
 }
 
 uint64_t piix_ide_activity(const struct piix_ide *ide)
@@ -387,7 +374,7 @@ static void piix_ide_destroy(struct device *device)
 static const struct device_ops piix_ide_ops = {
     .name = "piix3-ide",
     .fields = piix_ide_fields,
-    .version = 1,
+    .version = 2,
     .reset = piix_ide_reset,
     .post_load = piix_ide_post_load,
     .destroy = piix_ide_destroy,
