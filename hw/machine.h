@@ -16,13 +16,20 @@
 #include "hw/memory.h"
 #include "hw/port.h"
 
-#define MACHINE_DRIVES 4 /* IDE: primary master, primary slave, secondary master, secondary slave  \
-                          */
+#define MACHINE_DRIVES    16
+#define MACHINE_IDE_UNITS 4
+
+/* What a drive is attached to. */
+enum machine_bus { MACHINE_IDE };
 
 struct machine_drive {
     struct image *image; /* the machine's once machine_new succeeds; NULL: no medium (cdrom) */
     bool present;
     bool cdrom;
+    enum machine_bus bus;
+    /* IDE: 0 primary master, 1 primary slave, 2 secondary master, 3 secondary slave. Elsewhere the
+     * drives of a bus are numbered in their order here. */
+    unsigned unit;
 };
 
 struct machine_config {

@@ -162,6 +162,15 @@ static void add_isa_devices(struct machine *machine, const struct machine_config
     fill_cmos(machine, config);
 }
 
+static void add_ide_drive(struct machine *machine, const struct machine_drive *drive)
+{
+    unsigned channel = drive->unit / 2, unit = drive->unit % 2;
+    if (drive->cdrom)
+        piix_ide_attach_cdrom(machine->ide, channel, unit, drive->image);
+    else
+        piix_ide_attach_disk(machine->ide, channel, unit, drive->image);
+}
+
 static void add_drives(struct machine *machine, const struct machine_config *config)
 {
     machine->ide =
@@ -170,10 +179,8 @@ static void add_drives(struct machine *machine, const struct machine_config *con
     for (unsigned i = 0; i < MACHINE_DRIVES; i++) {
         const struct machine_drive *drive = &config->drive[i];
         machine->image[i] = drive->image;
-        if (drive->cdrom)
-            piix_ide_attach_cdrom(machine->ide, i / 2, i % 2, drive->image);
-        else if (drive->present)
-            piix_ide_attach_disk(machine->ide, i / 2, i % 2, drive->image);
+        if (drive->present && drive->bus == MACHINE_IDE)
+            add_ide_drive(machine, drive);
     }
 }
 

@@ -7,17 +7,19 @@
 #define DOPPEL_UI_OPTIONS_H
 
 #include "cpu/error.h"
+#include "hw/machine.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 
-#define OPTIONS_DISKS   4
+#define OPTIONS_DISKS   (MACHINE_DRIVES - 1) /* the CD-ROM drive is one more */
 #define OPTIONS_SERIALS 2
 
 struct disk_option {
     char *path;
     bool read_only, temporary;
+    enum machine_bus bus;
 };
 
 enum display_kind { DISPLAY_DEFAULT, DISPLAY_WINDOW, DISPLAY_NONE };

@@ -25,25 +25,34 @@ static bool open_log(struct session *session, struct error *error)
     return true;
 }
 
+static bool open_disk(const struct disk_option *disk, struct machine_drive *drive,
+                      struct error *error)
+{
+    drive->image = image_open(&(struct image_options){.path = disk->path,
+                                                      .read_only = disk->read_only,
+                                                      .temporary = disk->temporary},
+                              error);
+    drive->present = true;
+    drive->bus = disk->bus;
+    return drive->image != NULL;
+}
+
 static bool open_drives(struct session *session, struct error *error)
 {
+    enum { CDROM_UNIT = 2 };
     const struct run_options *options = &session->options;
-    static const unsigned order_with_cdrom[] = {0, 1, 3}, order[] = {0, 1, 2, 3};
-    for (unsigned i = 0; i < options->disks; i++) {
-        const struct disk_option *disk = &options->disk[i];
-        struct machine_drive *drive =
-            &session->config.drive[options->cdrom ? order_with_cdrom[i] : order[i]];
-        drive->image = image_open(&(struct image_options){.path = disk->path,
-                                                          .read_only = disk->read_only,
-                                                          .temporary = disk->temporary},
-                                  error);
-        if (!drive->image)
+    struct machine_drive *drive = session->config.drive;
+    unsigned unit = 0;
+    for (unsigned i = 0; i < options->disks; i++, drive++) {
+        if (!open_disk(&options->disk[i], drive, error))
             return false;
-        drive->present = true;
+        if (drive->bus != MACHINE_IDE)
+            continue;
+        unit += options->cdrom && unit == CDROM_UNIT;
+        drive->unit = unit++;
     }
     if (options->cdrom) {
-        struct machine_drive *drive = &session->config.drive[2];
-        *drive = (struct machine_drive){.present = true, .cdrom = true};
+        *drive = (struct machine_drive){.present = true, .cdrom = true, .unit = CDROM_UNIT};
         drive->image = image_open(
             &(struct image_options){.path = options->cdrom, .read_only = true, .optical = true},
             error);

@@ -75,7 +75,7 @@ static inline struct machine *board_new(const struct board_parts *parts)
         .vga_rom = parts->vga.bytes,
         .vga_rom_size = parts->vga.size,
         .drive = {{.image = board_disk(false), .present = true},
-                  [2] = {.image = board_disk(true), .present = true, .cdrom = true}},
+                  {.image = board_disk(true), .present = true, .cdrom = true, .unit = 2}},
         .nic = true,
         .mac = {0x52, 0x54, 0, 1, 2, 3},
         .exit_port = true,
