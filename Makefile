@@ -100,7 +100,7 @@ $(BUILD)/%.S.o: %.S
 
 # -- Using it --
 
-.PHONY: run guests bench bench-micro help
+.PHONY: run guests help
 run:
 	@tests/deps.sh $(RUN_PACKAGES)
 	$(Q)$(MAKE) --no-print-directory -j$(shell nproc) doppel
@@ -116,7 +116,7 @@ help:
 	@echo "make run          install what is missing, build, open a demo guest in a window"
 	@echo "make check        install what is missing, run all tests (T=WORD: only those named so)"
 	@echo "make check-long   the campaigns: whole boots under --verify, long oracle runs"
-	@echo "make bench        compare with native execution and QEMU (ROUNDS=, ONLY=, SYSTEMS=)"
+	@echo "make bench        compare with native execution and QEMU (ROUNDS=, ONLY=, SYSTEMS=); bench-quick, bench-micro"
 	@echo "make guests       fetch and build the test guests"
 	@echo "make lint         clang-format, clang-tidy and cppcheck"
 	@echo "make install      into DESTDIR/PREFIX ($(PREFIX))"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prepares guests from Debian packages in .cache/guests: kernels, initial RAM disks with a static
 # busybox and the drivers that the board needs. Nothing is downloaded twice.
-# Usage: guests.sh [amd64] [i386] [grub]   (default: amd64)
+# Usage: guests.sh [amd64] [i386] [grub] [bench] [luajit]   (default: amd64)
 set -euo pipefail
 version=$(cksum <"$0") # guests are built anew when this script changes
 cd "$(dirname "$0")/.."
@@ -128,6 +128,45 @@ make_linux() { # make_linux ARCH METAPACKAGE
     echo "$version" >"$cache/$arch/complete"
 }
 
+# A small Debian root, as a folder and on a disk, and the drivers that mount it. The benchmark's
+# programs are not in it: it is made anew only when the list of packages changes.
+make_bench() {
+    local folder=$cache/bench kernel mirror list
+    list="1 python3 sqlite3 gcc libc6-dev xz-utils openssl perl 7zip luajit nodejs"
+    [ "$(cat "$folder/complete" 2>/dev/null)" = "$list" ] && return
+    update_once amd64
+    kernel=$(unpack amd64 "$(kernel_package amd64 linux-image-amd64)")
+    mirror=$(apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(SITE)' 2>/dev/null |
+        sed -n 's/^Debian bookworm //p' | head -n 1)
+    say "building the benchmark's root from packages (some minutes)"
+    [ ! -e "$folder" ] || chmod -R u+w "$folder"
+    rm -rf "$folder" && mkdir -p "$folder/modules" "$folder/root"
+    mmdebstrap --quiet --variant=minbase --architectures=amd64 --include="$(echo "${list#* }" | tr ' ' ,)" \
+        --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
+        --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$folder/root.tar" "${mirror:-http://deb.debian.org/debian}"
+    tar -C "$folder/root" -xf "$folder/root.tar" --exclude='./dev/*'
+    rm "$folder/root.tar"
+    mkdir "$folder/root/bench"
+    mke2fs -q -t ext4 -O ^has_journal -m 0 -d "$folder/root" "$folder/disk.img" \
+        "$(($(du -sm "$folder/root" | cut -f1) * 5 / 4 + 64))M"
+    for module in ata_piix sd_mod crc32c_generic ext4; do add_module "$kernel" "$folder" "$module"; done
+    echo "$list" >"$folder/complete"
+}
+
+# A shell and LuaJIT with its libraries, as the root of an initial RAM disk.
+make_luajit() {
+    local folder=$cache/luajit package unpacked
+    [ "$(cat "$folder/complete" 2>/dev/null)" = "$version" ] && return
+    rm -rf "$folder" && mkdir -p "$folder/root"/{bench,bin,dev,etc,proc,root,sys,tmp}
+    for package in luajit libc6 libgcc-s1 busybox-static; do
+        unpacked=$(unpack amd64 "$package")
+        (cd "$unpacked" && find . -path ./usr/share -prune -o ! -type d ! -name '.complete' \
+            ! -path './usr/lib/x86_64-linux-gnu/gconv/*' -print | cpio --quiet -pd "$folder/root")
+    done
+    for name in sh cat cksum cmp rm; do ln -s busybox "$folder/root/bin/$name"; done
+    echo "$version" >"$folder/complete"
+}
+
 for guest in "${@:-amd64}"; do
     case $guest in
     amd64) make_linux amd64 linux-image-amd64 ;;
@@ -136,6 +175,8 @@ for guest in "${@:-amd64}"; do
         folder=$(unpack amd64 grub-rescue-pc)
         ln -sf "$folder/usr/lib/grub-rescue/grub-rescue-cdrom.iso" "$cache/grub-rescue.iso"
         ;;
-    *) echo "guests: '$guest' is unknown; use amd64, i386, grub" >&2; exit 1 ;;
+    bench) make_bench ;;
+    luajit) make_luajit ;;
+    *) echo "guests: '$guest' is unknown; use amd64, i386, grub, bench, luajit" >&2; exit 1 ;;
     esac
 done

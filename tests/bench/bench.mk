@@ -2,29 +2,58 @@
 
 BENCH_BUILD = $(BUILD)/tests/bench
 BENCH_PROGRAMS := $(basename $(notdir $(wildcard tests/bench/programs/*.c)))
-BENCH_GUEST = .cache/guests/amd64
+BENCH_COMMANDS := $(notdir $(wildcard tests/bench/commands/*))
+# What is /bench in the guests.
+BENCH_FILES = $(addprefix $(BENCH_BUILD)/root/bench/,$(BENCH_PROGRAMS) $(BENCH_COMMANDS:%=commands/%))
+BENCH_GUESTS = .cache/guests
 # The same on every system: static, x86-64-v2, loops stay the loops that they are.
 # Always gcc: the figures shall differ by the system, not by the compiler.
 BENCH_CC = gcc
 BENCH_CFLAGS = -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O2 -march=x86-64-v2 -fno-math-errno -fno-tree-loop-distribute-patterns
+BENCH_PACKAGES = mmdebstrap e2fsprogs qemu-system-x86
+BENCH_RUN = $(BENCH_BUILD)/bench $(BUILD) $(BENCH_GUESTS)
 
-.PHONY: bench
-bench: doppel $(BENCH_BUILD)/bench $(BENCH_BUILD)/initrd
+.PHONY: bench bench-quick bench-verify
+bench: bench-disk
+	$(Q)SET=debian $(BENCH_RUN)
+bench-quick: doppel $(BENCH_BUILD)/bench
 	$(Q)tests/guests.sh amd64
-	$(Q)$(BENCH_BUILD)/bench $(BUILD) $(BENCH_GUEST)
+	$(Q)$(MAKE) --no-print-directory $(BENCH_BUILD)/initrd
+	$(Q)SET=quick $(BENCH_RUN)
 
-$(BENCH_BUILD)/programs/%: tests/bench/programs/%.c tests/bench/programs/bench.h
+# Not for its speed: the same results as natively, and no difference from the interpreter.
+bench-verify: bench-disk
+	$(Q)SET=debian ROUNDS=1 SCALE=1 LIMIT=3600 SYSTEMS="native doppel" \
+	    DOPPEL_OPTIONS="--accel translator --verify" $(BENCH_RUN)
+
+# The guest with a root from Debian packages on a disk.
+.PHONY: bench-disk
+bench-disk: doppel $(BENCH_BUILD)/bench
+	@tests/deps.sh $(BENCH_PACKAGES)
+	$(Q)tests/guests.sh amd64 bench
+	$(Q)$(MAKE) --no-print-directory $(BENCH_BUILD)/initrd-disk
+
+$(BENCH_BUILD)/root/bench/%: tests/bench/programs/%.c tests/bench/programs/bench.h
 	@mkdir -p $(@D)
 	@echo "  CC    $< (static)"
 	$(Q)$(BENCH_CC) $(BENCH_CFLAGS) -static -s -o $@ $< -lm
+$(BENCH_BUILD)/root/bench/commands/%: tests/bench/commands/%
+	@mkdir -p $(@D)
+	$(Q)cp $< $@
 
-$(BENCH_BUILD)/initrd: $(BENCH_PROGRAMS:%=$(BENCH_BUILD)/programs/%)
-	@echo "  CPIO  $@"
-	$(Q)rm -rf $@.root && mkdir -p $@.root/bench $@.root/dev
-	$(Q)cp $^ $@.root/bench/ && mv $@.root/bench/init $@.root/init
-	$(Q)(cd $@.root && find . | LC_ALL=C sort | cpio --quiet -o -H newc) >$@.tmp && mv $@.tmp $@
+# Initial RAM disks: the benchmark's files and empty folders, and what a guest adds to them.
+define bench_initrd
+$(BENCH_BUILD)/$(1): $$(BENCH_FILES) $(2:%=$(BENCH_GUESTS)/%/complete)
+	@echo "  CPIO  $$@"
+	$$(Q)rm -rf $$@.root && mkdir -p $$@.root/dev $$@.root/root $$@.root/tmp
+	$$(Q)$(if $(2),cp -a $(BENCH_GUESTS)/$(2)/$(3) $$@.root/)
+	$$(Q)cp -a $(BENCH_BUILD)/root/bench $$@.root/
+	$$(Q)(cd $$@.root && find . | LC_ALL=C sort | cpio --quiet -o -H newc) >$$@.tmp && mv $$@.tmp $$@
+endef
+$(eval $(call bench_initrd,initrd))
+$(eval $(call bench_initrd,initrd-disk,bench,modules))
 
-$(BENCH_BUILD)/bench: $(BENCH_BUILD)/bench.c.o $(BENCH_BUILD)/run.c.o
+$(BENCH_BUILD)/bench: $(addprefix $(BENCH_BUILD)/,bench.c.o workloads.c.o measure.c.o report.c.o run.c.o)
 	@echo "  LINK  $@"
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^ -lm
 

@@ -1,7 +1,8 @@
 /*
  * What the benchmark programs share. Each program does a fixed amount of work, given as a
  * percentage in its first argument, and prints one line: its name, a checksum of the results (the
- * same on every system) and the seconds that the work took by CLOCK_MONOTONIC.
+ * same on every system), the seconds that the work took by CLOCK_MONOTONIC, and the CPU seconds of
+ * the program and the children that it waited for.
  */
 #ifndef BENCH_PROGRAMS_BENCH_H
 #define BENCH_PROGRAMS_BENCH_H
@@ -12,6 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <time.h>
 
 static inline double bench_now(void)
@@ -29,18 +31,35 @@ static inline uint64_t bench_rounds(int argc, char **argv, uint64_t base)
     return rounds ? rounds : 1;
 }
 
-/* Marks the end of the preparation for those who measure from outside; returns the time. */
-static inline double bench_start(void)
+static inline double bench_cpu(void)
+{
+    double seconds = 0;
+    for (int i = 0; i < 2; i++) {
+        struct rusage usage;
+        getrusage(i ? RUSAGE_CHILDREN : RUSAGE_SELF, &usage);
+        seconds += (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                   (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+    }
+    return seconds;
+}
+
+struct bench_time {
+    double now, cpu;
+};
+
+/* Marks the end of the preparation, also for those who measure from outside. */
+static inline struct bench_time bench_start(void)
 {
     printf("start\n");
     fflush(stdout);
-    return bench_now();
+    return (struct bench_time){bench_now(), bench_cpu()};
 }
 
-/* `seconds`: the time since bench_start(). */
-static inline void bench_report(const char *name, uint64_t checksum, double seconds)
+static inline void bench_report(const char *name, uint64_t checksum, struct bench_time start)
 {
-    printf("%s %016" PRIx64 " %.6f\n", name, checksum, seconds);
+    double now = bench_now();
+    printf("%s %016" PRIx64 " %.6f %.6f\n", name, checksum, now - start.now,
+           bench_cpu() - start.cpu);
     fflush(stdout);
 }
 

@@ -10,7 +10,7 @@ int main(int argc, char **argv)
     if (argc > 2 && strcmp(argv[1], "child") == 0)
         return atoi(argv[2]);
     uint64_t rounds = bench_rounds(argc, argv, 750), checksum = 0;
-    double start = bench_start();
+    struct bench_time start = bench_start();
     for (uint64_t round = 0; round < rounds; round++) {
         char number[8];
         snprintf(number, sizeof number, "%u", (unsigned)(round % 100));
@@ -25,6 +25,6 @@ int main(int argc, char **argv)
         waitpid(pid, &status, 0);
         checksum = bench_mix(checksum, WIFEXITED(status) ? (uint64_t)WEXITSTATUS(status) : 999);
     }
-    bench_report("forkexec", checksum, bench_now() - start);
+    bench_report("forkexec", checksum, start);
     return 0;
 }

@@ -22,7 +22,7 @@ int main(int argc, char **argv)
         area[j * WORDS] = line;
     }
 
-    double start = bench_start();
+    struct bench_time start = bench_start();
     uint64_t line = 0;
     for (uint64_t i = 0; i < steps; i++)
         line = area[line * WORDS];
@@ -33,6 +33,6 @@ int main(int argc, char **argv)
             half[i] = area[i] + pass;
     for (size_t i = 0; i < LINES * WORDS / 2; i += 4096)
         checksum = bench_mix(checksum, half[i]);
-    bench_report("memory", checksum, bench_now() - start);
+    bench_report("memory", checksum, start);
     return 0;
 }

@@ -9,7 +9,7 @@
 int main(int argc, char **argv)
 {
     uint64_t rounds = bench_rounds(argc, argv, 480), checksum = 0;
-    double start = bench_start();
+    struct bench_time start = bench_start();
     for (uint64_t round = 0; round < rounds; round++) {
         uint8_t *area = mmap(NULL, PAGES * PAGE_SIZE, PROT_READ | PROT_WRITE,
                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -22,6 +22,6 @@ int main(int argc, char **argv)
         }
         munmap(area, PAGES * PAGE_SIZE);
     }
-    bench_report("pagefault", checksum, bench_now() - start);
+    bench_report("pagefault", checksum, start);
     return 0;
 }

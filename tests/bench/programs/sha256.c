@@ -72,12 +72,12 @@ int main(int argc, char **argv)
     make_constants();
     for (size_t i = 0; i < BUFFER; i++)
         buffer[i] = (uint8_t)bench_random(&random);
-    double start = bench_start();
+    struct bench_time start = bench_start();
     for (uint64_t round = 0; round < rounds; round++) {
         for (size_t i = 0; i < BUFFER; i += 64)
             hash_block(state, buffer + i);
         memcpy(buffer + round * 32 % BUFFER, state, sizeof state);
     }
-    bench_report("sha256", (uint64_t)state[0] << 32 | state[1], bench_now() - start);
+    bench_report("sha256", (uint64_t)state[0] << 32 | state[1], start);
     return 0;
 }

@@ -88,7 +88,7 @@ int main(int argc, char **argv)
     static uint64_t source[COUNT], keys[COUNT];
     static struct record records[COUNT / 4];
     uint64_t rounds = bench_rounds(argc, argv, 125), random = 271828, checksum = 0;
-    double start = bench_start();
+    struct bench_time start = bench_start();
     for (uint64_t round = 0; round < rounds; round++) {
         for (size_t i = 0; i < COUNT; i++)
             source[i] = bench_random(&random);
@@ -110,6 +110,6 @@ int main(int argc, char **argv)
         for (size_t i = 0; i < COUNT / 4; i += 97)
             checksum = bench_mix(checksum, records[i].key);
     }
-    bench_report("sort", checksum, bench_now() - start);
+    bench_report("sort", checksum, start);
     return 0;
 }

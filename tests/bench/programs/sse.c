@@ -101,12 +101,12 @@ static uint64_t scalar_double(void)
 int main(int argc, char **argv)
 {
     uint64_t rounds = bench_rounds(argc, argv, 3600), checksum = 0;
-    double start = bench_start();
+    struct bench_time start = bench_start();
     for (uint64_t i = 0; i < rounds; i++) {
         checksum = bench_mix(checksum, packed_float(i));
         checksum = bench_mix(checksum, packed_integer(i));
         checksum = bench_mix(checksum, scalar_double());
     }
-    bench_report("sse", checksum, bench_now() - start);
+    bench_report("sse", checksum, start);
     return 0;
 }

@@ -8,9 +8,9 @@ int main(int argc, char **argv)
 {
     uint64_t rounds = bench_rounds(argc, argv, 4000000), parent = (uint64_t)syscall(SYS_getppid);
     uint64_t same = 0;
-    double start = bench_start();
+    struct bench_time start = bench_start();
     for (uint64_t i = 0; i < rounds; i++)
         same += (uint64_t)syscall(SYS_getppid) == parent;
-    bench_report("syscall", bench_mix(0, same), bench_now() - start);
+    bench_report("syscall", bench_mix(0, same), start);
     return 0;
 }
