@@ -51,6 +51,16 @@ struct task_queue {
     struct task **last;
 };
 
+struct loop_worker {
+    struct loop_worker *next;
+    struct loop *loop;
+    void (*run)(void *opaque);
+    void *opaque;
+    pthread_t thread;
+    pthread_cond_t wake; /* kicked or quit; with the board lock */
+    bool started, kicked, running, quit;
+};
+
 struct loop {
     struct clock *clock;
     pthread_mutex_t *board_lock;
@@ -65,6 +75,8 @@ struct loop {
     size_t source_count;
     struct pollfd *polled;
     size_t polled_count, polled_capacity;
+    struct loop_worker *device_workers;
+    pthread_cond_t worker_idle; /* a device's worker has come to a stand */
 
     pthread_mutex_t lock; /* the rest */
     struct task_queue posted;
@@ -173,6 +185,7 @@ struct loop *loop_new(struct clock *clock, pthread_mutex_t *board_lock)
     pthread_mutex_init(&loop->lock, NULL);
     pthread_cond_init(&loop->jobs_change, NULL);
     pthread_cond_init(&loop->done_change, NULL);
+    pthread_cond_init(&loop->worker_idle, NULL);
     queue_init(&loop->posted);
     queue_init(&loop->jobs);
     queue_init(&loop->finished);
@@ -201,6 +214,7 @@ void loop_free(struct loop *loop)
     }
     free(loop->sources);
     free(loop->polled);
+    pthread_cond_destroy(&loop->worker_idle);
     pthread_cond_destroy(&loop->done_change);
     pthread_cond_destroy(&loop->jobs_change);
     pthread_mutex_destroy(&loop->lock);
@@ -336,23 +350,123 @@ static bool run_one_finished(struct loop *loop)
     return true;
 }
 
+/* Board lock held; true if it was let go and taken again. */
+static bool wait_for_jobs(struct loop *loop)
+{
+    pthread_mutex_lock(&loop->lock);
+    if (loop->unfinished == 0) {
+        pthread_mutex_unlock(&loop->lock);
+        return false;
+    }
+    /* Another thread may be inside a done and need the board lock: let it go while we wait. */
+    pthread_mutex_unlock(loop->board_lock);
+    while (loop->unfinished > 0 && !loop->finished.first)
+        pthread_cond_wait(&loop->done_change, &loop->lock);
+    pthread_mutex_unlock(&loop->lock);
+    pthread_mutex_lock(loop->board_lock);
+    return true;
+}
+
+static bool wait_for_workers(struct loop *loop)
+{
+    for (struct loop_worker *worker = loop->device_workers; worker; worker = worker->next) {
+        if (worker->kicked || worker->running) {
+            pthread_cond_wait(&loop->worker_idle, loop->board_lock);
+            return true;
+        }
+    }
+    return false;
+}
+
 void loop_drain(struct loop *loop)
 {
-    for (;;) {
+    do
         while (run_one_finished(loop))
             ;
-        pthread_mutex_lock(&loop->lock);
-        if (loop->unfinished == 0) {
-            pthread_mutex_unlock(&loop->lock);
-            return;
+    while (wait_for_jobs(loop) || wait_for_workers(loop));
+}
+
+/* -- Workers of devices -- */
+
+static void *device_worker_main(void *opaque)
+{
+    struct loop_worker *worker = opaque;
+    struct loop *loop = worker->loop;
+
+    pthread_mutex_lock(loop->board_lock);
+    while (!worker->quit) {
+        if (!worker->kicked) {
+            pthread_cond_wait(&worker->wake, loop->board_lock);
+            continue;
         }
-        /* Another thread may be inside a done and need the board lock: let it go while we wait. */
+        worker->kicked = false;
+        worker->running = true;
+        worker->run(worker->opaque);
+        worker->running = false;
+        pthread_cond_broadcast(&loop->worker_idle);
+    }
+    pthread_mutex_unlock(loop->board_lock);
+    return NULL;
+}
+
+struct loop_worker *loop_worker_new(struct loop *loop, void (*run)(void *opaque), void *opaque)
+{
+    struct loop_worker *worker = alloc_zeroed(sizeof *worker);
+
+    *worker = (struct loop_worker){
+        .next = loop->device_workers, .loop = loop, .run = run, .opaque = opaque};
+    loop->device_workers = worker;
+    pthread_cond_init(&worker->wake, NULL);
+    return worker;
+}
+
+void loop_worker_free(struct loop_worker *worker)
+{
+    struct loop *loop = worker->loop;
+    struct loop_worker **link = &loop->device_workers;
+
+    worker->quit = true;
+    pthread_cond_signal(&worker->wake);
+    if (worker->started) {
         pthread_mutex_unlock(loop->board_lock);
-        while (loop->unfinished > 0 && !loop->finished.first)
-            pthread_cond_wait(&loop->done_change, &loop->lock);
-        pthread_mutex_unlock(&loop->lock);
+        pthread_join(worker->thread, NULL);
         pthread_mutex_lock(loop->board_lock);
     }
+    while (*link != worker)
+        link = &(*link)->next;
+    *link = worker->next;
+    pthread_cond_destroy(&worker->wake);
+    free(worker);
+}
+
+void loop_worker_kick(struct loop_worker *worker)
+{
+    worker->kicked = true;
+    if (!worker->started) { /* boards of unit tests have no such threads */
+        if (pthread_create(&worker->thread, NULL, device_worker_main, worker) != 0) {
+            fprintf(stderr, "doppel: the host gives no thread for a device\n");
+            abort();
+        }
+        worker->started = true;
+    } else if (!worker->running) {
+        pthread_cond_signal(&worker->wake);
+    }
+}
+
+void loop_worker_wait(struct loop_worker *worker)
+{
+    while (worker->running)
+        pthread_cond_wait(&worker->loop->worker_idle, worker->loop->board_lock);
+}
+
+void loop_unlock(struct loop *loop)
+{
+    pthread_mutex_unlock(loop->board_lock);
+}
+
+void loop_lock(struct loop *loop)
+{
+    pthread_mutex_lock(loop->board_lock);
 }
 
 /* -- A turn -- */

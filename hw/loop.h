@@ -44,8 +44,25 @@ void loop_turn(struct loop *loop, uint64_t max_ns);
 /* Runs `job` on a worker thread without the board lock, then `done` on the loop thread with it. */
 void loop_work(struct loop *loop, void (*job)(void *opaque), void (*done)(void *opaque),
                void *opaque);
-/* Waits until all submitted work is done and its `done` ran (reset, save, shutdown). Board lock held by
- * the caller; it is released while waiting. Loop thread or a CPU thread. */
+/* Waits until all submitted work is done and its `done` ran, and no worker below has anything to do
+ * (reset, save, shutdown). Board lock held by the caller; it is released while waiting. Loop thread
+ * or a CPU thread. */
 void loop_drain(struct loop *loop);
+
+/*
+ * A thread of a device's own, for a data path that should not wait behind others' jobs (virtio
+ * queues). `run` is called on it with the board lock held, once or more after each kick; around
+ * long work that touches no device state it lets the lock go with loop_unlock and loop_lock.
+ */
+struct loop_worker;
+struct loop_worker *loop_worker_new(struct loop *loop, void (*run)(void *opaque), void *opaque);
+/* Board lock held; it is released while waiting for the thread. */
+void loop_worker_free(struct loop_worker *worker);
+/* Board lock held. */
+void loop_worker_kick(struct loop_worker *worker);
+/* Waits until `run` is not under way. Board lock held; it is released while waiting. */
+void loop_worker_wait(struct loop_worker *worker);
+void loop_unlock(struct loop *loop);
+void loop_lock(struct loop *loop);
 
 #endif

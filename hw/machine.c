@@ -270,7 +270,7 @@ struct input_port *machine_input(struct machine *machine)
 
 uint64_t machine_disk_activity(const struct machine *machine)
 {
-    return piix_ide_activity(machine->ide);
+    return piix_ide_activity(machine->ide) + atomic_load(&machine->drive_activity);
 }
 
 uint64_t machine_instructions(const struct machine *machine)

@@ -20,7 +20,7 @@
 #define MACHINE_IDE_UNITS 4
 
 /* What a drive is attached to. */
-enum machine_bus { MACHINE_IDE };
+enum machine_bus { MACHINE_IDE, MACHINE_VIRTIO };
 
 struct machine_drive {
     struct image *image; /* the machine's once machine_new succeeds; NULL: no medium (cdrom) */

@@ -56,6 +56,7 @@ struct machine {
     struct display_port display;
     struct input_port input;
     struct image *image[MACHINE_DRIVES];
+    _Atomic uint64_t drive_activity; /* of drives that have no adapter to count it */
 };
 
 /* pc.c: makes every device and wires it. */

@@ -106,6 +106,19 @@ void memory_mmio_write(struct memory *memory, uint64_t gpa, uint64_t value, unsi
 bool memory_dma_read(struct memory *memory, uint64_t gpa, void *data, size_t length);
 bool memory_dma_write(struct memory *memory, uint64_t gpa, const void *data, size_t length);
 
+/*
+ * DMA without a copy: the host memory behind `gpa`, and in *length how much of the wanted length
+ * lies there in one piece. NULL if it is not RAM (nor ROM, when it is only read). The memory stays
+ * what it is as long as the board's devices live, whatever the guest maps over it meanwhile. Who
+ * wrote into it tells so afterwards, for translated code and dirty logs. Any thread.
+ */
+void *memory_dma_map(struct memory *memory, uint64_t gpa, size_t *length, bool write);
+void memory_dma_written(struct memory *memory, uint64_t gpa, size_t length);
+
+/* Gives pages of main RAM back to the host; they read as zeros afterwards. Bytes outside of whole
+ * pages of RAM stay as they are. */
+void memory_discard(struct memory *memory, uint64_t gpa, uint64_t length);
+
 /* Writes RAM by its offset, even where something hides it (shadowing under a ROM), and keeps
  * translated code coherent. The range must lie within RAM. */
 void memory_write_ram(struct memory *memory, uint64_t ram_offset, const void *data, size_t length);

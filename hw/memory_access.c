@@ -11,6 +11,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <string.h>
+#include <sys/mman.h>
 
 /* -- Looking up -- */
 
@@ -304,6 +305,53 @@ bool memory_dma_write(struct memory *memory, uint64_t gpa, const void *data, siz
         length -= step;
     }
     return complete;
+}
+
+void *memory_dma_map(struct memory *memory, uint64_t gpa, size_t *length, bool write)
+{
+    struct segment segment;
+    if (!memory_lookup(memory, gpa, &segment) || segment.kind == REGION_MMIO ||
+        (write && segment.kind != REGION_RAM))
+        return NULL;
+    *length = piece(&segment, gpa, *length);
+    return segment.host + (gpa - segment.start);
+}
+
+void memory_dma_written(struct memory *memory, uint64_t gpa, size_t length)
+{
+    while (length > 0) {
+        struct segment segment;
+        bool found = view_lookup(memory_read_begin(memory), gpa, &segment);
+        size_t step = piece(&segment, gpa, length);
+        if (found && segment.log)
+            dirty_log_mark(segment.log, segment.offset + (gpa - segment.start), step);
+        memory_read_end(memory);
+        tell_written(memory, gpa, step);
+        gpa += step;
+        length -= step;
+    }
+}
+
+void memory_discard(struct memory *memory, uint64_t gpa, uint64_t length)
+{
+    uint64_t first = (gpa + GUEST_PAGE_SIZE - 1) & ~(uint64_t)(GUEST_PAGE_SIZE - 1);
+    uint64_t end = (gpa + length) & ~(uint64_t)(GUEST_PAGE_SIZE - 1);
+
+    if (gpa + length < gpa || first < gpa)
+        return;
+    while (first < end) {
+        size_t step = end - first;
+        uint8_t *host = memory_dma_map(memory, first, &step, true);
+        step &= ~(size_t)(GUEST_PAGE_SIZE - 1);
+        if (!host || !step || host < memory->ram || host >= memory->ram + memory->ram_bytes) {
+            first += GUEST_PAGE_SIZE;
+            continue;
+        }
+        if (madvise(host, step, MADV_REMOVE) != 0)
+            memset(host, 0, step);
+        memory_dma_written(memory, first, step);
+        first += step;
+    }
 }
 
 void memory_write_ram(struct memory *memory, uint64_t ram_offset, const void *data, size_t length)

@@ -18,10 +18,12 @@
 #include "hw/machine_internal.h"
 #include "hw/network/e1000.h"
 #include "hw/storage/piix_ide.h"
+#include "hw/virtio/virtio_blk.h"
 
 /* PCI slots (00:00 host bridge, 00:01 the PIIX functions belong to their devices). */
 #define DEVFN(slot, function) ((slot) << 3 | (function))
 enum { DEVFN_IDE = DEVFN(1, 1), DEVFN_VGA = DEVFN(2, 0), DEVFN_NIC = DEVFN(3, 0) };
+#define SLOT_FIRST_FREE 4
 
 /* ISA interrupts. */
 enum {
@@ -171,6 +173,26 @@ static void add_ide_drive(struct machine *machine, const struct machine_drive *d
         piix_ide_attach_disk(machine->ide, channel, unit, drive->image);
 }
 
+/* Virtio devices take the free slots in order. */
+static struct virtio_place virtio_place(struct machine *machine, const char *id)
+{
+    unsigned slot = SLOT_FIRST_FREE;
+    while (pci_bus_device(machine->pci, PCI_DEVFN(slot, 0)))
+        slot++;
+    return (struct virtio_place){&machine->devices, machine->pci, PCI_DEVFN(slot, 0),
+                                 machine->loop, id};
+}
+
+static void add_virtio_disk(struct machine *machine, const struct machine_drive *drive,
+                            unsigned number)
+{
+    char id[24];
+    snprintf(id, sizeof id, "virtio-disk%u", number);
+    struct virtio_place place = virtio_place(machine, id);
+    virtio_blk_new(&place, machine->memory, drive->image, number, MACHINE_CPUS,
+                   &machine->drive_activity);
+}
+
 static void add_drives(struct machine *machine, const struct machine_config *config)
 {
     machine->ide =
@@ -181,6 +203,8 @@ static void add_drives(struct machine *machine, const struct machine_config *con
         machine->image[i] = drive->image;
         if (drive->present && drive->bus == MACHINE_IDE)
             add_ide_drive(machine, drive);
+        if (drive->present && drive->bus == MACHINE_VIRTIO)
+            add_virtio_disk(machine, drive, i);
     }
 }
 

@@ -184,6 +184,8 @@ uint32_t pci_config_read(struct pci_bus *bus, uint8_t devfn, uint8_t offset, uns
 
     if (!device || offset + size > PCI_CONFIG_SIZE)
         return UINT32_MAX >> (32 - 8 * size);
+    if (device->config_reading)
+        device->config_reading(device, offset, size);
     return pci_get(device->config, offset, size);
 }
 

@@ -82,6 +82,8 @@ struct pci_device {
     uint32_t rom_size;
     /* The guest wrote [offset, offset + size) and the common part was handled. May be NULL. */
     void (*config_written)(struct pci_device *device, unsigned offset, unsigned size);
+    /* The guest is about to read [offset, offset + size): bring config[] up to date. May be NULL. */
+    void (*config_reading)(struct pci_device *device, unsigned offset, unsigned size);
 };
 
 /* Fields of the common part; every PCI device's table starts with

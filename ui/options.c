@@ -104,6 +104,7 @@ static const struct {
     enum machine_bus bus;
 } disk_buses[] = {
     {"ide", MACHINE_IDE},
+    {"virtio", MACHINE_VIRTIO},
 };
 
 static bool set_disk_bus(struct disk_option *disk, const char *name, struct error *error)
@@ -113,7 +114,7 @@ static bool set_disk_bus(struct disk_option *disk, const char *name, struct erro
             disk->bus = disk_buses[i].bus;
             return true;
         }
-    return error_set(error, "--disk: bus '%s' is not built yet; use bus=ide", name);
+    return error_set(error, "--disk: bus '%s' is not built yet; use bus=ide or bus=virtio", name);
 }
 
 static bool set_disk_property(struct disk_option *disk, const char *word, struct error *error)
@@ -268,8 +269,8 @@ static const struct option_row rows[] = {
     {0, "cpu", "MODEL[,+FEAT,-FEAT]", set_cpu,
      "processor: default, x86-64-v1, x86-64-v2, pentium3, i486"},
     {0, "accel", "ENGINE", set_accel, "how CPUs run: auto, translator, interpreter"},
-    {0, "disk", "FILE[,readonly][,temporary]", set_disk,
-     "raw disk image on IDE; repeatable; temporary discards writes"},
+    {0, "disk", "FILE[,bus=B][,readonly][,temporary]", set_disk,
+     "raw disk image on bus ide (default) or virtio; repeatable; temporary discards writes"},
     {0, "cdrom", "FILE", set_cdrom, "CD-ROM image"},
     {0, "floppy", "FILE", NULL, "floppy image"},
     {0, "kernel", "FILE", set_kernel, "start this Linux kernel directly"},

@@ -16,6 +16,12 @@ struct layer_ops {
     int (*write)(struct layer *layer, uint64_t offset, const void *data, size_t length);
     int (*flush)(struct layer *layer);
     void (*close)(struct layer *layer); /* frees the layer and what it owns */
+    /* May be NULL; then image.c makes them of read and write, and a discard does nothing. */
+    int (*readv)(struct layer *layer, uint64_t offset, const struct iovec *iov, unsigned count,
+                 bool wait);
+    int (*writev)(struct layer *layer, uint64_t offset, const struct iovec *iov, unsigned count);
+    int (*discard)(struct layer *layer, uint64_t offset, uint64_t length);
+    int (*write_zeroes)(struct layer *layer, uint64_t offset, uint64_t length, bool unmap);
 };
 
 struct layer {

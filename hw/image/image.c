@@ -196,7 +196,7 @@ const char *image_path(const struct image *image)
     return image->path;
 }
 
-static bool in_range(const struct image *image, uint64_t offset, size_t length)
+static bool in_range(const struct image *image, uint64_t offset, uint64_t length)
 {
     return offset <= image->top->bytes && length <= image->top->bytes - offset;
 }
@@ -220,4 +220,84 @@ int image_write(struct image *image, uint64_t offset, const void *data, size_t l
 int image_flush(struct image *image)
 {
     return image->read_only ? 0 : image->top->ops->flush(image->top);
+}
+
+/* -- Several buffers -- */
+
+static bool in_range_v(const struct image *image, uint64_t offset, const struct iovec *iov,
+                       unsigned count)
+{
+    uint64_t length = 0;
+    for (unsigned i = 0; i < count; i++)
+        if (__builtin_add_overflow(length, iov[i].iov_len, &length))
+            return false;
+    return offset <= image->top->bytes && length <= image->top->bytes - offset;
+}
+
+int image_readv(struct image *image, uint64_t offset, const struct iovec *iov, unsigned count,
+                bool wait)
+{
+    struct layer *layer = image->top;
+    int status = 0;
+    if (!in_range_v(image, offset, iov, count))
+        return EINVAL;
+    if (layer->ops->readv)
+        return layer->ops->readv(layer, offset, iov, count, wait);
+    for (unsigned i = 0; i < count && !status; offset += iov[i++].iov_len)
+        status = layer->ops->read(layer, offset, iov[i].iov_base, iov[i].iov_len);
+    return status;
+}
+
+int image_writev(struct image *image, uint64_t offset, const struct iovec *iov, unsigned count)
+{
+    struct layer *layer = image->top;
+    int status = 0;
+    if (!in_range_v(image, offset, iov, count))
+        return EINVAL;
+    if (image->read_only)
+        return EROFS;
+    if (layer->ops->writev)
+        return layer->ops->writev(layer, offset, iov, count);
+    for (unsigned i = 0; i < count && !status; offset += iov[i++].iov_len)
+        status = layer->ops->write(layer, offset, iov[i].iov_base, iov[i].iov_len);
+    return status;
+}
+
+/* -- Ranges without data -- */
+
+int image_discard(struct image *image, uint64_t offset, uint64_t length)
+{
+    struct layer *layer = image->top;
+    if (!in_range(image, offset, length))
+        return EINVAL;
+    if (image->read_only)
+        return EROFS;
+    return length && layer->ops->discard ? layer->ops->discard(layer, offset, length) : 0;
+}
+
+static int write_zero_bytes(struct layer *layer, uint64_t offset, uint64_t length)
+{
+    static const uint8_t zeros[65536];
+    int status = 0;
+    while (length && !status) {
+        size_t part = length < sizeof zeros ? (size_t)length : sizeof zeros;
+        status = layer->ops->write(layer, offset, zeros, part);
+        offset += part;
+        length -= part;
+    }
+    return status;
+}
+
+int image_write_zeroes(struct image *image, uint64_t offset, uint64_t length, bool unmap)
+{
+    struct layer *layer = image->top;
+    if (!in_range(image, offset, length))
+        return EINVAL;
+    if (image->read_only)
+        return EROFS;
+    if (!length)
+        return 0;
+    int status = layer->ops->write_zeroes ? layer->ops->write_zeroes(layer, offset, length, unmap)
+                                          : EOPNOTSUPP;
+    return status == EOPNOTSUPP ? write_zero_bytes(layer, offset, length) : status;
 }

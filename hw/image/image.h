@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #define SECTOR_SIZE 512u
 
@@ -38,5 +39,15 @@ const char *image_path(const struct image *image);
 int image_read(struct image *image, uint64_t offset, void *data, size_t length);
 int image_write(struct image *image, uint64_t offset, const void *data, size_t length);
 int image_flush(struct image *image);
+
+/* The same between the image and several buffers. Without `wait`, EAGAIN says that the host would
+ * have to wait for its disk: the caller hands the request to somebody who may (loop_work). */
+int image_readv(struct image *image, uint64_t offset, const struct iovec *iov, unsigned count,
+                bool wait);
+int image_writev(struct image *image, uint64_t offset, const struct iovec *iov, unsigned count);
+/* The guest needs these bytes no more; what they read as is undefined. */
+int image_discard(struct image *image, uint64_t offset, uint64_t length);
+/* They read as zeros afterwards; with `unmap` they may become a hole. */
+int image_write_zeroes(struct image *image, uint64_t offset, uint64_t length, bool unmap);
 
 #endif

@@ -115,8 +115,12 @@ static void overlay_close(struct layer *layer)
     free(overlay);
 }
 
-static const struct layer_ops overlay_ops = {overlay_read, overlay_write, overlay_flush,
-                                             overlay_close};
+static const struct layer_ops overlay_ops = {
+    .read = overlay_read,
+    .write = overlay_write,
+    .flush = overlay_flush,
+    .close = overlay_close,
+};
 
 /* An open file without a name. Returns -1 and errno if there can be none. */
 static int unnamed_file(const char *directory)
