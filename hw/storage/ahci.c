@@ -9,6 +9,7 @@
  */
 #include "hw/storage/ahci_internal.h"
 #include "hw/alloc.h"
+#include "hw/pci_msi.h"
 
 #include <string.h>
 
@@ -108,19 +109,24 @@ static const struct field ahci_fields[] = {
 /* -- Interrupts (5.6.4) -- */
 
 /* A port with an enabled bit in PxIS holds its bit in IS, which software can only clear after
- * PxIS. */
-static void update_irq(struct ahci *ahci)
+ * PxIS. A message goes out when a bit of IS appears, and again when software cleared some of
+ * several (10.6.2.1). */
+static void update_irq(struct ahci *ahci, bool remind)
 {
+    uint32_t before = ahci->is;
     for (unsigned i = 0; i < AHCI_PORTS; i++)
         if (ahci->port[i].is & ahci->port[i].ie)
             ahci->is |= 1u << i;
-    pci_set_irq(&ahci->pci, ahci->is && (ahci->ghc & GHC_IE));
+    bool level = ahci->is && (ahci->ghc & GHC_IE);
+    pci_set_irq(&ahci->pci, level);
+    if (level && (remind || (ahci->is & ~before)))
+        pci_notify(&ahci->pci, 0);
 }
 
 void ahci_raise(struct ahci_port *port, uint32_t bits)
 {
     port->is |= bits;
-    update_irq(port->ahci);
+    update_irq(port->ahci, false);
 }
 
 /* PxIS.PCS and PRCS follow bits of PxSERR and are cleared there. */
@@ -224,7 +230,7 @@ static void reset_hba(struct ahci *ahci)
         reset_port(&ahci->port[i]);
     ahci->ghc = GHC_AE;
     ahci->is = 0;
-    update_irq(ahci);
+    update_irq(ahci, false);
 }
 
 /* -- Registers -- */
@@ -287,7 +293,7 @@ static void write_port(struct ahci_port *port, unsigned reg, uint32_t value)
         break;
     case PORT_IE:
         port->ie = value & PXIS_ALL;
-        update_irq(port->ahci);
+        update_irq(port->ahci, false);
         break;
     case PORT_CMD:
         write_cmd(port, value);
@@ -355,12 +361,12 @@ static void ahci_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
             reset_hba(ahci);
         } else {
             ahci->ghc = GHC_AE | (value & GHC_IE); /* AHCI mode only (CAP.SAM) */
-            update_irq(ahci);
+            update_irq(ahci, true);
         }
         break;
     case HBA_IS:
         ahci->is &= ~(uint32_t)value;
-        update_irq(ahci);
+        update_irq(ahci, true);
         break;
     case HBA_CAP:
     case HBA_PI:
@@ -448,7 +454,7 @@ static bool ahci_post_load(struct device *device, struct error *error)
             (port->cursor.entries > 0xffff) || port->cursor.left > DESCRIPTOR_MAX)
             return error_set(error, "The saved state of SATA port %d is damaged", i);
     }
-    update_irq(ahci);
+    update_irq(ahci, false);
     return true;
 }
 
@@ -485,6 +491,7 @@ struct ahci *ahci_new(struct device_list *list, struct pci_bus *bus, uint8_t dev
     device_add(list, &ahci->pci.device, &ahci_ops, id);
     pci_device_init(&ahci->pci, bus, devfn, &identity);
     pci_add_mmio_bar(&ahci->pci, ABAR, ABAR_SIZE, &ahci_access, ahci);
+    pci_add_msi(&ahci->pci, 0x80, 1, PCI_MSI_64BIT);
     ahci->loop = loop;
     for (unsigned i = 0; i < AHCI_PORTS; i++) {
         struct ahci_port *port = &ahci->port[i];

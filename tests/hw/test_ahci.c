@@ -2,14 +2,8 @@
  * AHCI as a driver sees it: command lists and FISes in memory, queued commands, errors, resets.
  * Board: 1 MiB of RAM, a disk at port 0, a CD-ROM drive at port 1, nothing at port 2.
  */
-#include "hw/image/image.h"
-#include "hw/state.h"
 #include "hw/storage/ahci.h"
-
-#include <check.h>
-#include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
+#include "tests/hw/pci_bench.h"
 
 #define DISK_SECTORS 4100u
 #define CD_BLOCKS    300u
@@ -39,36 +33,21 @@ enum {
 };
 
 struct board {
-    struct device_list devices;
-    struct io_bus *io;
-    struct memory *memory;
-    struct clock *clock;
-    struct loop *loop;
-    struct pci_bus *pci;
+    struct pci_bench bench;
     struct ahci *ahci;
-    bool irq;
-    unsigned irqs;
 };
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct board board;
 static struct image *disk, *cd;
 
-static void count_irq(void *opaque, int number, bool level)
-{
-    struct board *b = opaque;
-    b->irqs += level && !b->irq;
-    b->irq = level;
-}
-
 static uint32_t get(uint32_t reg)
 {
-    return (uint32_t)memory_mmio_read(board.memory, ABAR + reg, 4);
+    return (uint32_t)memory_mmio_read(board.bench.memory, ABAR + reg, 4);
 }
 
 static void put(uint32_t reg, uint32_t value)
 {
-    memory_mmio_write(board.memory, ABAR + reg, value, 4);
+    memory_mmio_write(board.bench.memory, ABAR + reg, value, 4);
 }
 
 static uint32_t pget(unsigned port, uint32_t reg)
@@ -83,59 +62,16 @@ static void pput(unsigned port, uint32_t reg, uint32_t value)
 
 static uint8_t *ram(uint32_t address)
 {
-    return memory_ram_host(board.memory) + address;
+    return memory_ram_host(board.bench.memory) + address;
 }
 
 static void build(struct board *b, struct image *master, struct image *medium)
 {
-    memset(b, 0, sizeof *b);
-    struct irq_line pirq[4];
-    for (int i = 0; i < 4; i++)
-        pirq[i] = (struct irq_line){count_irq, b, 0};
-    device_list_init(&b->devices);
-    b->io = io_bus_new();
-    b->memory = memory_new(1 << 20, NULL);
-    b->clock = clock_new();
-    b->loop = loop_new(b->clock, &lock);
-    b->pci = pci_bus_new(&b->devices, b->io, b->memory, pirq);
-    b->ahci = ahci_new(&b->devices, b->pci, DEVFN, b->loop, "ahci");
+    pci_bench_build(&b->bench);
+    b->ahci = ahci_new(&b->bench.devices, b->bench.pci, DEVFN, b->bench.loop, "ahci");
     ahci_attach_disk(b->ahci, 0, master);
     ahci_attach_cdrom(b->ahci, 1, medium);
-    device_list_reset(&b->devices);
-    pci_config_write(b->pci, DEVFN, PCI_BAR0 + 20, ABAR, 4);
-    pci_config_write(b->pci, DEVFN, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
-}
-
-static void tear_down(struct board *b)
-{
-    device_list_destroy(&b->devices);
-    loop_free(b->loop);
-    clock_free(b->clock);
-    memory_free(b->memory);
-    io_bus_free(b->io);
-}
-
-static uint32_t pattern(uint32_t word)
-{
-    return word * 2654435761u ^ 0x5bd1e995;
-}
-
-static struct image *make_image(size_t bytes, bool optical)
-{
-    char path[] = "/tmp/doppel-test-ahci-XXXXXX";
-    struct error error = {""};
-    int fd = mkstemp(path);
-    uint32_t *data = malloc(bytes);
-    for (uint32_t i = 0; i < bytes / 4; i++)
-        data[i] = pattern(i);
-    ck_assert_int_eq(write(fd, data, bytes), (ssize_t)bytes);
-    free(data);
-    close(fd);
-    struct image *image =
-        image_open(&(struct image_options){.path = path, .optical = optical}, &error);
-    ck_assert_msg(image != NULL, "%s", error.text);
-    unlink(path);
-    return image;
+    pci_bench_start(&b->bench, DEVFN, 5, ABAR);
 }
 
 static void start(unsigned port)
@@ -150,9 +86,9 @@ static void start(unsigned port)
 
 static void setup(void)
 {
-    disk = make_image(DISK_SECTORS * 512, false);
-    cd = make_image(CD_BLOCKS * 2048, true);
-    pthread_mutex_lock(&lock);
+    disk = pattern_image(DISK_SECTORS * 512, false);
+    cd = pattern_image(CD_BLOCKS * 2048, true);
+    pthread_mutex_lock(&pci_bench_lock);
     build(&board, disk, cd);
     put(GHC, 0x80000002);
     start(0);
@@ -162,15 +98,15 @@ static void setup(void)
 
 static void teardown(void)
 {
-    tear_down(&board);
-    pthread_mutex_unlock(&lock);
+    pci_bench_free(&board.bench);
+    pthread_mutex_unlock(&pci_bench_lock);
     image_close(disk);
     image_close(cd);
 }
 
 static void settle(void)
 {
-    loop_drain(board.loop);
+    loop_drain(board.bench.loop);
 }
 
 /* -- Commands -- */
@@ -224,15 +160,6 @@ static void packet(const uint8_t *bytes, bool dma, uint32_t length)
     issue(1, 0);
 }
 
-static void check_pattern(const void *data, uint32_t first_word, uint32_t words)
-{
-    for (uint32_t i = 0; i < words; i++) {
-        uint32_t value;
-        memcpy(&value, (const uint8_t *)data + 4 * i, 4);
-        ck_assert_uint_eq(value, pattern(first_word + i));
-    }
-}
-
 static uint32_t byte_count(unsigned port, unsigned slot)
 {
     uint32_t value;
@@ -270,7 +197,7 @@ START_TEST(identify_comes_by_pio)
     ck_assert_uint_eq(pget(0, P_CI), 0);
     ck_assert_uint_eq(pget(0, P_TFD), 0x50);
     ck_assert_uint_eq(pget(0, P_IS) & 0x02, 0x02);
-    ck_assert(board.irq);
+    ck_assert(board.bench.irq);
     ck_assert_uint_eq(byte_count(0, 3), 512);
     ck_assert_uint_eq(ram(RECEIVED + 0x20)[0], 0x5f);
     ck_assert_uint_eq(ram(RECEIVED + 0x20)[1], 0x60);
@@ -284,7 +211,7 @@ START_TEST(identify_comes_by_pio)
     ck_assert_uint_eq(sum, 0);
     pput(0, P_IS, pget(0, P_IS));
     put(IS, 1);
-    ck_assert(!board.irq);
+    ck_assert(!board.bench.irq);
 }
 END_TEST
 
@@ -480,24 +407,37 @@ START_TEST(resets)
     ck_assert_uint_eq(get(GHC), 0x80000000);
     ck_assert_uint_eq(pget(0, P_SACT), 0);
     ck_assert_uint_eq(pget(0, P_CLB), 0);
-    ck_assert(!board.irq);
+    ck_assert(!board.bench.irq);
+}
+END_TEST
+
+START_TEST(messages)
+{
+    struct pci_bus *pci = board.bench.pci;
+    pci_config_write(pci, DEVFN, 0x84, 0xfee00000, 4);
+    pci_config_write(pci, DEVFN, 0x8c, 0x41, 2);
+    pci_config_write(pci, DEVFN, 0x82, 1, 2);
+    run(0, 0xec, 0, 0, 512);
+    ck_assert_uint_eq(board.bench.messages, 1);
+    ck_assert_uint_eq(board.bench.message, 0x41);
+    ck_assert(!board.bench.irq);
+    put(IS, 1); /* the cause still stands: told again */
+    ck_assert_uint_eq(board.bench.messages, 2);
+    pput(0, P_IS, ~0u);
+    put(IS, 1);
+    ck_assert_uint_eq(board.bench.messages, 2);
+    ck_assert_uint_eq(get(IS), 0);
 }
 END_TEST
 
 START_TEST(state)
 {
-    struct state_buffer saved = {0};
-    struct error error = {""};
     struct board other;
     run(0, 0x25, 40, 3, 1536);
     build(&other, disk, cd);
-    state_save_devices(&saved, &board.devices);
-    ck_assert_msg(state_load_devices(saved.bytes, saved.length, &other.devices, &error), "%s",
-                  error.text);
-    ck_assert_msg(state_compare_devices(&board.devices, &other.devices, &error), "%s", error.text);
-    ck_assert(other.irq);
-    state_buffer_free(&saved);
-    tear_down(&other);
+    pci_bench_copy_state(&other.bench, &board.bench);
+    ck_assert(other.bench.irq);
+    pci_bench_free(&other.bench);
 }
 END_TEST
 
@@ -543,18 +483,7 @@ int main(void)
         resets,
         state,
         garbage,
+        messages,
     };
-    Suite *suite = suite_create("ahci");
-    TCase *cases = tcase_create("ahci");
-    tcase_add_checked_fixture(cases, setup, teardown);
-    tcase_set_timeout(cases, 60);
-    for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
-        tcase_add_test(cases, tests[i]);
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return pci_bench_main("ahci", setup, teardown, tests, sizeof tests / sizeof *tests);
 }
