@@ -7,6 +7,8 @@
  */
 #include "hw/chipset/piix4_pm.h"
 #include "hw/machine_internal.h"
+#include "hw/storage/ahci.h"
+#include "hw/storage/nvme.h"
 #include "hw/storage/piix_ide.h"
 
 #include <stdlib.h>

@@ -16,19 +16,20 @@
 #include "hw/memory.h"
 #include "hw/port.h"
 
-#define MACHINE_DRIVES    16
-#define MACHINE_IDE_UNITS 4
+#define MACHINE_DRIVES     16
+#define MACHINE_IDE_UNITS  4
+#define MACHINE_AHCI_PORTS 6
 
 /* What a drive is attached to. */
-enum machine_bus { MACHINE_IDE, MACHINE_VIRTIO };
+enum machine_bus { MACHINE_IDE, MACHINE_AHCI, MACHINE_NVME, MACHINE_VIRTIO, MACHINE_BUSES };
 
 struct machine_drive {
     struct image *image; /* the machine's once machine_new succeeds; NULL: no medium (cdrom) */
     bool present;
     bool cdrom;
     enum machine_bus bus;
-    /* IDE: 0 primary master, 1 primary slave, 2 secondary master, 3 secondary slave. Elsewhere the
-     * drives of a bus are numbered in their order here. */
+    /* IDE: 0 primary master, 1 primary slave, 2 secondary master, 3 secondary slave. AHCI: the
+     * port. Elsewhere the drives of a bus are numbered in their order here. */
     unsigned unit;
 };
 

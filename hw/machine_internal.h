@@ -48,6 +48,8 @@ struct machine {
     struct piix3 *piix3;
     struct piix4_pm *pm;
     struct piix_ide *ide;
+    struct ahci *ahci; /* or NULL */
+    struct nvme *nvme[MACHINE_DRIVES];
     struct fw_cfg *fw_cfg;
     struct byte_port *serial[MACHINE_SERIALS];
     struct byte_port debug_console;

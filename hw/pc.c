@@ -17,12 +17,15 @@
 #include "hw/irq/lapic.h"
 #include "hw/machine_internal.h"
 #include "hw/network/e1000.h"
+#include "hw/storage/ahci.h"
+#include "hw/storage/nvme.h"
 #include "hw/storage/piix_ide.h"
 #include "hw/virtio/virtio_blk.h"
 
 /* PCI slots (00:00 host bridge, 00:01 the PIIX functions belong to their devices). */
 #define DEVFN(slot, function) ((slot) << 3 | (function))
 enum { DEVFN_IDE = DEVFN(1, 1), DEVFN_VGA = DEVFN(2, 0), DEVFN_NIC = DEVFN(3, 0) };
+/* Devices that a configuration adds take the free slots in order. */
 #define SLOT_FIRST_FREE 4
 
 /* ISA interrupts. */
@@ -173,38 +176,65 @@ static void add_ide_drive(struct machine *machine, const struct machine_drive *d
         piix_ide_attach_disk(machine->ide, channel, unit, drive->image);
 }
 
-/* Virtio devices take the free slots in order. */
-static struct virtio_place virtio_place(struct machine *machine, const char *id)
+static uint8_t free_slot(struct machine *machine)
 {
     unsigned slot = SLOT_FIRST_FREE;
     while (pci_bus_device(machine->pci, PCI_DEVFN(slot, 0)))
         slot++;
-    return (struct virtio_place){&machine->devices, machine->pci, PCI_DEVFN(slot, 0),
-                                 machine->loop, id};
+    return PCI_DEVFN(slot, 0);
 }
 
-static void add_virtio_disk(struct machine *machine, const struct machine_drive *drive,
-                            unsigned number)
+static struct virtio_place virtio_place(struct machine *machine, const char *id)
+{
+    return (struct virtio_place){&machine->devices, machine->pci, free_slot(machine), machine->loop,
+                                 id};
+}
+
+static void add_ahci_drive(struct machine *machine, const struct machine_drive *drive)
+{
+    if (!machine->ahci)
+        machine->ahci = ahci_new(&machine->devices, machine->pci, free_slot(machine), machine->loop,
+                                 &machine->drive_activity, "ahci");
+    if (drive->cdrom)
+        ahci_attach_cdrom(machine->ahci, drive->unit, drive->image);
+    else
+        ahci_attach_disk(machine->ahci, drive->unit, drive->image);
+}
+
+static void add_nvme_drive(struct machine *machine, const struct machine_drive *drive)
+{
+    char serial[16], id[16];
+    snprintf(serial, sizeof serial, "DP-2%04u", drive->unit);
+    snprintf(id, sizeof id, "nvme%u", drive->unit);
+    nvme_new(&machine->devices, machine->pci, free_slot(machine), drive->image, machine->loop,
+             &machine->drive_activity, serial, id);
+}
+
+static void add_virtio_disk(struct machine *machine, const struct machine_drive *drive)
 {
     char id[24];
-    snprintf(id, sizeof id, "virtio-disk%u", number);
+    snprintf(id, sizeof id, "virtio-disk%u", drive->unit);
     struct virtio_place place = virtio_place(machine, id);
-    virtio_blk_new(&place, machine->memory, drive->image, number, MACHINE_CPUS,
+    virtio_blk_new(&place, machine->memory, drive->image, drive->unit, MACHINE_CPUS,
                    &machine->drive_activity);
 }
 
 static void add_drives(struct machine *machine, const struct machine_config *config)
 {
+    static void (*const add[])(struct machine *, const struct machine_drive *) = {
+        [MACHINE_IDE] = add_ide_drive,
+        [MACHINE_AHCI] = add_ahci_drive,
+        [MACHINE_NVME] = add_nvme_drive,
+        [MACHINE_VIRTIO] = add_virtio_disk,
+    };
     machine->ide =
         piix_ide_new(&machine->devices, machine->pci, DEVFN_IDE, machine->io,
                      isa_line(machine, IRQ_IDE1), isa_line(machine, IRQ_IDE2), machine->loop);
     for (unsigned i = 0; i < MACHINE_DRIVES; i++) {
         const struct machine_drive *drive = &config->drive[i];
         machine->image[i] = drive->image;
-        if (drive->present && drive->bus == MACHINE_IDE)
-            add_ide_drive(machine, drive);
-        if (drive->present && drive->bus == MACHINE_VIRTIO)
-            add_virtio_disk(machine, drive, i);
+        if (drive->present)
+            add[drive->bus](machine, drive);
     }
 }
 

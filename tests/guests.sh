@@ -120,7 +120,7 @@ make_linux() { # make_linux ARCH METAPACKAGE
     say "building the $arch initial RAM disk"
     rm -rf "$root" && mkdir -p "$root"/{bin,dev,proc,sys,etc,tmp,modules}
     cp "$busybox/bin/busybox" "$root/bin/busybox"
-    for module in e1000 virtio_pci virtio_net ata_piix virtio_blk virtio_scsi sd_mod sr_mod isofs crc32c_generic ext4 \
+    for module in e1000 virtio_pci virtio_net ata_piix ahci nvme virtio_blk virtio_scsi sd_mod sr_mod isofs crc32c_generic ext4 \
         virtio_console virtio_balloon virtio-rng; do add_module "$kernel" "$root" "$module"; done
     write_init "$root"
     cp "$kernel"/boot/vmlinuz-* "$cache/$arch/vmlinuz"

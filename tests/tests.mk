@@ -20,7 +20,7 @@ endef
 
 # -- What `make check` runs: NAME=COMMAND for tests/check.sh, slow ones first so that they overlap with the rest --
 
-BOOT_TESTS = amd64-verify amd64-translator i386-translator amd64-interpreter i386-interpreter network disk grub-iso
+BOOT_TESTS = amd64-verify amd64-translator i386-translator amd64-interpreter i386-interpreter network disk ahci nvme grub-iso
 WINDOW_TESTS = keyboard linux graphics
 LONG_TESTS = i386-verify
 boot_entry = "boot-$(1)=tests/boot/boot.sh $(BUILD) $(1)"

@@ -104,6 +104,8 @@ static const struct {
     enum machine_bus bus;
 } disk_buses[] = {
     {"ide", MACHINE_IDE},
+    {"ahci", MACHINE_AHCI},
+    {"nvme", MACHINE_NVME},
     {"virtio", MACHINE_VIRTIO},
 };
 
@@ -114,7 +116,7 @@ static bool set_disk_bus(struct disk_option *disk, const char *name, struct erro
             disk->bus = disk_buses[i].bus;
             return true;
         }
-    return error_set(error, "--disk: bus '%s' is not built yet; use bus=ide or bus=virtio", name);
+    return error_set(error, "--disk: bus '%s' is not built yet; use bus=ide, ahci, nvme or virtio", name);
 }
 
 static bool set_disk_property(struct disk_option *disk, const char *word, struct error *error)
@@ -344,12 +346,16 @@ static bool check_together(const struct run_options *options, struct error *erro
 {
     if ((options->initrd || options->append) && !options->kernel)
         return error_set(error, "%s needs --kernel", options->initrd ? "--initrd" : "--append");
-    unsigned ide = options->cdrom != NULL;
-    for (unsigned i = 0; i < options->disks; i++)
+    unsigned ide = options->cdrom != NULL, ahci = 0;
+    for (unsigned i = 0; i < options->disks; i++) {
         ide += options->disk[i].bus == MACHINE_IDE;
+        ahci += options->disk[i].bus == MACHINE_AHCI;
+    }
     if (ide > MACHINE_IDE_UNITS)
         return error_set(error, "%s: the IDE bus has room for %d drives only",
                          options->cdrom ? "--cdrom" : "--disk", MACHINE_IDE_UNITS);
+    if (ahci > MACHINE_AHCI_PORTS)
+        return error_set(error, "--disk: the AHCI adapter has %d ports only", MACHINE_AHCI_PORTS);
     unsigned terminals = 0;
     for (unsigned i = 0; i < options->serials; i++)
         terminals += strcmp(options->serial[i], "stdio") == 0;

@@ -42,14 +42,14 @@ static bool open_drives(struct session *session, struct error *error)
     enum { CDROM_UNIT = 2 };
     const struct run_options *options = &session->options;
     struct machine_drive *drive = session->config.drive;
-    unsigned unit = 0;
+    unsigned used[MACHINE_BUSES] = {0};
     for (unsigned i = 0; i < options->disks; i++, drive++) {
         if (!open_disk(&options->disk[i], drive, error))
             return false;
-        if (drive->bus != MACHINE_IDE)
-            continue;
-        unit += options->cdrom && unit == CDROM_UNIT;
-        drive->unit = unit++;
+        unsigned *unit = &used[drive->bus];
+        if (drive->bus == MACHINE_IDE && options->cdrom && *unit == CDROM_UNIT)
+            (*unit)++;
+        drive->unit = (*unit)++;
     }
     if (options->cdrom) {
         *drive = (struct machine_drive){.present = true, .cdrom = true, .unit = CDROM_UNIT};

@@ -205,7 +205,7 @@ static void write_cmd(struct ahci_port *port, uint32_t value)
     if ((value & PXCMD_CLO) && !(before & PXCMD_ST))
         port->tfd &= ~(uint32_t)(ATA_STATUS_BSY | ATA_STATUS_DRQ);
     if (!(before & PXCMD_ST) && (value & PXCMD_ST)) {
-        if (port->tfd & (ATA_STATUS_BSY | ATA_STATUS_DRQ))
+        if (ahci_present(port) && (port->tfd & (ATA_STATUS_BSY | ATA_STATUS_DRQ)))
             log_guest("ahci: port %u started while its device is busy", port->index);
         port->cmd |= PXCMD_CR;
         ahci_serve(port);
@@ -424,11 +424,6 @@ bool ahci_eject(struct ahci *ahci, unsigned port, bool force, struct image **old
     return drive && atapi_eject(drive, force, old, error);
 }
 
-uint64_t ahci_activity(const struct ahci *ahci)
-{
-    return atomic_load_explicit(&ahci->activity, memory_order_relaxed);
-}
-
 /* -- Life -- */
 
 static void ahci_reset(struct device *device)
@@ -476,7 +471,7 @@ static const struct device_ops ahci_ops = {
 };
 
 struct ahci *ahci_new(struct device_list *list, struct pci_bus *bus, uint8_t devfn,
-                      struct loop *loop, const char *id)
+                      struct loop *loop, _Atomic uint64_t *activity, const char *id)
 {
     static const struct pci_identity identity = {
         .vendor = 0x8086,
@@ -493,12 +488,13 @@ struct ahci *ahci_new(struct device_list *list, struct pci_bus *bus, uint8_t dev
     pci_add_mmio_bar(&ahci->pci, ABAR, ABAR_SIZE, &ahci_access, ahci);
     pci_add_msi(&ahci->pci, 0x80, 1, PCI_MSI_64BIT);
     ahci->loop = loop;
+    ahci->activity = activity;
     for (unsigned i = 0; i < AHCI_PORTS; i++) {
         struct ahci_port *port = &ahci->port[i];
         struct irq_line line = {ahci_drive_irq, port, 0};
         port->ahci = ahci;
         port->index = (uint8_t)i;
-        ata_channel_init(&port->ata, line, loop, &ahci->activity, ahci_drive_dma, port);
+        ata_channel_init(&port->ata, line, loop, activity, ahci_drive_dma, port);
         port->ata.serial_ata = true;
     }
     reset_hba(ahci);

@@ -12,9 +12,9 @@
 
 struct ahci;
 
-/* `id` names the device on the board. */
+/* `id` names the device on the board, *activity counts sectors moved. */
 struct ahci *ahci_new(struct device_list *list, struct pci_bus *bus, uint8_t devfn,
-                      struct loop *loop, const char *id);
+                      struct loop *loop, _Atomic uint64_t *activity, const char *id);
 
 /* Attaches drives before the machine starts; `port` is below AHCI_PORTS, and free. Images stay the
  * caller's and outlive the device. */
@@ -26,8 +26,5 @@ void ahci_attach_cdrom(struct ahci *ahci, unsigned port, struct image *image);
 bool ahci_insert(struct ahci *ahci, unsigned port, struct image *image, struct error *error);
 bool ahci_eject(struct ahci *ahci, unsigned port, bool force, struct image **old,
                 struct error *error);
-
-/* Sectors moved so far: whoever shows a light compares two readings. Any thread. */
-uint64_t ahci_activity(const struct ahci *ahci);
 
 #endif

@@ -429,7 +429,7 @@ static void start_queued(struct ahci_port *port, const uint8_t *fis,
     }
     *queued = wanted;
     queued->active = true;
-    atomic_fetch_add_explicit(&port->ahci->activity, wanted.sectors, memory_order_relaxed);
+    atomic_fetch_add_explicit(port->ahci->activity, wanted.sectors, memory_order_relaxed);
     loop_work(port->ahci->loop, run_queued, finish_queued, queued);
 }
 

@@ -80,7 +80,7 @@ struct ahci {
     struct ahci_port port[AHCI_PORTS];
     uint32_t ghc, is;
     struct loop *loop;
-    _Atomic uint64_t activity;
+    _Atomic uint64_t *activity; /* counts sectors moved, for whoever shows a light */
 };
 
 /* -- ahci.c -- */

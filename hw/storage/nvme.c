@@ -485,11 +485,6 @@ static void nvme_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
 
 static const struct access_ops nvme_access = {nvme_read, nvme_write, 4, 8};
 
-uint64_t nvme_activity(const struct nvme *nvme)
-{
-    return atomic_load_explicit(&nvme->activity, memory_order_relaxed);
-}
-
 /* -- Life -- */
 
 static void nvme_reset(struct device *device)
@@ -544,7 +539,8 @@ static const struct device_ops nvme_ops = {
 };
 
 struct nvme *nvme_new(struct device_list *list, struct pci_bus *bus, uint8_t devfn,
-                      struct image *image, struct loop *loop, const char *serial, const char *id)
+                      struct image *image, struct loop *loop, _Atomic uint64_t *activity,
+                      const char *serial, const char *id)
 {
     /* The numbers by which drivers know a virtual controller without quirks. */
     static const struct pci_identity identity = {
@@ -565,6 +561,7 @@ struct nvme *nvme_new(struct device_list *list, struct pci_bus *bus, uint8_t dev
     pci_add_msix(&nvme->pci, &nvme->msix, 0, NVME_QUEUES, 4);
     nvme->image = image;
     nvme->loop = loop;
+    nvme->activity = activity;
     snprintf(nvme->serial, sizeof nvme->serial, "%s", serial);
     nvme_features_reset(nvme);
     return nvme;

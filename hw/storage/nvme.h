@@ -13,9 +13,7 @@ struct nvme;
 /* `image` stays the caller's and outlives the device; `serial` has at most 20 characters, `id`
  * names the device on the board. */
 struct nvme *nvme_new(struct device_list *list, struct pci_bus *bus, uint8_t devfn,
-                      struct image *image, struct loop *loop, const char *serial, const char *id);
-
-/* Sectors moved so far: whoever shows a light compares two readings. Any thread. */
-uint64_t nvme_activity(const struct nvme *nvme);
+                      struct image *image, struct loop *loop, _Atomic uint64_t *activity,
+                      const char *serial, const char *id);
 
 #endif

@@ -105,7 +105,7 @@ struct nvme {
     struct nvme_request request[NVME_REQUESTS];
     unsigned requests; /* active ones */
     bool fetching;
-    _Atomic uint64_t activity;
+    _Atomic uint64_t *activity; /* counts sectors moved, for whoever shows a light */
 };
 
 enum nvme_feature {

@@ -128,7 +128,7 @@ static void finish_request(void *opaque)
         nvme->writes++;
         nvme->units_written += blocks;
     }
-    atomic_fetch_add_explicit(&nvme->activity, blocks + 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(nvme->activity, blocks + 1, memory_order_relaxed);
     nvme_complete(nvme, request->sq, command->cid, request->status, 0);
     nvme_fetch(nvme);
 }

@@ -58,15 +58,17 @@ network)
         run:"bash -c 'exec 3<>/dev/tcp/127.0.0.1/$forwarded && timeout 20 head -n 1 <&3 | grep -q from-the-guest'" \
         "${power_off[@]}" -- "${guest[@]}"
     ;;
-disk)
-    # An ext4 file system on an IDE disk: written in one run, found in the next.
+disk | ahci | nvme)
+    # An ext4 file system on a disk of each bus: written in one run, found in the next.
+    bus=${test/disk/ide} device=/dev/sda
+    [ "$test" = nvme ] && device=/dev/nvme0n1
     folder=$(mktemp -d)
     trap 'rm -rf "$folder"' EXIT
     truncate -s 64M "$folder/disk.img"
-    linux amd64 "$quiet" --net none --disk "$folder/disk.img"
-    "$console" expect:"guest:" send:'until [ -b /dev/sda ]; do sleep 0.1; done; mke2fs -q /dev/sda && mount -t ext4 /dev/sda /tmp && dd if=/dev/urandom of=/tmp/f bs=64k count=256 2>/dev/null; md5sum /tmp/f > /tmp/s; sync; umount /tmp; echo wr""itten\n' \
+    linux amd64 "$quiet" --net none --disk "$folder/disk.img,bus=$bus"
+    "$console" expect:"guest:" send:"until [ -b $device ]; do sleep 0.1; done; mke2fs -q $device && mount -t ext4 $device /tmp && dd if=/dev/urandom of=/tmp/f bs=64k count=256 2>/dev/null; md5sum /tmp/f > /tmp/s; sync; umount /tmp; echo wr\"\"itten\n" \
         expect:"written" "${power_off[@]}" -- "${guest[@]}"
-    "$console" expect:"guest:" send:'until [ -b /dev/sda ]; do sleep 0.1; done; mount -t ext4 /dev/sda /tmp && md5sum -c /tmp/s; umount /tmp\n' \
+    "$console" expect:"guest:" send:"until [ -b $device ]; do sleep 0.1; done; mount -t ext4 $device /tmp && md5sum -c /tmp/s; umount /tmp\n" \
         expect:"/tmp/f: OK" "${power_off[@]}" -- "${guest[@]}"
     ;;
 grub-iso)

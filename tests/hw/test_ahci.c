@@ -34,6 +34,7 @@ enum {
 
 struct board {
     struct pci_bench bench;
+    _Atomic uint64_t activity;
     struct ahci *ahci;
 };
 
@@ -68,7 +69,7 @@ static uint8_t *ram(uint32_t address)
 static void build(struct board *b, struct image *master, struct image *medium)
 {
     pci_bench_build(&b->bench);
-    b->ahci = ahci_new(&b->bench.devices, b->bench.pci, DEVFN, b->bench.loop, "ahci");
+    b->ahci = ahci_new(&b->bench.devices, b->bench.pci, DEVFN, b->bench.loop, &b->activity, "ahci");
     ahci_attach_disk(b->ahci, 0, master);
     ahci_attach_cdrom(b->ahci, 1, medium);
     pci_bench_start(&b->bench, DEVFN, 5, ABAR);

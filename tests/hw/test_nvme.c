@@ -31,6 +31,7 @@ enum { ENABLE = 0x00460001 };
 
 struct board {
     struct pci_bench bench;
+    _Atomic uint64_t activity;
     struct nvme *nvme;
 };
 
@@ -83,8 +84,8 @@ static void settle(void)
 static void build(struct board *b)
 {
     pci_bench_build(&b->bench);
-    b->nvme =
-        nvme_new(&b->bench.devices, b->bench.pci, DEVFN, disk, b->bench.loop, "DP-N0001", "nvme0");
+    b->nvme = nvme_new(&b->bench.devices, b->bench.pci, DEVFN, disk, b->bench.loop, &b->activity,
+                       "DP-N0001", "nvme0");
     pci_bench_start(&b->bench, DEVFN, 0, BAR);
 }
 
