@@ -116,7 +116,8 @@ static bool set_disk_bus(struct disk_option *disk, const char *name, struct erro
             disk->bus = disk_buses[i].bus;
             return true;
         }
-    return error_set(error, "--disk: bus '%s' is not built yet; use bus=ide, ahci, nvme or virtio", name);
+    return error_set(error, "--disk: bus '%s' is not built yet; use bus=ide, ahci, nvme or virtio",
+                     name);
 }
 
 static bool set_disk_property(struct disk_option *disk, const char *word, struct error *error)
@@ -272,7 +273,8 @@ static const struct option_row rows[] = {
      "processor: default, x86-64-v1, x86-64-v2, pentium3, i486"},
     {0, "accel", "ENGINE", set_accel, "how CPUs run: auto, translator, interpreter"},
     {0, "disk", "FILE[,bus=B][,readonly][,temporary]", set_disk,
-     "raw disk image on bus ide (default) or virtio; repeatable; temporary discards writes"},
+     "raw disk image on bus ide (default), ahci, nvme, virtio; repeatable; temporary discards "
+     "writes"},
     {0, "cdrom", "FILE", set_cdrom, "CD-ROM image"},
     {0, "floppy", "FILE", NULL, "floppy image"},
     {0, "kernel", "FILE", set_kernel, "start this Linux kernel directly"},
