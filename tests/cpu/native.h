@@ -10,6 +10,7 @@
 
 struct native {
     uint8_t *data; /* USER_DATA_SIZE bytes, seen by the code at USER_DATA */
+    bool has_avx;  /* the upper halves of the vector registers count */
 };
 
 /* NULL with a reason in *why if the host cannot do it. One at a time in a process: it owns signal

@@ -8,16 +8,6 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-static uint64_t seed = 0x853c49e6748fea9bull;
-
-static uint64_t random64(void)
-{
-    seed ^= seed << 13;
-    seed ^= seed >> 7;
-    seed ^= seed << 17;
-    return seed * 0x9e3779b97f4a7c15ull;
-}
-
 static struct fp_env nearest_env(void)
 {
     return (struct fp_env){.precision = 64, .masked = FP_EXCEPTIONS};
@@ -56,6 +46,16 @@ START_TEST(known_values)
 END_TEST
 
 #if defined(__x86_64__) || defined(__i386__)
+
+static uint64_t seed = 0x853c49e6748fea9bull;
+
+static uint64_t random64(void)
+{
+    seed ^= seed << 13;
+    seed ^= seed >> 7;
+    seed ^= seed << 17;
+    return seed * 0x9e3779b97f4a7c15ull;
+}
 
 static struct float80 random_operand(int low, int high)
 {

@@ -2,7 +2,8 @@
  * The guest of the oracle. Physical memory:
  *
  *     0x1000 PML4   0x2000 PDPT   0x3000 page directory   0x4000 page table of USER_BASE
- *     0x5000 GDT    0x6000 IDT    0x7000 TSS    0x8000 handlers: vector * 16 is a HLT
+ *     0x5000 GDT    0x5800 LDT    0x6000 IDT    0x7000 TSS
+ *     0x8000 handlers: vector * 16 is a HLT
  *     0xa000 top of the supervisor's stack      0xb000 PDPT   0xc000 page directory
  *     0x10000 USER_BASE and on
  *
@@ -13,16 +14,19 @@
 #include "tests/cpu/user_guest.h"
 #include "tests/cpu/board.h"
 
+#include "cpu/isa.h"
 #include "cpu/system.h"
 
-#define USER_RAM      (1u << 20)
-#define GDT           0x5000u
-#define IDT           0x6000u
-#define TSS           0x7000u
-#define HANDLERS      0x8000u
-#define STACK_TOP     0xa000u
-#define SUPERVISOR    0xffff800000000000ull
-#define USER_PHYSICAL 0x10000u
+#define USER_RAM            (1u << 20)
+#define GDT                 0x5000u
+#define LDT                 0x5800u
+#define IDT                 0x6000u
+#define TSS                 0x7000u
+#define HANDLERS            0x8000u
+#define STACK_TOP           0xa000u
+#define SELECTOR_SUPERVISOR 0x10
+#define SUPERVISOR          0xffff800000000000ull
+#define USER_PHYSICAL       0x10000u
 
 struct user_machine {
     struct user_guest guest;
@@ -34,7 +38,36 @@ static void put64(struct board *board, uint64_t gpa, uint64_t value)
     memcpy(board->ram + gpa, &value, 8);
 }
 
-static void make_tables(struct board *board)
+static uint64_t descriptor(uint64_t base, uint64_t limit, unsigned access, unsigned flags)
+{
+    return (limit & 0xffff) | (base & 0xffffff) << 16 | (uint64_t)access << 40 |
+           (limit >> 16 & 15) << 48 | (uint64_t)flags << 52 | (base >> 24) << 56;
+}
+
+/* The same as Linux's, as far as a program can find out, and the local ones of user_segments. */
+static void make_descriptors(struct board *board, uint32_t cpu_number_limit)
+{
+    put64(board, GDT + 0x08, descriptor(0, 0xfffff, 0x9b, 0xc));
+    put64(board, GDT + 0x10, descriptor(0, 0xfffff, 0x9b, 0xa));
+    put64(board, GDT + 0x18, descriptor(0, 0xfffff, 0x93, 0xc));
+    put64(board, GDT + 0x20, descriptor(0, 0xfffff, 0xfb, 0xc));
+    put64(board, GDT + 0x28, descriptor(0, 0xfffff, 0xf3, 0xc));
+    put64(board, GDT + 0x30, descriptor(0, 0xfffff, 0xfb, 0xa));
+    put64(board, GDT + 0x40, descriptor(TSS, 103, 0x8b, 0));
+    put64(board, GDT + 0x48, SUPERVISOR >> 32);
+    put64(board, GDT + 0x50, descriptor(LDT, 8 * USER_SEGMENTS + 7, 0x82, 0));
+    put64(board, GDT + 0x58, SUPERVISOR >> 32);
+    put64(board, GDT + 0x78, descriptor(0, cpu_number_limit, 0xf5, 4));
+    for (unsigned i = 0; i < USER_SEGMENTS; i++) {
+        const struct user_segment *s = &user_segments[i];
+        unsigned access = (s->not_present ? 0x71 : 0xf1) | (unsigned)s->contents << 2 |
+                          (s->read_exec_only ? 0 : 2);
+        put64(board, LDT + 8 * (i + 1),
+              descriptor(s->base, s->limit, access, (s->pages ? 8u : 0) | (s->big ? 4u : 0)));
+    }
+}
+
+static void make_tables(struct board *board, uint32_t cpu_number_limit)
 {
     enum { P = 1, W = 2, U = 4, LARGE = 0x80 };
     const uint64_t no_execute = 1ull << 63;
@@ -51,12 +84,13 @@ static void make_tables(struct board *board)
         put64(board, 0x4000 + 8 * page,
               (USER_PHYSICAL + (USER_DATA - USER_BASE) + at) | P | W | U | no_execute);
     }
-    put64(board, GDT + 8, 0x00af9b000000ffff); /* supervisor's code */
-    put64(board, GDT + 16, 0x00cf93000000ffff);
+    make_descriptors(board, cpu_number_limit);
     for (unsigned vector = 0; vector < 256; vector++) {
         uint64_t handler = SUPERVISOR + HANDLERS + vector * 16;
+        uint64_t access = vector == EXC_BP || vector == EXC_OF ? 0xee : 0x8e;
         put64(board, IDT + vector * 16,
-              (handler & 0xffff) | 8ull << 16 | 0xeeull << 40 | (handler >> 16) << 48);
+              (handler & 0xffff) | (uint64_t)SELECTOR_SUPERVISOR << 16 | access << 40 |
+                  (handler >> 16) << 48);
         put64(board, IDT + vector * 16 + 8, handler >> 32);
         board->ram[HANDLERS + vector * 16] = 0xf4;
     }
@@ -64,7 +98,7 @@ static void make_tables(struct board *board)
     put64(board, TSS + 96, 104ull << 48); /* no I/O permission bitmap */
 }
 
-struct user_guest *user_guest_new(const struct accel *accel)
+struct user_guest *user_guest_new(const struct accel *accel, uint32_t cpu_number_limit)
 {
     struct user_machine *machine = calloc(1, sizeof *machine);
     struct board *board = board_new(USER_RAM, "default", accel);
@@ -72,19 +106,26 @@ struct user_guest *user_guest_new(const struct accel *accel)
     machine->board = board;
     machine->guest.cpu = cpu;
     machine->guest.data = board->ram + USER_PHYSICAL + (USER_DATA - USER_BASE);
-    make_tables(board);
-    cpu->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG;
-    cpu->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
+    make_tables(board, cpu_number_limit);
+    cpu->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
+    cpu->cr4 =
+        (CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_FSGSBASE) & cpu_cr4_mask(cpu);
     cpu->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
     cpu->cr3 = 0x1000;
-    cpu->xcr0 = 3;
+    machine->guest.has_avx = feature_test(cpu->features, FEATURE_AVX);
+    cpu->xcr0 = machine->guest.has_avx ? 7 : 3;
     cpu->gdtr.base = SUPERVISOR + GDT;
-    cpu->gdtr.limit = 0xff;
+    cpu->gdtr.limit = 0x7f;
     cpu->idtr.base = SUPERVISOR + IDT;
     cpu->idtr.limit = 0xfff;
-    cpu->seg[SEG_TR] = (struct segment){
-        .base = SUPERVISOR + TSS, .limit = 103, .attr = SEGMENT_P | TYPE_TSS32_BUSY};
-    cpu->seg[SEG_LDTR] = (struct segment){.attr = 0};
+    cpu->seg[SEG_TR] = (struct segment){.base = SUPERVISOR + TSS,
+                                        .limit = 103,
+                                        .selector = 0x40,
+                                        .attr = SEGMENT_P | TYPE_TSS32_BUSY};
+    cpu->seg[SEG_LDTR] = (struct segment){.base = SUPERVISOR + LDT,
+                                          .limit = 8 * USER_SEGMENTS + 7,
+                                          .selector = 0x50,
+                                          .attr = SEGMENT_P | TYPE_LDT};
     cpu_update_mode(cpu);
     paging_switch(cpu, false);
     tlb_flush_all(cpu);
@@ -98,21 +139,28 @@ void user_guest_free(struct user_guest *guest)
     free(machine);
 }
 
-static void set_segments(struct cpu *cpu, int bits)
+/* Loads the program's segments as the instructions that come before it on the host do. */
+static void set_segments(struct board *board, int bits, const struct user_state *state)
 {
-    const uint16_t common =
-        SEGMENT_P | SEGMENT_S | SEGMENT_RW | SEGMENT_ACCESSED | 3 << SEGMENT_DPL_SHIFT;
-    const uint16_t size = bits == 16 ? 0 : SEGMENT_DB | SEGMENT_G;
-    struct segment data = {.base = bits == 16 ? USER_BASE : 0,
-                           .limit = bits == 16 ? 0xffff : 0xffffffff,
-                           .selector = bits == 16 ? 0x17 : 0x2b,
-                           .attr = common | size};
-    struct segment code = data;
-    code.selector = bits == 16 ? 0xf : bits == 32 ? 0x23 : 0x33;
-    code.attr = common | SEGMENT_CODE | (bits == 64 ? SEGMENT_L | SEGMENT_G : size);
-    cpu->seg[SEG_CS] = code;
-    cpu->seg[SEG_DS] = cpu->seg[SEG_ES] = cpu->seg[SEG_SS] = data;
-    cpu->seg[SEG_FS] = cpu->seg[SEG_GS] = (struct segment){.attr = 0};
+    static const uint16_t code[] = {USER_SELECTOR_CODE16, USER_SELECTOR_CODE32,
+                                    USER_SELECTOR_CODE64};
+    struct cpu *cpu = board->cpu;
+    for (unsigned i = 0; i < 6; i++) {
+        uint16_t selector = state->selector[i];
+        if (i == SEG_CS)
+            selector = code[bits / 32];
+        else if (i == SEG_SS)
+            selector = bits == 16 ? USER_SELECTOR_DATA16 : USER_SELECTOR_DATA;
+        struct descriptor d = {0};
+        memcpy(&d, board->ram + (selector & 4 ? LDT : GDT) + (selector & ~7u), 8);
+        cpu->seg[i] = (struct segment){.selector = selector};
+        if (selector > 3)
+            segment_fill(&cpu->seg[i], selector, &d);
+    }
+    if (bits == 64) {
+        cpu->seg[SEG_FS].base = state->fs_base;
+        cpu->seg[SEG_GS].base = state->gs_base;
+    }
 }
 
 static uint64_t get(const uint8_t *from, unsigned size)
@@ -137,6 +185,8 @@ static void load_fx(struct cpu *cpu, const uint8_t *fx)
     cpu->mxcsr = (uint32_t)get(fx + FX_MXCSR, 4);
     for (unsigned i = 0; i < 16; i++)
         memcpy(&cpu->xmm[i], fx + FX_XMM + 16 * i, 16);
+    for (unsigned i = 0; i < 16; i++)
+        memcpy(&cpu->xmm[i].u64[2], fx + FX_YMM + 16 * i, 16);
 }
 
 static void save_fx(const struct cpu *cpu, uint8_t *fx)
@@ -153,6 +203,8 @@ static void save_fx(const struct cpu *cpu, uint8_t *fx)
     memcpy(fx + FX_MXCSR, &cpu->mxcsr, 4);
     for (unsigned i = 0; i < 16; i++)
         memcpy(fx + FX_XMM + 16 * i, &cpu->xmm[i], 16);
+    for (unsigned i = 0; i < 16; i++)
+        memcpy(fx + FX_YMM + 16 * i, &cpu->xmm[i].u64[2], 16);
 }
 
 /* The frame that delivery of an exception left: [error] RIP CS RFLAGS RSP SS. */
@@ -168,6 +220,8 @@ static void read_frame(const struct board *board, struct user_state *state)
     }
     state->cr2 = state->vector == EXC_PF ? cpu->cr2 : 0;
     state->rip = get(frame, 8);
+    state->selector[SEG_CS] = (uint16_t)get(frame + 8, 8);
+    state->selector[SEG_SS] = (uint16_t)get(frame + 32, 8);
     state->eflags = get(frame + 16, 8);
     state->gpr[RSP] = get(frame + 24, 8);
 }
@@ -187,18 +241,27 @@ void user_guest_run(struct user_guest *guest, int bits, const uint8_t *code, siz
     cpu->eflags = (uint32_t)state->eflags;
     cpu->rip = start;
     cpu->halted = false;
-    set_segments(cpu, bits);
+    set_segments(board, bits, state);
     cpu_update_mode(cpu);
 
     enum cpu_exit exit = cpu_run(cpu);
     memcpy(state->gpr, cpu->gpr, sizeof state->gpr);
     save_fx(cpu, state->fx);
+    for (unsigned i = SEG_ES; i <= SEG_GS; i++)
+        state->selector[i] = cpu->seg[i].selector;
+    state->fs_base = cpu->seg[SEG_FS].base;
+    state->gs_base = cpu->seg[SEG_GS].base;
     if (exit != CPU_EXIT_HALTED) {
         state->vector = EXC_DF;
         cpu_reset(cpu);
         return;
     }
     read_frame(board, state);
-    if (state->rip == start + length && state->vector == (bits == 64 ? EXC_PF : EXC_GP))
-        state->vector = VECTOR_END; /* the jump to the exit faulted */
+    /* The jump to the exit faults, or its target does, or it is traced. */
+    bool jumped = state->rip == USER_EXIT && state->selector[SEG_CS] == USER_EXIT_SELECTOR;
+    bool jumps = bits == 64 && state->rip == start + length && state->cr2 == USER_EXIT_POINTER;
+    if ((jumped && state->vector == EXC_DB) || ((jumped || jumps) && state->vector == EXC_PF)) {
+        state->vector = VECTOR_END;
+        state->rip = start + length;
+    }
 }

@@ -11,10 +11,11 @@
 struct user_guest {
     uint8_t *data; /* USER_DATA_SIZE bytes, seen by the code at USER_DATA */
     struct cpu *cpu;
+    bool has_avx; /* the upper halves of the vector registers count */
 };
 
-/* Exits with a message on failure. */
-struct user_guest *user_guest_new(const struct accel *accel);
+/* The limit of the host's segment USER_SELECTOR_CPU. Exits with a message on failure. */
+struct user_guest *user_guest_new(const struct accel *accel, uint32_t cpu_number_limit);
 void user_guest_free(struct user_guest *guest);
 /* As native_run(). */
 void user_guest_run(struct user_guest *guest, int bits, const uint8_t *code, size_t length,

@@ -9,10 +9,10 @@
  * 77).
  */
 #include "tests/cpu/board.h"
+#include "tests/cpu/engines.h"
 
 #include "cpu/decode.h"
 #include "cpu/system.h"
-#include "translator/translator.h"
 
 #include <dirent.h>
 #include <pthread.h>
@@ -448,27 +448,22 @@ static struct totals run_file(struct run *run, const char *directory, const char
 
 int main(int argc, char **argv)
 {
-    static const struct accel *const accels[] = {&accel_interpreter, &accel_translator};
     const struct accel *accel = &accel_interpreter;
     const char *directory = NULL;
     bool verbose = false;
+    unsigned max_insns = 0;
     int first_opcode = argc;
     char path[1024];
 
-    translator_options.threshold = 1; /* every instruction is executed once or twice only */
     for (int i = 1; i < argc; i++) {
         if (!strcmp(argv[i], "--accel") && i + 1 < argc) {
-            accel = NULL;
-            i++;
-            for (unsigned a = 0; a < sizeof accels / sizeof *accels && !accel; a++)
-                if (!strcmp(accels[a]->name, argv[i]))
-                    accel = accels[a];
+            accel = engine_find(argv[++i]);
             if (!accel) {
                 fprintf(stderr, "there is no engine '%s'\n", argv[i]);
                 return 2;
             }
         } else if (!strcmp(argv[i], "--max-insns") && i + 1 < argc) {
-            translator_options.max_insns = (unsigned)atoi(argv[++i]);
+            max_insns = (unsigned)atoi(argv[++i]);
         } else if (!strcmp(argv[i], "--verbose")) {
             verbose = true;
         } else if (!directory) {
@@ -492,6 +487,7 @@ int main(int argc, char **argv)
     memcpy(metadata, raw, length);
     free(raw);
 
+    engine_set_options(1, max_insns, false); /* every instruction is executed once or twice only */
     struct run run = {.board = board_new(RAM_SIZE, "default", accel), .verbose = verbose};
     run.expected = calloc(1, RAM_SIZE);
     run.board->opaque = &run;

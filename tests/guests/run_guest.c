@@ -6,8 +6,7 @@
  * Exit status 0 if every guest ended with 0 through the exit port.
  */
 #include "tests/cpu/board.h"
-
-#include "translator/translator.h"
+#include "tests/cpu/engines.h"
 
 #include <pthread.h>
 #include <unistd.h>
@@ -98,32 +97,29 @@ static bool load(struct board *board, const char *path)
 
 int main(int argc, char **argv)
 {
-    static const struct accel *const accels[] = {&accel_interpreter, &accel_translator};
-    const struct accel *accel = accels[0];
-    unsigned failed = 0, count = 0;
-    bool quiet = false;
+    const struct accel *accel = &accel_interpreter;
+    unsigned failed = 0, count = 0, max_insns = 0, threshold = 0;
+    bool quiet = false, verify = false;
 
     for (int i = 1; i < argc; i++) {
         const char *value = i + 1 < argc ? argv[i + 1] : "";
         if (!strcmp(argv[i], "--accel")) {
-            accel = NULL;
-            for (unsigned a = 0; a < sizeof accels / sizeof *accels && !accel; a++)
-                if (!strcmp(accels[a]->name, value))
-                    accel = accels[a];
+            accel = engine_find(value);
             if (!accel) {
                 fprintf(stderr, "there is no engine '%s'\n", value);
                 return 2;
             }
             i++;
         } else if (!strcmp(argv[i], "--max-insns")) {
-            translator_options.max_insns = (unsigned)atoi(argv[++i]);
+            max_insns = (unsigned)atoi(argv[++i]);
         } else if (!strcmp(argv[i], "--threshold")) {
-            translator_options.threshold = (unsigned)atoi(argv[++i]);
+            threshold = (unsigned)atoi(argv[++i]);
         } else if (!strcmp(argv[i], "--verify")) {
-            translator_options.verify = true;
+            verify = true;
         } else if (!strcmp(argv[i], "--quiet")) {
             quiet = true;
         } else {
+            engine_set_options(threshold, max_insns, verify);
             struct board *board = board_new(RAM_SIZE, "default", accel);
             board->debug = stdout;
             const char *problem = load(board, argv[i]) ? run(board) : "cannot be read";
