@@ -36,7 +36,7 @@ PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
 PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null)
 CPPFLAGS_ALL = -I. -D_GNU_SOURCE $(PKG_CFLAGS) $(CPPFLAGS)
 # paging_refill() is called with the guest's vectors in the host's registers.
-ifeq ($(shell uname -m),x86_64)
+ifeq ($(firstword $(subst -, ,$(shell $(CC) -dumpmachine))),x86_64)
 CFLAGS_cpu_paging = -mgeneral-regs-only
 CFLAGS_cpu_code = -mgeneral-regs-only
 endif
@@ -47,7 +47,8 @@ LDLIBS_ALL = $(PKG_LIBS) -lm
 # What building and the demo guest need, and what tests and benchmarks need beyond that.
 RUN_PACKAGES = gcc make pkg-config libc6-dev libsdl2-dev libslirp-dev zlib1g-dev libcapstone-dev acpica-tools \
     seabios cpio kmod
-TEST_PACKAGES = check clang qemu-system-x86 qemu-utils xvfb xdotool jwm imagemagick
+TEST_PACKAGES = check clang qemu-system-x86 qemu-utils xvfb xdotool jwm imagemagick \
+    gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
 
 .PHONY: deps
 deps:
@@ -115,6 +116,7 @@ help:
 	@echo "make              build ./doppel"
 	@echo "make run          install what is missing, build, open a demo guest in a window"
 	@echo "make check        install what is missing, run all tests (T=WORD: only those named so)"
+	@echo "make check-aarch64  decoder and interpreter on AArch64, by a cross compiler and qemu-user"
 	@echo "make check-long   the campaigns: whole boots under --verify, long oracle runs"
 	@echo "make bench        compare with native execution and QEMU (ROUNDS=, ONLY=, SYSTEMS=); bench-quick, bench-micro"
 	@echo "make guests       fetch and build the test guests"

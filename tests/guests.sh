@@ -9,25 +9,7 @@ cache=$PWD/.cache/guests
 packages=$cache/packages
 mkdir -p "$packages"
 
-say() { echo "guests: $*"; }
-
-# apt with a state of its own, so that another architecture needs no change to the system.
-apt_private() { # apt_private ARCH COMMAND...
-    local arch=$1 state=$cache/apt-$1
-    shift
-    mkdir -p "$state/lists/partial" "$state/cache/archives/partial"
-    : >"$state/status"
-    apt-get -qq -o APT::Architecture="$arch" -o APT::Architectures="$arch" \
-        -o Dir::State="$state" -o Dir::State::lists="$state/lists" -o Dir::Cache="$state/cache" \
-        -o Dir::State::status="$state/status" -o Debug::NoLocking=1 -o APT::Sandbox::User=root "$@"
-}
-
-update_once() { # update_once ARCH
-    [ -e "$cache/apt-$1/updated" ] && return
-    say "reading the $1 package index"
-    apt_private "$1" update 2>/dev/null || say "some package indexes could not be read; going on with the others"
-    touch "$cache/apt-$1/updated"
-}
+. tests/packages.sh
 
 # The real package behind a metapackage, e.g. linux-image-amd64 -> linux-image-6.1.0-49-amd64.
 kernel_package() { # kernel_package ARCH META
@@ -35,21 +17,6 @@ kernel_package() { # kernel_package ARCH META
         -o Dir::State::lists="$cache/apt-$1/lists" -o Dir::Cache="$cache/apt-$1/cache" \
         -o Dir::State::status="$cache/apt-$1/status" depends "$2" |
         sed -n 's/^ *Depends: \(linux-image-[^ ]*\).*/\1/p' | head -n 1
-}
-
-# Downloads and unpacks a package into packages/NAME-ARCH; prints that folder.
-unpack() { # unpack ARCH PACKAGE
-    local folder=$packages/$2-$1
-    if [ ! -e "$folder/.complete" ]; then
-        update_once "$1" >&2
-        say "fetching $2 ($1)" >&2
-        rm -rf "$folder" && mkdir -p "$folder"
-        (cd "$packages" && apt_private "$1" download "$2")
-        dpkg-deb -x "$(ls -t "$packages/$2"_*.deb | head -n 1)" "$folder"
-        rm -f "$packages/$2"_*.deb
-        touch "$folder/.complete"
-    fi
-    echo "$folder"
 }
 
 # Copies a module and what it depends on, and appends its name to the load order.

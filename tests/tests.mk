@@ -18,6 +18,9 @@ $$(BUILD)/$(1): $$(BUILD)/$(1).c.o $$(patsubst %,$$(BUILD)/%.o,$$(call test_supp
 	$$(Q)$$(CC) $$(LDFLAGS_ALL) -o $$@ $$(filter %.o,$$^) -Wl,--start-group $$(ARCHIVES) -Wl,--end-group $$(LDLIBS_ALL) $$(CHECK_LIBS)
 endef
 
+# Guests run on the engines that tests/cpu knows.
+$(BUILD)/tests/guests/run_guest: $(BUILD)/tests/cpu/engines.c.o
+
 # -- What `make check` runs: NAME=COMMAND for tests/check.sh, slow ones first so that they overlap with the rest --
 
 BOOT_TESTS = amd64-verify amd64-translator i386-translator amd64-interpreter i386-interpreter network disk ahci nvme grub-iso
@@ -32,8 +35,7 @@ ifeq ($(SANITIZE),1)
 CHECK_LIST = $(foreach test,$(filter-out tests/translator/%,$(UNIT_TESTS)),$(call unit_entry,$(test)))
 else
 CHECK_LIST = $(foreach test,$(BOOT_TESTS),$(call boot_entry,$(test))) \
-    "cpu-oracle-interpreter=$(BUILD)/tests/cpu/oracle --engine interpreter" \
-    "cpu-oracle-translator=$(BUILD)/tests/cpu/oracle --engine translator" \
+    "cpu-oracle=$(BUILD)/tests/cpu/oracle --count 1000000" \
     "warnings-clang=tests/warnings.sh" "layout=tests/layout.sh" \
     "cli=tests/cli/cli.sh $(BUILD)" \
     $(foreach part,$(WINDOW_TESTS),"ui-window-$(part)=tests/ui/window.sh $(BUILD) $(part)") \
@@ -62,18 +64,47 @@ CHECK_LIST += \
     "guests-translator-single=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 --max-insns 1 $(GUEST_BINARIES)"
 endif
 
+# -- The processor on another kind of host: decoder, interpreter and their tests built for AArch64, run by qemu-user --
+
+AARCH64 = $(BUILD)/aarch64
+AARCH64_RECORD = $(AARCH64)/oracle.gz
+AARCH64_RECORD_COUNT ?= 50000
+AARCH64_PROGRAMS = $(filter $(BUILD)/tests/cpu/%,$(TEST_BINARIES)) $(BUILD)/tests/guests/run_guest
+AARCH64_TARGETS = $(AARCH64_PROGRAMS:$(BUILD)/%=$(AARCH64)/%)
+aarch64_make = $(MAKE) --no-print-directory BUILD=$(AARCH64) ROOMS=cpu CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar \
+    PKG_CFLAGS="-isystem $(AARCH64)/sysroot/include" PKG_LIBS="-lcapstone -lz" \
+    CHECK_CFLAGS= CHECK_LIBS="-lcheck -lsubunit -lrt -lm" LDFLAGS="-static -L$(AARCH64)/sysroot/lib"
+aarch64_entry = "aarch64-$(call unit_name,$(1))=qemu-aarch64-static $(AARCH64)/$(1) $(2)"
+AARCH64_CHECK_LIST = $(call aarch64_entry,tests/cpu/oracle,--engine interpreter --replay $(AARCH64_RECORD)) \
+    $(call aarch64_entry,tests/cpu/vectors) $(call aarch64_entry,tests/guests/run_guest,$(GUEST_BINARIES)) \
+    $(foreach test,$(filter-out tests/cpu/test_decode,$(filter tests/cpu/%,$(UNIT_TESTS))),$(call aarch64_entry,$(test)))
+AARCH64_LONG_LIST = $(call aarch64_entry,tests/cpu/test_decode)
+ifneq ($(SANITIZE),1)
+CHECK_LIST += $(AARCH64_CHECK_LIST)
+CHECK_EXTRA = aarch64-binaries
+endif
+
+.PHONY: aarch64-binaries check-aarch64
+aarch64-binaries: $(BUILD)/tests/cpu/oracle $(GUEST_BINARIES)
+	$(Q)tests/aarch64.sh $(AARCH64)/sysroot
+	+$(Q)$(aarch64_make) $(AARCH64_TARGETS)
+	$(Q)$(BUILD)/tests/cpu/oracle --engine interpreter --count $(AARCH64_RECORD_COUNT) --record $(AARCH64_RECORD) || [ $$? -eq 77 ]
+check-aarch64: deps
+	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) aarch64-binaries
+	$(Q)tests/check.sh $(BUILD) $(AARCH64_LONG_LIST) $(AARCH64_CHECK_LIST)
+
 .PHONY: check check-long check-binaries
 check: deps
-	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) WERROR=$(if $(filter 1,$(SANITIZE)),0,1) check-binaries
+	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) WERROR=$(if $(filter 1,$(SANITIZE)),0,1) check-binaries $(CHECK_EXTRA)
 	$(Q)tests/guests.sh amd64 i386 grub
 	$(Q)tests/check.sh $(BUILD) $(CHECK_LIST)
 
 # The campaigns: whole boots in lockstep, long comparisons with the host processor.
 check-long: deps
-	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) check-binaries
+	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) check-binaries aarch64-binaries
 	$(Q)tests/guests.sh amd64 i386 grub
 	$(Q)TEST_TIMEOUT=7200 tests/check.sh $(BUILD) $(foreach test,$(LONG_TESTS) amd64-verify,$(call boot_entry,$(test))) \
-	    $(foreach engine,interpreter translator,"oracle-$(engine)=$(BUILD)/tests/cpu/oracle --engine $(engine) --count 2000000") \
+	    "oracle=$(BUILD)/tests/cpu/oracle --count 5000000" $(AARCH64_LONG_LIST) $(AARCH64_CHECK_LIST) \
 	    "hostile=$(BUILD)/tests/hw/test_hostile 1000000"
 
 check-binaries: doppel $(TEST_BINARIES)
