@@ -33,6 +33,8 @@ struct machine_drive {
     unsigned unit;
 };
 
+enum machine_nic { MACHINE_NO_NIC, MACHINE_E1000, MACHINE_VIRTIO_NET };
+
 struct machine_config {
     uint64_t memory_bytes;
     const struct cpu_model *model;
@@ -42,7 +44,7 @@ struct machine_config {
     const void *vga_rom; /* option ROM of the display adapter; copied */
     size_t vga_rom_size;
     struct machine_drive drive[MACHINE_DRIVES];
-    bool nic; /* an e1000 */
+    enum machine_nic nic;
     uint8_t mac[6];
     bool exit_port;           /* isa-debug-exit at 0xf4 */
     uint8_t boot_3d, boot_38; /* CMOS boot order */

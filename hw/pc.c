@@ -21,6 +21,7 @@
 #include "hw/storage/nvme.h"
 #include "hw/storage/piix_ide.h"
 #include "hw/virtio/virtio_blk.h"
+#include "hw/virtio/virtio_net.h"
 
 /* PCI slots (00:00 host bridge, 00:01 the PIIX functions belong to their devices). */
 #define DEVFN(slot, function) ((slot) << 3 | (function))
@@ -238,6 +239,20 @@ static void add_drives(struct machine *machine, const struct machine_config *con
     }
 }
 
+static void add_nic(struct machine *machine, const struct machine_config *config)
+{
+    machine->has_nic = config->nic != MACHINE_NO_NIC;
+    if (config->nic == MACHINE_E1000) {
+        e1000_new(&machine->devices, machine->pci, DEVFN_NIC, machine->clock, config->mac,
+                  &machine->packet, "nic0");
+    } else if (config->nic == MACHINE_VIRTIO_NET) {
+        const struct virtio_place place = {&machine->devices, machine->pci, DEVFN_NIC,
+                                           machine->loop, "nic0"};
+        virtio_net_new(&place, machine->memory, machine->clock, config->mac, &machine->packet,
+                       MACHINE_CPUS);
+    }
+}
+
 bool pc_build(struct machine *machine, const struct machine_config *config, struct error *error)
 {
     machine->memory = memory_new(config->memory_bytes, error);
@@ -254,10 +269,7 @@ bool pc_build(struct machine *machine, const struct machine_config *config, stru
     add_drives(machine, config);
     vga_new(&machine->devices, machine->pci, DEVFN_VGA, machine->io, machine->memory,
             machine->clock, &machine->display, config->vga_rom, config->vga_rom_size, "vga");
-    machine->has_nic = config->nic;
-    if (config->nic)
-        e1000_new(&machine->devices, machine->pci, DEVFN_NIC, machine->clock, config->mac,
-                  &machine->packet, "nic0");
+    add_nic(machine, config);
     return true;
 }
 

@@ -15,6 +15,9 @@ struct packet_port {
     /* NIC -> network; set by the network. An Ethernet frame without FCS. */
     void (*send)(void *network, const uint8_t *frame, size_t length);
     void *network;
+    /* Longest frame that `send` takes, 0: a standard one. A network that ends the guest's TCP
+     * itself takes segments of up to 64 KiB as they are. */
+    size_t send_max;
     /* Network -> NIC; set by the NIC. False: no receive buffer now, the network may keep the frame
      * and try again when `writable` is called. */
     bool (*receive)(void *nic, const uint8_t *frame, size_t length);

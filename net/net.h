@@ -20,6 +20,9 @@ enum net_kind {
     NET_USER, /* NAT in user space */
 };
 
+/* Network cards that can be had. */
+enum net_model { NET_E1000, NET_VIRTIO };
+
 /* A port of the host that leads to a port of the guest. */
 struct net_forward {
     bool udp;
@@ -37,11 +40,12 @@ struct net_user_options {
 struct net_options {
     enum net_kind kind;
     struct net_user_options user;
+    enum net_model model;
     uint8_t mac[6];
     char capture[1024]; /* file for a packet capture, or empty */
 };
 
-/* Parses --net text: "none" or "user[,forward=...][,model=e1000][,mac=...][,restrict]
+/* Parses --net text: "none" or "user[,forward=...][,model=...][,mac=...][,restrict]
  * [,capture=FILE]". false + error names the part that is wrong. */
 bool net_options_parse(struct net_options *options, const char *text, struct error *error);
 

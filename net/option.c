@@ -78,14 +78,28 @@ static bool parse_mac(struct net_options *options, const char *value, struct err
     return true;
 }
 
+static const struct {
+    const char *name;
+    enum net_model model;
+} models[] = {
+    {"e1000", NET_E1000},
+    {"virtio", NET_VIRTIO},
+};
+
 static bool parse_model(struct net_options *options, const char *value, struct error *error)
 {
-    if (value && !strcmp(value, "e1000"))
-        return true;
-    if (value && (!strcmp(value, "virtio") || !strcmp(value, "ne2k")))
-        return error_set(error, "--net user: model=%s is not built yet; model=e1000 is", value);
+    for (size_t i = 0; value && i < sizeof models / sizeof *models; i++)
+        if (!strcmp(value, models[i].name)) {
+            options->model = models[i].model;
+            return true;
+        }
+    if (value && !strcmp(value, "ne2k"))
+        return error_set(error,
+                         "--net user: model=%s is not built yet; model=e1000 and model=virtio are",
+                         value);
     return error_set(error,
-                     "--net user: no network card model is called '%s'; model=e1000 is built",
+                     "--net user: no network card model is called '%s'; model=e1000 and "
+                     "model=virtio are built",
                      value ? value : "");
 }
 

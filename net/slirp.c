@@ -23,6 +23,7 @@
 #include <string.h>
 
 #define QUEUE_FRAMES 256
+#define FRAME_MAX    (14 + 65535) /* libslirp has no limit of its own towards the host */
 
 struct queued_frame {
     struct queued_frame *next;
@@ -307,6 +308,7 @@ struct net_user *net_user_new(struct loop *loop, struct clock *clock, struct pac
     port->send = user_send;
     port->writable = user_writable;
     port->network = user;
+    port->send_max = FRAME_MAX;
     port->link_up = true;
     loop_add_source(loop, &(struct loop_source){prepare_turn, dispatch_turn, user});
     return user;
@@ -315,6 +317,7 @@ struct net_user *net_user_new(struct loop *loop, struct clock *clock, struct pac
 void net_user_free(struct net_user *user)
 {
     user->port->send = NULL;
+    user->port->send_max = 0;
     user->port->writable = NULL;
     user->port->network = NULL;
     user->port->link_up = false;

@@ -99,7 +99,8 @@ static bool build_machine(struct session *session, struct net_options *net, stru
     config->bios_size = session->bios.size;
     config->vga_rom = session->vga.bytes;
     config->vga_rom_size = session->vga.size;
-    config->nic = net->kind != NET_NONE;
+    static const enum machine_nic nics[] = {MACHINE_E1000, MACHINE_VIRTIO_NET}; /* net_model */
+    config->nic = net->kind == NET_NONE ? MACHINE_NO_NIC : nics[net->model];
     memcpy(config->mac, net->mac, sizeof config->mac);
     bios_cmos_boot(options->boot, &config->boot_3d, &config->boot_38);
     session->machine = machine_new(config, error);

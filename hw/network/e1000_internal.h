@@ -5,6 +5,7 @@
 #ifndef DOPPEL_HW_NETWORK_E1000_INTERNAL_H
 #define DOPPEL_HW_NETWORK_E1000_INTERNAL_H
 
+#include "hw/network/checksum.h"
 #include "hw/network/e1000.h"
 #include "hw/network/e1000_regs.h"
 
@@ -93,32 +94,6 @@ bool e1000_can_receive(void *opaque);
 static inline uint64_t ring_base(const struct e1000 *nic, enum e1000_reg low)
 {
     return (uint64_t)nic->reg[low + 1] << 32 | nic->reg[low];
-}
-
-/* Internet checksum: sum of 16-bit words, big-endian, not complemented and not folded. */
-static inline uint32_t sum_words(const uint8_t *data, size_t length)
-{
-    uint32_t sum = 0;
-    for (size_t i = 0; i + 1 < length; i += 2)
-        sum += (uint32_t)data[i] << 8 | data[i + 1];
-    return length % 2 ? sum + ((uint32_t)data[length - 1] << 8) : sum;
-}
-
-static inline uint16_t fold_sum(uint32_t sum)
-{
-    sum = (sum & 0xffff) + (sum >> 16);
-    return (uint16_t)(sum + (sum >> 16));
-}
-
-static inline uint16_t load16(const uint8_t *bytes)
-{
-    return (uint16_t)(bytes[0] << 8 | bytes[1]);
-}
-
-static inline void store16(uint8_t *bytes, uint32_t value)
-{
-    bytes[0] = (uint8_t)(value >> 8);
-    bytes[1] = (uint8_t)value;
 }
 
 #endif

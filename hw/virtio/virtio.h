@@ -96,6 +96,8 @@ struct virtio_ops {
     void (*reset)(struct virtio *virtio);
     /* Configuration bytes changed by the driver; write_mask says which can. May be NULL. */
     void (*config_written)(struct virtio *virtio, unsigned offset, unsigned size);
+    /* The driver is about to read the configuration: bring it up to date. May be NULL. */
+    void (*config_reading)(struct virtio *virtio);
     /* The driver has announced DRIVER_OK, or a running state was loaded. May be NULL. */
     void (*started)(struct virtio *virtio);
     /* Checks the device's own loaded fields. May be NULL. */

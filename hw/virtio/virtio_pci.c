@@ -353,9 +353,11 @@ static void write_registers(struct virtio *virtio, const struct reg *table, size
     }
 }
 
-static uint32_t read_config(const struct virtio *virtio, unsigned offset, unsigned size)
+static uint32_t read_config(struct virtio *virtio, unsigned offset, unsigned size)
 {
     uint32_t value = 0;
+    if (virtio->ops->config_reading)
+        virtio->ops->config_reading(virtio);
     for (unsigned i = 0; i < size; i++)
         if (offset + i < virtio->config_size)
             value |= (uint32_t)virtio->config[offset + i] << (8 * i);

@@ -76,7 +76,7 @@ static inline struct machine *board_new(const struct board_parts *parts)
         .vga_rom_size = parts->vga.size,
         .drive = {{.image = board_disk(false), .present = true},
                   {.image = board_disk(true), .present = true, .cdrom = true, .unit = 2}},
-        .nic = true,
+        .nic = MACHINE_E1000,
         .mac = {0x52, 0x54, 0, 1, 2, 3},
         .exit_port = true,
     };

@@ -53,7 +53,7 @@ static const struct {
     {"none,restrict", "takes no settings"},
     {"user,", "unknown setting ''"},
     {"user,speed=9", "unknown setting 'speed'"},
-    {"user,model=virtio", "model=virtio is not built yet"},
+    {"user,model=ne2k", "model=ne2k is not built yet"},
     {"user,model=rtl8139", "'rtl8139'"},
     {"user,model", "model"},
     {"user,mac=52:54:00", "six bytes"},
