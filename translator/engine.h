@@ -154,6 +154,7 @@ struct block {
     const uint8_t *entry;   /* executable: for jumps from the same page */
     const uint8_t *checked; /* the same behind the guard of its first page */
     uint8_t *entry_rw, *checked_rw;
+    uint8_t *loaded_rw; /* for jumps from blocks that keep vectors as this one does */
     struct exit *incoming;
     struct site *sites;
     struct exit *exits;
@@ -163,6 +164,7 @@ struct block {
     bool stale;       /* bytes were overwritten */
     bool straddles;   /* the first instruction continues in page[1] */
     bool needs_flags; /* see R4 */
+    bool loaded_needs_flags; /* the same for jumps to loaded_rw */
     bool vectors;     /* keeps guest XMM registers in the host's */
     bool unshared;    /* each access is checked by itself (opt_checks.c) */
     uint8_t pages, ranges;

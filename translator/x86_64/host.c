@@ -29,11 +29,6 @@ void host_destroy(struct engine *engine)
     engine->stubs = NULL;
 }
 
-static uint8_t *to_rw(const struct engine *engine, const uint8_t *rx)
-{
-    return engine->cache.rw + (rx - engine->cache.rx);
-}
-
 void host_link(struct engine *engine, struct exit *exit, struct block *to)
 {
     if (!exit->jump)
@@ -44,10 +39,15 @@ void host_link(struct engine *engine, struct exit *exit, struct block *to)
         emit_patch(exit->jump, exit->stub);
         return;
     }
-    const uint8_t *target = to_rw(engine, exit->same_page ? to->entry : to->checked);
+    /* Between blocks that keep vectors loaded nothing unloads them. */
+    bool loaded = exit->from->vectors && to->vectors;
+    const uint8_t *target = !exit->same_page ? to->checked_rw
+                            : loaded         ? to->loaded_rw
+                                             : to->entry_rw;
     emit_patch(exit->jump, target);
     /* A target that needs no flags can be reached without storing them first (R4). */
-    if (exit->early && exit->same_page && !to->needs_flags) {
+    bool needs_flags = loaded ? to->loaded_needs_flags : to->needs_flags;
+    if (exit->early && exit->same_page && !needs_flags) {
         if (exit->early_kind == EARLY_JCC) {
             emit_patch(exit->early, target);
         } else {

@@ -673,6 +673,7 @@ static void emit_entry(struct lower *l)
         cold->back = l->e->at;
         cold->rip = block->rip;
     }
+    block->loaded_rw = l->e->at;
 }
 
 static void lower_list(struct lower *l)
@@ -750,7 +751,8 @@ bool host_lower(struct engine *engine, struct block *block, const struct trace *
     if (!block->exits)
         return false;
     block->vectors = has_vectors(list);
-    block->needs_flags = list->entry_strict != 0 || block->vectors;
+    block->loaded_needs_flags = list->entry_strict != 0;
+    block->needs_flags = block->loaded_needs_flags || block->vectors;
 
     l->e = &l->hot;
     emit_entry(l);
