@@ -47,9 +47,9 @@ static gva_t code_linear(const struct cpu *cpu)
     return (uint32_t)(cpu->seg[SEG_CS].base + cpu->rip);
 }
 
-static bool vectors_usable(const struct cpu *cpu, const struct block *block)
+static bool is_usable(const struct cpu *cpu, const struct block *block)
 {
-    return !block->vectors || (cpu->mxcsr & 0x1f80) == 0x1f80;
+    return (!block->vectors || vectors_usable(cpu)) && (!block->x87 || x87_usable(cpu));
 }
 
 /* The block at cpu->rip, if there is one. Raises what fetching raises. */
@@ -73,7 +73,7 @@ const void *engine_continue(struct cpu *cpu)
     cpu->insn = NULL; /* a fault in fetching is not an instruction's */
     struct block *block = find_block(engine, false);
     engine->stats.lookups++;
-    if (!block || !vectors_usable(cpu, block))
+    if (!block || !is_usable(cpu, block))
         return engine->stubs->leave;
     block_enter_table(engine, block);
     flags_split(cpu);
@@ -278,7 +278,7 @@ static void run(struct cpu *cpu)
         struct block *block = find_block(engine, unshared);
         if (!block && (unshared || is_warm(engine)))
             block = translate(engine, unshared);
-        if (!block || !vectors_usable(cpu, block)) {
+        if (!block || !is_usable(cpu, block)) {
             engine->stats.interpreted++;
             interp_block(cpu);
             continue;

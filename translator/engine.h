@@ -25,7 +25,8 @@ struct block;
 struct engine_hot {
     uint8_t overflow;       /* OF of the slot (0, 1); the other flags are in cpu->eflags */
     uint8_t vectors_loaded; /* guest XMM registers and MXCSR are in the host's */
-    uint8_t padding[2];
+    uint8_t x87_loaded;     /* guest x87 state is in the host's, but for the two pointers */
+    uint8_t padding;
     uint32_t exit;                 /* arena offset of the exit that was taken, 0: none */
     struct jump_entry *jump_table; /* of the current space */
     uint64_t scratch;              /* V_T1 */
@@ -68,6 +69,18 @@ struct space {
     uint64_t cs_base;
     struct jump_entry *jumps;
 };
+
+/* Can blocks that keep vectors or x87 state in the host's registers run? Not with unmasked
+ * exceptions. */
+static inline bool vectors_usable(const struct cpu *cpu)
+{
+    return (cpu->mxcsr & 0x1f80) == 0x1f80;
+}
+#define X87_MASKS 0x3f
+static inline bool x87_usable(const struct cpu *cpu)
+{
+    return (cpu->x87.control & X87_MASKS) == X87_MASKS;
+}
 
 /* -- Traces: the guest code of one block -- */
 
@@ -166,6 +179,7 @@ struct block {
     bool needs_flags; /* see R4 */
     bool loaded_needs_flags; /* the same for jumps to loaded_rw */
     bool vectors;     /* keeps guest XMM registers in the host's */
+    bool x87;         /* keeps the guest's x87 state in the host's */
     bool unshared;    /* each access is checked by itself (opt_checks.c) */
     uint8_t pages, ranges;
     struct range *range;
@@ -326,5 +340,7 @@ bool host_lower(struct engine *engine, struct block *block, const struct trace *
 void host_link(struct engine *engine, struct exit *exit, struct block *to);
 /* Has the host a native form of this vector instruction? */
 bool host_has_vector(const struct insn *insn);
+/* The same for x87 instructions. */
+bool host_has_x87(const struct insn *insn);
 
 #endif

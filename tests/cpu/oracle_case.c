@@ -398,6 +398,18 @@ bool case_make(struct case_maker *maker, struct test_case *test)
     return case_follow_undefined(test, features);
 }
 
+/* `only` is a mnemonic, or x87 or mmx for all rows with registers of that kind. */
+static bool row_is_wanted(const struct isa_row *row, const char *only)
+{
+    if (!only || strcmp(isa_op_names[row->op], only) == 0)
+        return true;
+    if (strcmp(only, "x87") == 0)
+        return row->map == MAP_PRIMARY && (row->opcode & 0xf8) == 0xd8;
+    if (strcmp(only, "mmx") == 0)
+        return strpbrk(row->operands, "PQN") || row->op == OP_EMMS;
+    return false;
+}
+
 void case_maker_set(struct case_maker *maker, int bits, uint64_t seed, const char *only)
 {
     maker->bits = bits;
@@ -417,7 +429,7 @@ void case_maker_set(struct case_maker *maker, int bits, uint64_t seed, const cha
     for (unsigned row = 2; row < isa_row_count; row++) {
         const struct isa_row *r = &isa_rows[row];
         uint8_t bytes[GENERATE_MAX];
-        if (row_is_skipped(r, maker->portable) || (only && strcmp(isa_op_names[r->op], only) != 0))
+        if (row_is_skipped(r, maker->portable) || !row_is_wanted(r, only))
             continue;
         if (isa_encode_row(&maker->generator, row, bytes) > 0)
             maker->rows[maker->row_count++] = (uint16_t)row;

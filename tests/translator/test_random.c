@@ -1,6 +1,6 @@
 /*
  * Random programs, on the interpreter and on the translator: both must end in the same state. The
- * rows of isa.def are the source: every user-level integer and vector encoding with random
+ * rows of isa.def are the source: every user-level integer, vector and x87 encoding with random
  * registers, immediates and memory operands near pointers that are kept valid most of the time;
  * faults must be the same too.
  *
@@ -30,6 +30,9 @@ static uint64_t next_random(void)
     random_state ^= random_state << 17;
     return random_state * 0x2545f4914f6cdd1dull;
 }
+
+/* Programs mostly of x87 instructions. */
+static bool only_x87;
 
 static unsigned below(unsigned n)
 {
@@ -110,8 +113,12 @@ static bool row_usable(const struct isa_row *row)
     case OP_RDPMC:
         return false;
     }
-    /* x87 and MMX are the interpreter's in both. */
-    return row->feature != FEATURE_FPU && row->feature != FEATURE_MMX;
+    return true;
+}
+
+static bool row_is_x87(const struct isa_row *row)
+{
+    return row->map == MAP_PRIMARY && (row->opcode & 0xf8) == 0xd8;
 }
 
 /* A random encoding of a random row; its length, or 0 if it is not wanted here. */
@@ -121,7 +128,7 @@ static unsigned make_insn(const struct decode_context *context, bool first, uint
     static const uint8_t prefixes[] = {0, 0x66, 0xf3, 0xf2};
     const struct isa_row *row = &isa_rows[2 + below(isa_row_count - 2)];
     unsigned n = 0;
-    if (!row_usable(row))
+    if (!row_usable(row) || (only_x87 && !row_is_x87(row) && below(12)))
         return 0;
     if (row->mandatory) {
         for (unsigned p = 1; p < 4; p++)
@@ -202,7 +209,28 @@ struct program {
     uint32_t undefined[INSNS + 1]; /* flags before instruction i */
     uint64_t gpr[16], xmm[16][2];
     uint32_t eflags;
+    struct x87 x87;
 };
+
+static void make_x87(struct x87 *x87)
+{
+    static const uint16_t exponents[] = {0,      1,      0x3c01, 0x3fbf, 0x3ffe, 0x3fff, 0x4000,
+                                         0x400e, 0x403e, 0x43fe, 0x43ff, 0x7ffe, 0x7fff, 0xffff};
+    *x87 = (struct x87){.control = (uint16_t)(0x37f | (next_random() & 0xf00)),
+                        .status = (uint16_t)(next_random() & 0x4740),
+                        .top = (uint8_t)below(8),
+                        .empty = (uint8_t)(next_random() & next_random())};
+    if (below(8) == 0)
+        x87->control &= (uint16_t) ~(next_random() & 0x3f);
+    else
+        x87->status |= (uint16_t)(next_random() & next_random() & 0x3f);
+    for (unsigned i = 0; i < 8; i++) {
+        x87->reg[i].exponent = (uint16_t)(exponents[below(14)] ^ below(2) << 15);
+        x87->reg[i].mantissa = number();
+        if (x87->reg[i].exponent & 0x7fff && below(16))
+            x87->reg[i].mantissa |= 1ull << 63;
+    }
+}
 
 static void make_program(struct program *p, const struct decode_context *context,
                          enum guest_bits bits)
@@ -242,6 +270,7 @@ static void make_program(struct program *p, const struct decode_context *context
     p->gpr[RCX] = below(3) ? p->gpr[RCX] & 0x1f : p->gpr[RCX] & 0xfff;
     if (bits == GUEST_64 && below(16) == 0)
         p->gpr[RBP] = number(); /* faults of all kinds */
+    make_x87(&p->x87);
     p->eflags = FLAG_FIXED | (uint32_t)(next_random() & FLAG_ARITH) | (below(8) ? 0 : FLAG_DF);
 }
 
@@ -265,6 +294,7 @@ static void start(struct guest *guest, const struct program *p, enum guest_bits 
     for (unsigned i = 0; i < 16; i++)
         memcpy(cpu->xmm[i].u64, p->xmm[i], 16);
     cpu->eflags = p->eflags;
+    cpu->x87 = p->x87;
 }
 
 static void print_program(const struct program *p, const struct decode_context *context)
@@ -291,6 +321,29 @@ static uint32_t undefined_at(const struct program *p, enum guest_bits bits, cons
     return all;
 }
 
+static bool same_x87(const struct x87 *a, const struct x87 *b, bool print)
+{
+    bool equal = a->control == b->control && a->status == b->status && a->top == b->top &&
+                 a->empty == b->empty && a->opcode == b->opcode && a->ip == b->ip &&
+                 a->dp == b->dp && a->ip_selector == b->ip_selector &&
+                 a->dp_selector == b->dp_selector;
+    for (unsigned i = 0; i < 8; i++)
+        equal &=
+            a->reg[i].mantissa == b->reg[i].mantissa && a->reg[i].exponent == b->reg[i].exponent;
+    for (unsigned i = 0; i < 2 && print && !equal; i++) {
+        const struct x87 *x = i ? b : a;
+        fprintf(stderr, "%s: control %x status %x top %u empty %x opcode %x ip %x:%llx dp %x:%llx",
+                i ? "translator" : "interpreter", x->control, x->status, x->top, x->empty,
+                x->opcode, x->ip_selector, (unsigned long long)x->ip, x->dp_selector,
+                (unsigned long long)x->dp);
+        for (unsigned r = 0; r < 8; r++)
+            fprintf(stderr, " %04x:%016llx", x->reg[r].exponent,
+                    (unsigned long long)x->reg[r].mantissa);
+        fprintf(stderr, "\n");
+    }
+    return equal;
+}
+
 static bool same(const struct guest *a, const struct guest *b, const struct program *p,
                  enum guest_bits bits, bool print)
 {
@@ -311,6 +364,7 @@ static bool same(const struct guest *a, const struct guest *b, const struct prog
                         (unsigned long long)x->xmm[i].u64[1], (unsigned long long)x->xmm[i].u64[0],
                         (unsigned long long)y->xmm[i].u64[1], (unsigned long long)y->xmm[i].u64[0]);
         }
+    equal &= same_x87(&x->x87, &y->x87, print);
     uint32_t undefined = undefined_at(p, bits, a);
     if (x->rip != y->rip || (x->eflags ^ y->eflags) & ~undefined || x->mxcsr != y->mxcsr ||
         x->cr2 != y->cr2) {
@@ -428,6 +482,16 @@ START_TEST(random_16)
 }
 END_TEST
 
+START_TEST(random_x87)
+{
+    only_x87 = true;
+    run_random(GUEST_64, 0);
+    run_random(GUEST_32, 0);
+    run_random(GUEST_16, 0);
+    only_x87 = false;
+}
+END_TEST
+
 int main(int argc, char **argv)
 {
     if (argc > 1)
@@ -442,6 +506,7 @@ int main(int argc, char **argv)
     tcase_add_test(tc, random_64_single);
     tcase_add_test(tc, random_32);
     tcase_add_test(tc, random_16);
+    tcase_add_test(tc, random_x87);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);

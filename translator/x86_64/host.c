@@ -39,8 +39,8 @@ void host_link(struct engine *engine, struct exit *exit, struct block *to)
         emit_patch(exit->jump, exit->stub);
         return;
     }
-    /* Between blocks that keep vectors loaded nothing unloads them. */
-    bool loaded = exit->from->vectors && to->vectors;
+    /* In blocks that keep vectors or x87 state loaded nothing unloads them. */
+    bool loaded = exit->from->vectors >= to->vectors && exit->from->x87 >= to->x87;
     const uint8_t *target = !exit->same_page ? to->checked_rw
                             : loaded         ? to->loaded_rw
                                              : to->entry_rw;

@@ -257,7 +257,8 @@ struct cold *lower_cold(struct lower *l, enum cold_kind kind, uint8_t *field)
                           .index = (uint8_t)l->ir->insn,
                           .executed = (uint8_t)l->ir->insn,
                           .field = field,
-                          .flags = l->flags};
+                          .flags = l->flags,
+                          .note = l->note};
     return cold;
 }
 
@@ -269,7 +270,7 @@ void lower_slow_if(struct lower *l, enum host_cond cond)
 static const uint8_t *exec_stub(const struct lower *l)
 {
     const struct x86_stubs *stubs = stubs_of(l->engine);
-    return l->block->vectors ? stubs->exec_vectors : stubs->exec;
+    return stubs->exec[l->block->vectors + 2 * l->block->x87];
 }
 
 /* -- Exits -- */
@@ -416,6 +417,7 @@ static void lower_branch_count(struct lower *l, const struct ir *ir)
 
 static void lower_jump(struct lower *l, const struct ir *ir)
 {
+    lower_store_pointers(l, &l->note);
     struct exit *exit = new_exit(l, (uint64_t)ir->imm, ir->insn);
     struct flags flags = l->flags;
     emit_exit(l, exit, &flags, is_backward(l, exit->rip));
@@ -533,12 +535,14 @@ static void emit_cold(struct lower *l, struct cold *cold)
             emit_mov_rr(e, 8, H_RCX, cold->gva);
         emit_call_to(e, cold->write ? stubs->refill_write : stubs->refill_read);
         emit_patch(emit_jcc(e, CC_NZ), cold->back);
+        lower_store_pointers(l, &cold->note);
         if (cold->exit) {
             emit_exit(l, cold->exit, &cold->flags, false);
             break;
         }
         /* fall through */
     case COLD_SLOW:
+        lower_store_pointers(l, &cold->note);
         lower_fill_slot(l, &cold->flags);
         emit_mov_ri(e, H_RAX, site_offset(l, cold->index));
         emit_call_to(e, exec_stub(l));
@@ -571,6 +575,13 @@ static void emit_cold(struct lower *l, struct cold *cold)
         emit_call_to(e, stubs->load_vectors);
         emit_jmp_to(e, cold->back);
         break;
+    case COLD_X87:
+        emit_mov_ri(e, H_RCX, cold->rip);
+        emit_call_to(e, stubs->load_x87);
+        emit_rr(e, 0x84, H_RAX, H_RAX); /* test al, al */
+        emit_patch(emit_jcc(e, CC_NZ), cold->back);
+        emit_jmp_to(e, stubs->refuse);
+        break;
     }
 }
 
@@ -597,6 +608,10 @@ static void lower_one(struct lower *l)
         break;
     case IR_VECTOR:
         lower_vector(l, ir);
+        break;
+    case IR_X87:
+    case IR_X87_CONTROL:
+        lower_x87(l, ir);
         break;
     case IR_FLAGS_READ:
     case IR_FLAGS_WRITE:
@@ -653,6 +668,14 @@ static void lower_one(struct lower *l)
     }
 }
 
+static void emit_load_check(struct lower *l, int32_t flag, enum cold_kind kind)
+{
+    emit_alu_mi(l->e, ALU_CMP, 1, cpu_mem(flag), 0, false);
+    struct cold *cold = lower_cold(l, kind, emit_jcc(l->e, CC_Z));
+    cold->back = l->e->at;
+    cold->rip = l->block->rip;
+}
+
 static void emit_entry(struct lower *l)
 {
     static const struct ir first = {.op = IR_EVENT};
@@ -667,12 +690,10 @@ static void emit_entry(struct lower *l)
             lower_cold(l, COLD_LOOKUP, fields[i])->rip = block->rip;
     }
     block->entry_rw = l->e->at;
-    if (block->vectors) {
-        emit_alu_mi(l->e, ALU_CMP, 1, cpu_mem(HOT_AT(vectors_loaded)), 0, false);
-        struct cold *cold = lower_cold(l, COLD_VECTORS, emit_jcc(l->e, CC_Z));
-        cold->back = l->e->at;
-        cold->rip = block->rip;
-    }
+    if (block->vectors)
+        emit_load_check(l, HOT_AT(vectors_loaded), COLD_VECTORS);
+    if (block->x87)
+        emit_load_check(l, HOT_AT(x87_loaded), COLD_X87);
     block->loaded_rw = l->e->at;
 }
 
@@ -683,8 +704,10 @@ static void lower_list(struct lower *l)
     for (l->at = 0; l->at < list->count && !l->failed; l->at++) {
         const struct ir *ir = l->ir = &list->at[l->at];
         struct recipe before = l->flags.recipe;
-        if (ir->insn != insn)
+        if (ir->insn != insn) {
             set_join(l, insn);
+            lower_before_insn(l);
+        }
         insn = ir->insn;
         if (ir->op == IR_JUMP || ir->op == IR_INDIRECT || ir->op == IR_EVENT)
             set_join(l, insn);
@@ -720,12 +743,18 @@ static unsigned count_exits(const struct ir_list *list)
     return n;
 }
 
-static bool has_vectors(const struct ir_list *list)
+/* Which registers of the host the block keeps for the guest's vectors and x87 state. */
+static void find_kept(struct block *block, const struct ir_list *list)
 {
     for (unsigned i = 0; i < list->count; i++)
-        if (list->at[i].op == IR_VECTOR)
-            return true;
-    return false;
+        switch (list->at[i].op) {
+        case IR_VECTOR:
+            block->vectors = true;
+            break;
+        case IR_X87:
+        case IR_X87_CONTROL:
+            block->x87 = true;
+        }
 }
 
 bool host_lower(struct engine *engine, struct block *block, const struct trace *trace,
@@ -743,6 +772,7 @@ bool host_lower(struct engine *engine, struct block *block, const struct trace *
     l->hot = (struct emit){cache->hot, cache->hot_end};
     l->cold_code = (struct emit){cache->cold, cache->cold_end};
     l->flags = (struct flags){.slot = ALL, .recipe = {.op = IR_COUNT}};
+    l->note = (struct x87_note){0};
     l->bmi2 = stubs->bmi2;
     l->count = engine->count;
     l->colds = 0;
@@ -750,9 +780,9 @@ bool host_lower(struct engine *engine, struct block *block, const struct trace *
     block->exits = cache_allocate(cache, count_exits(list) * sizeof *block->exits);
     if (!block->exits)
         return false;
-    block->vectors = has_vectors(list);
+    find_kept(block, list);
     block->loaded_needs_flags = list->entry_strict != 0;
-    block->needs_flags = block->loaded_needs_flags || block->vectors;
+    block->needs_flags = block->loaded_needs_flags || block->vectors || block->x87;
 
     l->e = &l->hot;
     emit_entry(l);

@@ -51,6 +51,12 @@ struct flags {
     struct recipe recipe;
 };
 
+/* x87 instruction and data pointer that are to be stored still (lower_x87.c): numbers, plus one, of
+ * the guest instruction and of the memory operation. */
+struct x87_note {
+    uint16_t insn, mem;
+};
+
 enum cold_kind {
     COLD_REFILL,   /* fill the TLB entry and check again, or go on as COLD_SLOW */
     COLD_SLOW,     /* run the instruction's exec(), come back behind it */
@@ -58,6 +64,7 @@ enum cold_kind {
     COLD_LOOKUP,   /* go to a constant rip through the jump table */
     COLD_INDIRECT, /* the address in RCX was not in the jump table */
     COLD_VECTORS,  /* load the XMM registers, come back */
+    COLD_X87,      /* load the x87 state, come back */
 };
 
 struct cold {
@@ -73,6 +80,7 @@ struct cold {
     uint64_t rip;
     struct exit *exit;
     struct flags flags;
+    struct x87_note note;
 };
 
 struct lower {
@@ -85,6 +93,7 @@ struct lower {
     struct emit hot, cold_code;
     struct emit *e; /* where code goes: hot, or cold_code at the end */
     struct flags flags;
+    struct x87_note note;
     struct host_mem m; /* V_M */
     bool bmi2;
     bool count; /* count instructions at exits */
@@ -140,16 +149,28 @@ void lower_free_rcx(struct lower *l);
 void lower_memory(struct lower *l, const struct ir *ir);
 void lower_integer(struct lower *l, const struct ir *ir);
 void lower_vector(struct lower *l, const struct ir *ir);
+void lower_x87(struct lower *l, const struct ir *ir);
+/* Stores the pointers of `note`, which becomes empty; uses all temporaries, keeps host EFLAGS. */
+void lower_store_pointers(struct lower *l, struct x87_note *note);
+/* At the start of an instruction: stores pointers that it would falsify or show. */
+void lower_before_insn(struct lower *l);
 void lower_system(struct lower *l, const struct ir *ir);
 void lower_guard(struct emit *e, const struct trace_page *page, uint8_t *fields[2]);
+
+/* -- x87_state.c: called by the stubs; they use general registers only -- */
+
+/* False: the guest has unmasked an exception. */
+bool x87_load(struct cpu *cpu);
+void x87_store(struct cpu *cpu);
 
 /* -- stubs.c -- */
 
 struct x86_stubs {
     struct host_stubs host;
     /* writable-view addresses */
-    uint8_t *leave, *lookup, *exec, *exec_vectors, *exit, *indirect, *load_vectors, *refill_read,
+    uint8_t *leave, *lookup, *exit, *indirect, *load_vectors, *load_x87, *refuse, *refill_read,
         *refill_write, *tsc, *tsc_vectors;
+    uint8_t *exec[4]; /* for blocks that keep vectors (1), x87 state (2) */
     bool bmi2;
     struct lower lower; /* work space */
 };

@@ -71,12 +71,8 @@ static void load_vectors(struct emit *e, int32_t pushed)
     emit_store_imm(e, 1, at(HOT_AT(vectors_loaded), pushed), 1);
 }
 
-/* Calls fn(cpu, eax); `pushed` bytes lie on the stack, and it is misaligned by 8 if pushed is 8. */
-static void call_c(struct emit *e, const void *fn, int32_t pushed)
+static void call_aligned(struct emit *e, const void *fn, int32_t pushed)
 {
-    store_homes(e, pushed);
-    emit_mov_rr(e, 4, H_RSI, H_RAX);
-    spill_vectors(e, pushed);
     emit_lea(e, 8, H_RDI, at(0, pushed));
     if (pushed & 8)
         emit_alu_ri(e, ALU_SUB, 8, H_RSP, 8);
@@ -84,6 +80,27 @@ static void call_c(struct emit *e, const void *fn, int32_t pushed)
     emit_call_reg(e, H_RAX);
     if (pushed & 8)
         emit_alu_ri(e, ALU_ADD, 8, H_RSP, 8);
+}
+
+/* If the x87 unit holds the guest's state: stores that. Keeps RSI; the homes are stored already. */
+static void spill_x87(struct emit *e, int32_t pushed)
+{
+    emit_alu_mi(e, ALU_CMP, 1, at(HOT_AT(x87_loaded), pushed), 0, false);
+    uint8_t *none = emit_jcc8(e, CC_Z);
+    emit_mov_rr(e, 8, H_RBX, H_RSI);
+    call_aligned(e, (const void *)x87_store, pushed);
+    emit_mov_rr(e, 8, H_RSI, H_RBX);
+    emit_patch8(e, none);
+}
+
+/* Calls fn(cpu, eax); `pushed` bytes lie on the stack, and it is misaligned by 8 if pushed is 8. */
+static void call_c(struct emit *e, const void *fn, int32_t pushed)
+{
+    store_homes(e, pushed);
+    emit_mov_rr(e, 4, H_RSI, H_RAX);
+    spill_vectors(e, pushed);
+    spill_x87(e, pushed);
+    call_aligned(e, fn, pushed);
 }
 
 typedef void enter_fn(struct cpu *cpu, const void *code);
@@ -111,6 +128,7 @@ static uint8_t *emit_leave(struct emit *e)
     uint8_t *start = e->at;
     store_homes(e, 0);
     spill_vectors(e, 0);
+    spill_x87(e, 0);
     emit_load(e, 8, H_RSP, cpu_mem(HOT_AT(host_sp)));
     for (unsigned i = sizeof callee_saved; i-- > 0;) { /* pop */
         if (callee_saved[i] & 8)
@@ -122,13 +140,19 @@ static uint8_t *emit_leave(struct emit *e)
 }
 
 /* Called with the site in EAX; returns if the block goes on. */
-static uint8_t *emit_exec(struct emit *e, bool vectors)
+static uint8_t *emit_exec(struct emit *e, const struct x86_stubs *stubs, bool vectors, bool x87)
 {
+    uint8_t *unmasked = NULL;
     emit_align(e, 16);
     uint8_t *start = e->at;
     call_c(e, (const void *)engine_exec, 8);
     emit_rr(e, 0x85 | X_W, H_RAX, H_RAX); /* test rax, rax */
     uint8_t *away = emit_jcc(e, CC_NZ);
+    if (x87) {
+        call_aligned(e, (const void *)x87_load, 8);
+        emit_rr(e, 0x84, H_RAX, H_RAX); /* test al, al */
+        unmasked = emit_jcc(e, CC_Z);
+    }
     if (vectors)
         load_vectors(e, 8);
     load_homes(e, 8);
@@ -137,6 +161,12 @@ static uint8_t *emit_exec(struct emit *e, bool vectors)
     emit_alu_ri(e, ALU_ADD, 8, H_RSP, 8);
     load_homes(e, 0);
     emit_jmp_reg(e, H_RAX);
+    if (unmasked) {
+        emit_patch(unmasked, e->at);
+        emit_alu_ri(e, ALU_ADD, 8, H_RSP, 8);
+        load_homes(e, 0);
+        emit_jmp_to(e, stubs->leave);
+    }
     return start;
 }
 
@@ -174,20 +204,20 @@ static uint8_t *emit_refill(struct emit *e, bool (*fn)(struct cpu *cpu, gva_t gv
 }
 
 /* Calls fn(cpu), which touches neither guest registers nor flags, and returns its result in RAX:
- * only homes that C functions may change are kept. */
-static uint8_t *emit_query(struct emit *e, uint64_t (*fn)(struct cpu *cpu), bool vectors)
+ * only RCX and homes that C functions may change are kept. Without `spills` it is a function that
+ * uses general registers only. */
+static uint8_t *emit_query(struct emit *e, const void *fn, bool spills, bool vectors)
 {
-    static const uint8_t kept[] = {H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
-    const int32_t frame = (int32_t)sizeof kept * 8 + 8; /* with the return address: aligned */
+    static const uint8_t kept[] = {H_RCX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
+    const int32_t frame = (int32_t)sizeof kept * 8; /* with the return address: aligned */
     emit_align(e, 16);
     uint8_t *start = e->at;
     emit_lea(e, 8, H_RSP, host_at(H_RSP, -frame));
     for (unsigned i = 0; i < sizeof kept; i++)
         emit_store(e, 8, host_at(H_RSP, (int32_t)i * 8), kept[i]);
-    spill_vectors(e, frame + 8);
-    emit_lea(e, 8, H_RDI, at(0, frame + 8));
-    emit_mov_ri(e, H_RAX, (uint64_t)(uintptr_t)fn);
-    emit_call_reg(e, H_RAX);
+    if (spills)
+        spill_vectors(e, frame + 8);
+    call_aligned(e, fn, frame + 8);
     if (vectors)
         load_vectors(e, frame + 8);
     for (unsigned i = 0; i < sizeof kept; i++)
@@ -216,12 +246,13 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
 
     uint8_t *enter = emit_enter(&e);
     stubs->leave = emit_leave(&e);
-    stubs->exec = emit_exec(&e, false);
-    stubs->exec_vectors = emit_exec(&e, true);
+    for (unsigned kept = 0; kept < 4; kept++)
+        stubs->exec[kept] = emit_exec(&e, stubs, kept & 1, kept & 2);
     stubs->refill_read = emit_refill(&e, refill_read);
     stubs->refill_write = emit_refill(&e, refill_write);
-    stubs->tsc = emit_query(&e, cpu_tsc, false);
-    stubs->tsc_vectors = emit_query(&e, cpu_tsc, true);
+    stubs->tsc = emit_query(&e, (const void *)cpu_tsc, true, false);
+    stubs->tsc_vectors = emit_query(&e, (const void *)cpu_tsc, true, true);
+    stubs->load_x87 = emit_query(&e, (const void *)x87_load, false, false);
     stubs->lookup = emit_lookup(&e, (const void *)engine_continue);
     stubs->indirect = emit_lookup(&e, (const void *)engine_indirect);
 
@@ -243,6 +274,7 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
     emit_byte(&e, 0xc3);
     emit_patch(unmasked, e.at);
     emit_alu_ri(&e, ALU_ADD, 8, H_RSP, 8);
+    stubs->refuse = e.at;
     emit_store(&e, 8, cpu_mem(CPU_AT(rip)), H_RCX);
     emit_jmp_to(&e, stubs->leave);
 
