@@ -27,6 +27,7 @@ const struct workload workloads[] = {
     {"matrix", FLOATING, DEBIAN, 2.5, 0},
     {"sse", FLOATING, QUICK, 2.5, 0},
     {"x87", FLOATING, QUICK | DEBIAN, 2.5, 0},
+    {"shell", SYSTEM, DEBIAN, 2.5, 0},
     {"forkexec", SYSTEM, QUICK | DEBIAN, 2.5, 0},
     {"syscall", SYSTEM, QUICK | DEBIAN, 2.5, 0},
     {"pipe", SYSTEM, QUICK | DEBIAN, 1.5, 0},
