@@ -35,6 +35,9 @@ enum ir_value {
     V_NONE = 63,
 };
 
+/* VECTOR: registers used (aux). MMX registers are part of the x87 state. */
+enum ir_vector_use { IR_VECTOR_MMX = 1, IR_VECTOR_NO_XMM = 2 };
+
 struct ir {
     uint8_t op;   /* enum ir_op */
     uint8_t size; /* bytes */

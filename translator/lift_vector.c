@@ -4,11 +4,32 @@
  */
 #include "translator/lift.h"
 
+/* Which registers the row uses: enum ir_vector_use. */
+static unsigned registers_used(const struct isa_row *row, const struct insn *insn)
+{
+    unsigned use = insn->op == OP_EMMS ? IR_VECTOR_MMX | IR_VECTOR_NO_XMM : IR_VECTOR_NO_XMM;
+    for (unsigned n = 0; n < insn->noperands; n++)
+        switch (row->operand[n].letter) {
+        case 'P':
+        case 'Q':
+        case 'N':
+            use |= IR_VECTOR_MMX;
+            break;
+        case 'V':
+        case 'W':
+        case 'U':
+            use &= ~(unsigned)IR_VECTOR_NO_XMM;
+        }
+    return use;
+}
+
 bool lift_vector(struct lift *l)
 {
     const struct insn *insn = l->insn;
     const struct isa_row *row = &isa_rows[insn->row];
-    if (l->mode & MODE_NO_SSE)
+    unsigned use = registers_used(row, insn);
+    if ((l->mode & MODE_NO_SSE && row->feature != FEATURE_MMX) ||
+        (l->mode & MODE_NO_X87 && use & IR_VECTOR_MMX))
         return false;
 
     bool aligned = !(row->attributes & ISA_UNALIGNED);
@@ -25,6 +46,7 @@ bool lift_vector(struct lift *l)
     ir->d = insn->noperands > 0 ? (uint8_t)lift_operand(insn, 0, &imm) : V_NONE;
     ir->a = insn->noperands > 1 ? (uint8_t)lift_operand(insn, 1, &imm) : V_NONE;
     ir->imm = (int64_t)insn->imm;
+    ir->aux = (uint8_t)use;
     if (row->flags_written)
         lift_sets_all(ir);
     return true;

@@ -749,7 +749,8 @@ static void find_kept(struct block *block, const struct ir_list *list)
     for (unsigned i = 0; i < list->count; i++)
         switch (list->at[i].op) {
         case IR_VECTOR:
-            block->vectors = true;
+            block->vectors |= !(list->at[i].aux & IR_VECTOR_NO_XMM);
+            block->x87 |= (list->at[i].aux & IR_VECTOR_MMX) != 0;
             break;
         case IR_X87:
         case IR_X87_CONTROL:

@@ -1,6 +1,7 @@
 /*
  * Vector operations: the guest's instruction is encoded again from its row of isa.def, with the
- * same XMM registers, and homes or V_M in place of general registers and memory.
+ * same XMM registers, and homes or V_M in place of general registers and memory. MMX registers are
+ * the host's, too: they are part of the x87 state that it holds (lower_x87.c).
  *
  * The guest's MXCSR is in the host's while this code runs, with all exceptions masked (blocks with
  * unmasked ones are interpreted), so rounding, denormals and sticky flags are the processor's own.
@@ -21,10 +22,13 @@ static bool find_places(const struct insn *insn, struct places *places)
         switch (row->operand[n].letter) {
         case 'V':
         case 'G':
+        case 'P':
             places->reg = (int)n;
             break;
         case 'W':
         case 'U':
+        case 'Q':
+        case 'N':
         case 'E':
         case 'M':
         case 'R':
@@ -34,7 +38,7 @@ static bool find_places(const struct insn *insn, struct places *places)
             places->imm = true;
             break;
         default:
-            return false; /* MMX and others */
+            return false;
         }
     }
     return places->rm >= 0;
@@ -43,6 +47,7 @@ static bool find_places(const struct insn *insn, struct places *places)
 static bool is_vector_feature(unsigned feature)
 {
     switch (feature) {
+    case FEATURE_MMX:
     case FEATURE_SSE:
     case FEATURE_SSE2:
     case FEATURE_SSE3:
@@ -63,11 +68,14 @@ bool host_has_vector(const struct insn *insn)
 {
     const struct isa_row *row = &isa_rows[insn->row];
     struct places places;
-    bool has_xmm = false;
+    bool has_vector = false;
     if (!is_vector_feature(row->feature))
         return false;
     switch (insn->op) {
-    case OP_MASKMOVDQU: /* stores to DS:RDI */
+    case OP_EMMS:
+        return true;
+    case OP_MASKMOVDQU: /* store to DS:RDI */
+    case OP_MASKMOVQ:
     case OP_PCMPESTRI:
     case OP_PCMPESTRM: /* implied operands */
     case OP_PCMPISTRI:
@@ -78,12 +86,9 @@ bool host_has_vector(const struct insn *insn)
     case OP_RSQRTSS:
         return false;
     }
-    for (unsigned n = 0; n < insn->noperands; n++) {
-        has_xmm |= insn->operand[n].kind == OPERAND_XMM;
-        if (insn->operand[n].kind == OPERAND_MMX)
-            return false;
-    }
-    return has_xmm && find_places(insn, &places);
+    for (unsigned n = 0; n < insn->noperands; n++)
+        has_vector |= insn->operand[n].kind == OPERAND_XMM || insn->operand[n].kind == OPERAND_MMX;
+    return has_vector && find_places(insn, &places);
 }
 
 static uint32_t opcode_of(const struct insn *insn)
@@ -123,6 +128,11 @@ void lower_vector(struct lower *l, const struct ir *ir)
     unsigned reg = row->modrm >> 3 & 7; /* opcode extension, if no operand is there */
     unsigned result = V_NONE, size = 8; /* general register that is written */
 
+    if (insn->op == OP_EMMS) {
+        emit_byte(e, 0x0f);
+        emit_byte(e, 0x77);
+        return;
+    }
     find_places(insn, &places);
     const struct operand *rm = &insn->operand[places.rm];
     if (places.reg >= 0) {
