@@ -10,6 +10,7 @@
 #include "hw/storage/ahci.h"
 #include "hw/storage/nvme.h"
 #include "hw/storage/piix_ide.h"
+#include "hw/virtio/virtio_console.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -248,6 +249,17 @@ struct cpu *machine_cpu(struct machine *machine, int index)
 struct byte_port *machine_serial(struct machine *machine, int index)
 {
     return index >= 0 && index < MACHINE_SERIALS ? machine->serial[index] : NULL;
+}
+
+struct byte_port *machine_console(struct machine *machine, int index)
+{
+    return machine->console && index >= 0 ? virtio_console_port(machine->console, (unsigned)index)
+                                          : NULL;
+}
+
+struct virtio_balloon *machine_balloon(struct machine *machine)
+{
+    return machine->balloon;
 }
 
 struct byte_port *machine_debug_console(struct machine *machine)

@@ -33,6 +33,8 @@ struct machine_drive {
     unsigned unit;
 };
 
+#define MACHINE_CONSOLES 8 /* virtio console ports */
+
 enum machine_nic { MACHINE_NO_NIC, MACHINE_E1000, MACHINE_VIRTIO_NET };
 
 struct machine_config {
@@ -46,8 +48,13 @@ struct machine_config {
     struct machine_drive drive[MACHINE_DRIVES];
     enum machine_nic nic;
     uint8_t mac[6];
-    bool exit_port;           /* isa-debug-exit at 0xf4 */
-    uint8_t boot_3d, boot_38; /* CMOS boot order */
+    bool rng;     /* a virtio entropy device */
+    bool balloon; /* a virtio balloon, and what the guest shall leave itself (0: all) */
+    uint64_t balloon_target;
+    unsigned consoles;                          /* ports of a virtio console */
+    const char *console_name[MACHINE_CONSOLES]; /* NULL: a console, else a named port; copied */
+    bool exit_port;                             /* isa-debug-exit at 0xf4 */
+    uint8_t boot_3d, boot_38;                   /* CMOS boot order */
 };
 
 enum machine_state {
@@ -60,6 +67,7 @@ enum machine_state {
 };
 
 struct machine;
+struct virtio_balloon;
 
 struct machine *machine_new(const struct machine_config *config, struct error *error);
 /* Stops the CPU threads and frees everything. */
@@ -88,9 +96,11 @@ struct clock *machine_clock(struct machine *machine);
 struct memory *machine_memory(struct machine *machine);
 struct device_list *machine_devices(struct machine *machine);
 struct cpu *machine_cpu(struct machine *machine, int index);
-struct byte_port *machine_serial(struct machine *machine, int index); /* NULL beyond the last */
+struct byte_port *machine_serial(struct machine *machine, int index);  /* NULL beyond the last */
+struct byte_port *machine_console(struct machine *machine, int index); /* virtio; likewise */
 struct byte_port *machine_debug_console(struct machine *machine);
 struct packet_port *machine_packet_port(struct machine *machine); /* NULL without NIC */
+struct virtio_balloon *machine_balloon(struct machine *machine);  /* NULL without one */
 struct display_port *machine_display(struct machine *machine);
 struct input_port *machine_input(struct machine *machine);
 /* Counts of disk and network requests since power-on, for status lights. */

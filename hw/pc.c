@@ -20,8 +20,11 @@
 #include "hw/storage/ahci.h"
 #include "hw/storage/nvme.h"
 #include "hw/storage/piix_ide.h"
+#include "hw/virtio/virtio_balloon.h"
 #include "hw/virtio/virtio_blk.h"
+#include "hw/virtio/virtio_console.h"
 #include "hw/virtio/virtio_net.h"
+#include "hw/virtio/virtio_rng.h"
 
 /* PCI slots (00:00 host bridge, 00:01 the PIIX functions belong to their devices). */
 #define DEVFN(slot, function) ((slot) << 3 | (function))
@@ -253,6 +256,24 @@ static void add_nic(struct machine *machine, const struct machine_config *config
     }
 }
 
+static void add_virtio_extras(struct machine *machine, const struct machine_config *config)
+{
+    struct virtio_place place;
+    if (config->consoles) {
+        place = virtio_place(machine, "virtio-console");
+        machine->console =
+            virtio_console_new(&place, machine->memory, config->console_name, config->consoles);
+    }
+    if (config->balloon) {
+        place = virtio_place(machine, "virtio-balloon");
+        machine->balloon = virtio_balloon_new(&place, machine->memory, config->balloon_target);
+    }
+    if (config->rng) {
+        place = virtio_place(machine, "virtio-rng");
+        virtio_rng_new(&place, machine->memory);
+    }
+}
+
 bool pc_build(struct machine *machine, const struct machine_config *config, struct error *error)
 {
     machine->memory = memory_new(config->memory_bytes, error);
@@ -270,6 +291,7 @@ bool pc_build(struct machine *machine, const struct machine_config *config, stru
     vga_new(&machine->devices, machine->pci, DEVFN_VGA, machine->io, machine->memory,
             machine->clock, &machine->display, config->vga_rom, config->vga_rom_size, "vga");
     add_nic(machine, config);
+    add_virtio_extras(machine, config);
     return true;
 }
 

@@ -199,6 +199,38 @@ static bool set_serial(struct run_options *options, const struct option_row *row
     return true;
 }
 
+static bool set_console(struct run_options *options, const struct option_row *row,
+                        const char *value, struct error *error)
+{
+    if (options->consoles == MACHINE_CONSOLES)
+        return error_set(error, "--console: a machine has at most %d ports", MACHINE_CONSOLES);
+    struct console_option *console = &options->console[options->consoles++];
+    console->where = next_word(&value);
+    while (*value) {
+        char *word = next_word(&value);
+        bool ok = strncmp(word, "name=", 5) == 0 && word[5] && strlen(word + 5) < 64;
+        if (ok) {
+            free(console->name);
+            console->name = strdup(word + 5);
+        } else {
+            error_set(error, "--console: '%s' is unknown; after the place comes name=NAME", word);
+        }
+        free(word);
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+static bool set_balloon(struct run_options *options, const struct option_row *row,
+                        const char *value, struct error *error)
+{
+    if (!parse_size(value, &options->balloon_bytes) || !options->balloon_bytes)
+        return error_set(error, "--balloon: '%s' is no size; write for example 512M", value);
+    options->balloon = true;
+    return true;
+}
+
 static bool set_headless(struct run_options *options, const struct option_row *row,
                          const char *value, struct error *error)
 {
@@ -265,6 +297,7 @@ SWITCH_OPTION(exit_port)
 SWITCH_OPTION(verify)
 SWITCH_OPTION(stats)
 SWITCH_OPTION(paused)
+SWITCH_OPTION(rng)
 
 static const struct option_row rows[] = {
     {'m', "memory", "SIZE", set_memory, "RAM: 512M, 2G (default 1G)"},
@@ -289,6 +322,11 @@ static const struct option_row rows[] = {
     {0, "scale", "fit|N", set_scale, "size of the picture: fit the window, or N times"},
     {0, "serial", "WHERE", set_serial,
      "serial line: stdio, null, file:PATH, unix:PATH, tcp:HOST:PORT; repeatable"},
+    {0, "console", "WHERE[,name=NAME]", set_console,
+     "virtio console (hvc0), or with a name a port in /dev/virtio-ports; repeatable"},
+    {0, "balloon", "SIZE", set_balloon,
+     "virtio balloon: the guest is asked to leave itself SIZE and give back the rest"},
+    {0, "rng", NULL, set_rng, "virtio random number generator"},
     {0, "headless", NULL, set_headless, "--display none --serial stdio"},
     {0, "share", "DIR", NULL, "a host folder in the guest"},
     {0, "usb", "DEVICE", NULL, "USB devices"},
@@ -361,8 +399,13 @@ static bool check_together(const struct run_options *options, struct error *erro
     unsigned terminals = 0;
     for (unsigned i = 0; i < options->serials; i++)
         terminals += strcmp(options->serial[i], "stdio") == 0;
+    for (unsigned i = 0; i < options->consoles; i++)
+        terminals += strcmp(options->console[i].where, "stdio") == 0;
     if (terminals > 1)
-        return error_set(error, "--serial: only one line can have the terminal (stdio)");
+        return error_set(error, "--%s: only one line can have the terminal (stdio)",
+                         options->consoles ? "console" : "serial");
+    if (options->balloon && options->balloon_bytes > options->memory_bytes)
+        return error_set(error, "--balloon: the machine has less memory than that");
     if (options->headless && options->display == DISPLAY_WINDOW)
         return error_set(error, "--headless and --display window exclude each other");
     return true;
@@ -404,4 +447,8 @@ void options_free(struct run_options *options)
 {
     for (unsigned i = 0; i < options->disks; i++)
         free(options->disk[i].path);
+    for (unsigned i = 0; i < options->consoles; i++) {
+        free(options->console[i].where);
+        free(options->console[i].name);
+    }
 }

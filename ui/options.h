@@ -22,6 +22,12 @@ struct disk_option {
     enum machine_bus bus;
 };
 
+/* A port of the virtio console. */
+struct console_option {
+    char *where; /* as --serial */
+    char *name;  /* NULL: a console */
+};
+
 enum display_kind { DISPLAY_DEFAULT, DISPLAY_WINDOW, DISPLAY_NONE };
 
 struct run_options {
@@ -39,6 +45,10 @@ struct run_options {
     unsigned scale; /* 0: fit */
     const char *serial[OPTIONS_SERIALS];
     unsigned serials;
+    struct console_option console[MACHINE_CONSOLES];
+    unsigned consoles;
+    bool rng, balloon;
+    uint64_t balloon_bytes;
     const char *name;
     bool headless, no_reboot, exit_port, verify, stats, paused;
     unsigned log_items;

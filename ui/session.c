@@ -86,6 +86,13 @@ static bool connect_serials(struct session *session, struct error *error)
         if (!session->channel[i])
             return false;
     }
+    for (unsigned i = 0; i < session->options.consoles; i++) {
+        session->console[i] = channel_open(session->options.console[i].where,
+                                           machine_console(session->machine, (int)i),
+                                           machine_loop(session->machine), &keys, error);
+        if (!session->console[i])
+            return false;
+    }
     return true;
 }
 
@@ -101,6 +108,12 @@ static bool build_machine(struct session *session, struct net_options *net, stru
     config->vga_rom_size = session->vga.size;
     static const enum machine_nic nics[] = {MACHINE_E1000, MACHINE_VIRTIO_NET}; /* net_model */
     config->nic = net->kind == NET_NONE ? MACHINE_NO_NIC : nics[net->model];
+    config->rng = options->rng;
+    config->balloon = options->balloon;
+    config->balloon_target = options->balloon_bytes;
+    config->consoles = options->consoles;
+    for (unsigned i = 0; i < options->consoles; i++)
+        config->console_name[i] = options->console[i].name;
     memcpy(config->mac, net->mac, sizeof config->mac);
     bios_cmos_boot(options->boot, &config->boot_3d, &config->boot_38);
     session->machine = machine_new(config, error);
@@ -155,6 +168,8 @@ void session_close(struct session *session)
     window_free(session->window);
     for (unsigned i = 0; i < OPTIONS_SERIALS; i++)
         channel_close(session->channel[i]);
+    for (unsigned i = 0; i < MACHINE_CONSOLES; i++)
+        channel_close(session->console[i]);
     if (session->net) { /* CPUs may still run, and send */
         machine_lock(session->machine);
         net_close(session->net);

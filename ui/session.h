@@ -18,6 +18,7 @@ struct session {
     struct machine_config config;
     struct machine *machine;
     struct channel *channel[OPTIONS_SERIALS];
+    struct channel *console[MACHINE_CONSOLES];
     struct net *net;
     struct window *window;
     bool quit; /* the user asked for the end on the terminal */

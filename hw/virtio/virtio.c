@@ -317,8 +317,10 @@ struct virtqueue *virtio_add_queue(struct virtio *virtio, uint16_t size_max)
 void virtio_set_config(struct virtio *virtio, const void *bytes, unsigned size)
 {
     assert(size <= VIRTIO_CONFIG_MAX);
-    memcpy(virtio->config_reset, bytes, size);
-    memcpy(virtio->config, bytes, size);
+    if (size) {
+        memcpy(virtio->config_reset, bytes, size);
+        memcpy(virtio->config, bytes, size);
+    }
     virtio->config_size = size;
     pci_add_msix(&virtio->pci, &virtio->msix, 0, virtio->queues + 1, MSIX_BAR);
     virtio->config_vector = VIRTIO_NO_VECTOR;
