@@ -63,15 +63,8 @@ static const struct field ata_disk_fields[] = {
 };
 
 static const struct field atapi_fields[] = {
+    FIELD_STRUCT(struct atapi, unit, scsi_unit_fields, 1),
     FIELD_ARRAY(struct atapi, packet, 1),
-    FIELD(struct atapi, sense_key, 1),
-    FIELD(struct atapi, asc, 1),
-    FIELD(struct atapi, ascq, 1),
-    FIELD(struct atapi, pending_event, 1),
-    FIELD(struct atapi, attention, 1),
-    FIELD(struct atapi, attention_asc, 1),
-    FIELD(struct atapi, tray_open, 1),
-    FIELD(struct atapi, locked, 1),
     FIELD(struct atapi, packet_phase, 1),
     FIELD(struct atapi, use_dma, 1),
     FIELD(struct atapi, byte_limit, 1),

@@ -13,6 +13,7 @@
 #include "hw/device.h"
 #include "hw/image/image.h"
 #include "hw/loop.h"
+#include "hw/storage/scsi.h"
 
 /* Registers of the command block, by offset (ATA/ATAPI-7 volume 1, 5.1). */
 enum ata_register {
@@ -98,12 +99,8 @@ struct ata_disk {
 
 /* A CD-ROM drive's own state. */
 struct atapi {
+    struct scsi_unit unit;
     uint8_t packet[12];
-    uint8_t sense_key, asc, ascq;
-    uint8_t pending_event; /* for GET EVENT STATUS NOTIFICATION */
-    bool attention;        /* unit attention waits, asc and ascq below */
-    uint8_t attention_asc;
-    bool tray_open, locked;
     bool packet_phase;   /* the data port takes a command packet */
     bool use_dma;        /* the FEATURES bit of this PACKET command */
     uint16_t byte_limit; /* most bytes of one DRQ block */
