@@ -190,7 +190,7 @@ struct block {
     uint32_t runs; /* counted by --verify */
 };
 
-#define BLOCK_HASH_BITS 15
+#define BLOCK_HASH_BITS 17
 #define PAGE_HASH_BITS  14
 #define COUNTER_BITS    14
 
