@@ -92,10 +92,6 @@ static bool row_usable(const struct isa_row *row)
     case OP_FXSAVE:
     case OP_FXRSTOR:
     case OP_LDMXCSR:
-    case OP_RCPPS:
-    case OP_RCPSS:
-    case OP_RSQRTPS:
-    case OP_RSQRTSS:
     case OP_MOV_SREG:
     case OP_POP_SREG:
     case OP_LDS:

@@ -76,19 +76,27 @@ bool host_has_vector(const struct insn *insn)
         return true;
     case OP_MASKMOVDQU: /* store to DS:RDI */
     case OP_MASKMOVQ:
-    case OP_PCMPESTRI:
-    case OP_PCMPESTRM: /* implied operands */
-    case OP_PCMPISTRI:
-    case OP_PCMPISTRM:
-    case OP_RCPPS:
-    case OP_RCPSS: /* approximations: as the interpreter defines them */
-    case OP_RSQRTPS:
-    case OP_RSQRTSS:
         return false;
     }
     for (unsigned n = 0; n < insn->noperands; n++)
         has_vector |= insn->operand[n].kind == OPERAND_XMM || insn->operand[n].kind == OPERAND_MMX;
     return has_vector && find_places(insn, &places);
+}
+
+/* PCMPESTRI and PCMPESTRM find the lengths of their operands in RAX and RDX. */
+static bool has_lengths(const struct insn *insn)
+{
+    return insn->op == OP_PCMPESTRI || insn->op == OP_PCMPESTRM;
+}
+
+static void load_lengths(struct lower *l, const struct insn *insn)
+{
+    if (insn->operand[1].kind == OPERAND_MEM) { /* RDX is needed for a length */
+        emit_lea(l->e, 8, H_RCX, l->m);
+        l->m = host_at(H_RCX, 0);
+    }
+    emit_mov_rr(l->e, 8, H_RAX, home_of[RAX]);
+    emit_mov_rr(l->e, 8, H_RDX, home_of[RDX]);
 }
 
 static uint32_t opcode_of(const struct insn *insn)
@@ -112,7 +120,8 @@ static uint32_t opcode_of(const struct insn *insn)
     if (insn->prefixes & PREFIX_REX_W &&
         (insn->op == OP_PEXTRD || insn->op == OP_PINSRD || insn->op == OP_MOVD ||
          insn->op == OP_CVTSI2SD || insn->op == OP_CVTSI2SS || insn->op == OP_CVTSD2SI ||
-         insn->op == OP_CVTSS2SI || insn->op == OP_CVTTSD2SI || insn->op == OP_CVTTSS2SI))
+         insn->op == OP_CVTSS2SI || insn->op == OP_CVTTSD2SI || insn->op == OP_CVTTSS2SI ||
+         has_lengths(insn)))
         opcode |= X_W;
     return opcode;
 }
@@ -133,6 +142,8 @@ void lower_vector(struct lower *l, const struct ir *ir)
         emit_byte(e, 0x77);
         return;
     }
+    if (has_lengths(insn))
+        load_lengths(l, insn);
     find_places(insn, &places);
     const struct operand *rm = &insn->operand[places.rm];
     if (places.reg >= 0) {
@@ -164,5 +175,7 @@ void lower_vector(struct lower *l, const struct ir *ir)
         emit_byte(e, (uint8_t)insn->imm);
     if (result != V_NONE)
         lower_put(l, result, size, H_RAX);
+    if (insn->op == OP_PCMPESTRI || insn->op == OP_PCMPISTRI)
+        lower_put(l, RCX, 4, H_RCX);
     lower_wrote_flags(l);
 }
