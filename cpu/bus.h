@@ -14,6 +14,8 @@ struct bus_page {
     bool log_dirty; /* the first write after each dirty_cleared must call note_write */
 };
 
+#define CPU_BUS_RAM 3
+
 struct cpu_bus {
     void *opaque;
 
@@ -22,7 +24,7 @@ struct cpu_bus {
     struct {
         gpa_t first, end;
         uint8_t *host;
-    } ram[2];
+    } ram[CPU_BUS_RAM];
 
     struct bus_page (*page)(void *opaque, struct cpu *cpu, gpa_t gpa);
     /* Accesses without host memory: size 1, 2, 4, 8, naturally split by the caller at pages. */

@@ -78,6 +78,12 @@ bool code_mark(struct code_map *map, gpa_t gpa, unsigned size)
     return atomic_fetch_or(&map->page[gpa >> PAGE_SHIFT], line_mask(gpa, size)) == 0;
 }
 
+const _Atomic uint64_t *code_lines(const struct code_map *map, gpa_t *limit)
+{
+    *limit = map->limit;
+    return map->page;
+}
+
 bool code_page_marked(const struct code_map *map, gpa_t gpa)
 {
     return code_tracked(gpa, map->limit) &&

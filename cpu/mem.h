@@ -38,6 +38,8 @@ void *mem_host_write(struct cpu *cpu, gva_t gva, size_t size);
  * and the dirty log of it. NULL for devices, ROM and page crossings. */
 void *mem_host_modify(struct cpu *cpu, gva_t gva, size_t size);
 
+enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH };
+
 /* Host address of the instruction byte at gva (its page may be read to the end), its physical
  * address in *gpa. NULL if the page is a device: then bytes come over the bus. Raises #PF, #GP. */
 const uint8_t *mem_fetch(struct cpu *cpu, gva_t gva, gpa_t *gpa);
@@ -80,11 +82,10 @@ MEM_ACCESSORS(64, 8)
 /* Fills the TLB entry of an access with the current rights if that needs no fault, no A or D bit
  * and no device: true if the access will now hit (unless it crosses into the next page). Touches
  * only general registers of the host, so that generated code may keep vectors in the others. */
-bool paging_refill(struct cpu *cpu, gva_t gva, bool write);
+bool paging_refill(struct cpu *cpu, gva_t gva, enum access access);
 
 /* -- Segmented addresses -- */
 
-enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH };
 
 /* Linear address of seg:offset after limit, type and canonical checks (#GP, #SS). */
 gva_t segment_check(struct cpu *cpu, unsigned seg, uint64_t offset, unsigned size,

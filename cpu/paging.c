@@ -370,7 +370,7 @@ void paging_destroy(struct cpu *cpu)
 /* Host address in main RAM at its usual place, or NULL. */
 static inline uint8_t *plain_ram(const struct cpu *cpu, gpa_t gpa)
 {
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < CPU_BUS_RAM; i++)
         if (gpa - cpu->bus->ram[i].first < cpu->bus->ram[i].end - cpu->bus->ram[i].first)
             return cpu->bus->ram[i].host + gpa;
     return NULL;
@@ -667,14 +667,19 @@ static void fill(struct cpu *cpu, enum mmu_index index, gva_t gva, const struct 
     entry->addend = (uintptr_t)backing.host - (uintptr_t)page;
 }
 
+static uint64_t *tag_for(struct tlb_entry *entry, enum access access)
+{
+    return access == ACCESS_READ    ? &entry->read
+           : access == ACCESS_WRITE ? &entry->write
+                                    : &entry->fetch;
+}
+
 struct tlb_entry *paging_resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva, enum access access,
                                  struct tlb_info **info)
 {
     unsigned slot = tlb_index(gva);
     struct tlb_entry *entry = &cpu->mmu[mmu]->entry[slot];
-    uint64_t tag = access == ACCESS_READ    ? entry->read
-                   : access == ACCESS_WRITE ? entry->write
-                                            : entry->fetch;
+    uint64_t tag = *tag_for(entry, access);
     gva_t page = gva & ~0xfffull;
 
     *info = &cpu->mmu[mmu]->info[slot];
@@ -701,7 +706,7 @@ struct tlb_entry *paging_resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva,
  * The walk that nearly every TLB miss needs: tables in main RAM, present, accessed (and dirty, for
  * a write) already, no reserved bits. Anything else returns false and is for paging_resolve().
  */
-static bool quick_walk(const struct cpu *cpu, gva_t gva, bool write, struct walk *walk)
+static bool quick_walk(const struct cpu *cpu, gva_t gva, enum access access, struct walk *walk)
 {
     bool four_level = cpu->mode & MODE_LONG;
     if (!(cpu->mode & MODE_PAGING) || (!four_level && cpu->cr4 & CR4_PAE) || !is_canonical(gva))
@@ -730,36 +735,36 @@ static bool quick_walk(const struct cpu *cpu, gva_t gva, bool write, struct walk
         bool large = shift > 12 && entry & PTE_PS && (four_level || cpu->cr4 & CR4_PSE);
         if (large && frame & ((1ull << shift) - 1)) /* PAT, PSE-36, reserved */
             return false;
-        if (large && (shift == 39 || (shift == 30 && !feature_test(cpu->features, FEATURE_PAGE1GB))))
+        if (large &&
+            (shift == 39 || (shift == 30 && !feature_test(cpu->features, FEATURE_PAGE1GB))))
             return false;
         if (shift == 12 || large) {
             walk->page_shift = shift;
             walk->gpa = frame | (gva & ((1ull << shift) - 1) & ~0xfffull);
             walk->dirty = (entry & PTE_D) != 0;
             walk->global = entry & PTE_G && cpu->cr4 & CR4_PGE;
-            return walk->dirty || !write;
+            return walk->dirty || access != ACCESS_WRITE;
         }
         table = frame;
     }
 }
 
-bool paging_refill(struct cpu *cpu, gva_t gva, bool write)
+bool paging_refill(struct cpu *cpu, gva_t gva, enum access access)
 {
     enum mmu_index mmu = cpu_mmu(cpu);
     gva_t page = gva & ~0xfffull;
     struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(gva)];
     struct walk walk;
-    uint64_t tag = write ? entry->write : entry->read;
+    uint64_t tag = *tag_for(entry, access);
 
     if (tag == page || tag == (page ^ TLB_SLOW) || cpu->tlb != cpu->mmu[mmu] ||
-        !quick_walk(cpu, gva, write, &walk) ||
-        !allows(cpu, &walk, mmu, write ? ACCESS_WRITE : ACCESS_READ))
+        !quick_walk(cpu, gva, access, &walk) || !allows(cpu, &walk, mmu, access))
         return false;
     uint8_t *host = plain_ram(cpu, walk.gpa);
     if (!host)
         return false;
     fill(cpu, mmu, gva, &walk, (struct bus_page){host, true, false});
-    return (write ? entry->write : entry->read) == page;
+    return *tag_for(entry, access) == page;
 }
 
 bool paging_translate(struct cpu *cpu, gva_t gva, gpa_t *gpa)

@@ -267,6 +267,7 @@ struct cpu {
     struct interp *interp; /* decoded blocks; every engine interprets at times */
     struct paging *paging; /* TLBs of all address spaces (cpu/paging.c) */
     struct tlb *watch;   /* never hits: cpu->tlb while accesses are watched (#AC, breakpoints) */
+    uint64_t engine_far[48]; /* more of engine[], for what is used less often */
     /* FLAG_IF >> 8 if an interrupt may be waiting that only a clear IF holds back; else 0. Generated code
      * may set IF by itself only while it is 0. */
     uint32_t held_interrupt;

@@ -21,8 +21,8 @@ static bool is_apic_page(const struct machine_cpu *cpu, gpa_t gpa)
     return lapic_page(cpu->lapic, &base) && (gpa & ~0xfffull) == base;
 }
 
-/* Tells the processor where it may reach RAM without asking. Above 1 MiB nothing hides it, unless the
- * guest has moved the APIC page into it. */
+/* Tells the processor where it may reach RAM without asking. Above 1 MiB and below the VGA's window
+ * nothing hides it, unless the guest has moved the APIC page into it. */
 static void update_plain_ram(struct machine_cpu *self)
 {
     struct memory *memory = self->machine->memory;
@@ -34,6 +34,8 @@ static void update_plain_ram(struct machine_cpu *self)
     self->bus.ram[0].first = 1u << 20;
     self->bus.ram[0].end = low > 1u << 20 ? low : 1u << 20;
     self->bus.ram[0].host = host;
+    self->bus.ram[2].end = low < 0xa0000 ? low : 0xa0000;
+    self->bus.ram[2].host = host;
     self->bus.ram[1].first = MEMORY_HIGH_BASE;
     self->bus.ram[1].end = MEMORY_HIGH_BASE + high;
     self->bus.ram[1].host = host - (MEMORY_HIGH_BASE - MEMORY_LOW_MAX);

@@ -165,6 +165,7 @@ struct block *block_find(struct engine *engine, uint64_t rip, gpa_t gpa, bool un
             return block;
         }
         remove_from_lists(engine, block);
+        engine_cool(engine, rip); /* code that keeps changing is better interpreted */
     }
     return NULL;
 }

@@ -72,7 +72,8 @@ bool cache_is_full(const struct cache *cache)
 
 void *cache_allocate(struct cache *cache, size_t size)
 {
-    size_t at = (cache->arena_used + 15) & ~(size_t)15;
+    size_t alignment = size < 256 ? 16 : 64;
+    size_t at = (cache->arena_used + alignment - 1) & ~(alignment - 1);
     if (at + size > cache->arena_size)
         return NULL;
     cache->arena_used = at + size;

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-#define THRESHOLD_DEFAULT 4
+#define THRESHOLD_DEFAULT 16
 #define CACHE_MB_DEFAULT  64
 
 struct translator_options translator_options;
@@ -235,16 +235,27 @@ struct block *translate(struct engine *engine, bool unshared)
 
 /* -- The dispatcher -- */
 
+/* Where executions of the code at `rip` are counted; from 0 if something else was counted there. */
+static uint32_t *counter_of(struct engine *engine, uint64_t rip)
+{
+    uint64_t key = (rip ^ (uint64_t)(uintptr_t)engine->current_space << 20) * 0x9e3779b97f4a7c15ull;
+    unsigned slot = (unsigned)(key >> (64 - COUNTER_BITS));
+    if (engine->counter[slot].key != (uint32_t)(key >> 16)) {
+        engine->counter[slot].key = (uint32_t)(key >> 16);
+        engine->counter[slot].count = 0;
+    }
+    return &engine->counter[slot].count;
+}
+
 /* Counts executions of cold code; true when it has become warm. */
 static bool is_warm(struct engine *engine)
 {
-    uint64_t key = engine->cpu->rip ^ (uint64_t)(uintptr_t)engine->current_space << 20;
-    unsigned slot = (unsigned)(key * 0x9e3779b97f4a7c15ull >> (64 - COUNTER_BITS));
-    if (engine->counter[slot].key != key) {
-        engine->counter[slot].key = key;
-        engine->counter[slot].count = 0;
-    }
-    return ++engine->counter[slot].count >= engine->options.threshold;
+    return ++*counter_of(engine, engine->cpu->rip) >= engine->options.threshold;
+}
+
+void engine_cool(struct engine *engine, uint64_t rip)
+{
+    *counter_of(engine, rip) = 0;
 }
 
 void engine_enter(struct engine *engine, struct block *block)

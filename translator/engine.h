@@ -42,6 +42,16 @@ static inline struct engine_hot *engine_hot(struct cpu *cpu)
     return (struct engine_hot *)(void *)cpu->engine;
 }
 
+/* What generated code keeps in cpu->engine_far[]. */
+struct engine_far {
+    struct tlb_entry passed; /* stands for a page with code, for one store beside that code */
+};
+
+static inline struct engine_far *engine_far(struct cpu *cpu)
+{
+    return (struct engine_far *)(void *)cpu->engine_far;
+}
+
 struct jump_entry {
     uint64_t rip; /* 1: empty (no code starts there and lies in this slot) */
     const void *code;
@@ -160,12 +170,22 @@ struct page_link {
 };
 
 struct block {
+    /* What lookups need, in one cache line. */
     struct block *next; /* in its hash chain */
     uint64_t rip;
     gpa_t gpa;
     struct space *space;
-    const uint8_t *entry;   /* executable: for jumps from the same page */
-    const uint8_t *checked; /* the same behind the guard of its first page */
+    const uint8_t *entry;    /* executable: for jumps from the same page */
+    const uint8_t *checked;  /* the same behind the guard of its first page */
+    bool stale;              /* bytes were overwritten */
+    bool straddles;          /* the first instruction continues in page[1] */
+    bool needs_flags;        /* see R4 */
+    bool loaded_needs_flags; /* the same for jumps to loaded_rw */
+    bool vectors;            /* keeps guest XMM registers in the host's */
+    bool x87;                /* keeps the guest's x87 state in the host's */
+    bool unshared;           /* each access is checked by itself (opt_checks.c) */
+    uint8_t pages, ranges;
+
     uint8_t *entry_rw, *checked_rw;
     uint8_t *loaded_rw; /* for jumps from blocks that keep vectors as this one does */
     struct exit *incoming;
@@ -174,21 +194,13 @@ struct block {
     const struct insn *insns;
     const uint64_t *rips;
     uint16_t site_count, exit_count, count;
-    bool stale;       /* bytes were overwritten */
-    bool straddles;   /* the first instruction continues in page[1] */
-    bool needs_flags; /* see R4 */
-    bool loaded_needs_flags; /* the same for jumps to loaded_rw */
-    bool vectors;     /* keeps guest XMM registers in the host's */
-    bool x87;         /* keeps the guest's x87 state in the host's */
-    bool unshared;    /* each access is checked by itself (opt_checks.c) */
-    uint8_t pages, ranges;
     struct range *range;
     uint8_t *bytes; /* guest bytes of all ranges, to revalidate */
     struct page_link link[TRACE_PAGES];
     struct trace_page page[TRACE_PAGES];
     uint32_t host_size;
     uint32_t runs; /* counted by --verify */
-};
+} __attribute__((aligned(64)));
 
 #define BLOCK_HASH_BITS 17
 #define PAGE_HASH_BITS  14
@@ -210,6 +222,7 @@ void cache_destroy(struct cache *cache);
 /* Forgets all code but the stubs. */
 void cache_reset(struct cache *cache);
 bool cache_is_full(const struct cache *cache);
+/* Zeroed memory of the arena, aligned to 16 bytes or, from 256 bytes up, to 64. */
 void *cache_allocate(struct cache *cache, size_t size);
 static inline const uint8_t *cache_rx(const struct cache *cache, const uint8_t *rw)
 {
@@ -236,8 +249,8 @@ struct engine {
     struct block *table[1u << BLOCK_HASH_BITS];
     struct page_link *page[1u << PAGE_HASH_BITS];
     struct {
-        uint64_t key;
-        unsigned count;
+        uint32_t key;
+        uint32_t count;
     } counter[1u << COUNTER_BITS];
     bool distrust_pending; /* memory may have moved: block_distrust_all() before more code runs */
     bool flush_pending;    /* everything must be dropped before more code runs */
@@ -272,7 +285,10 @@ void block_distrust_all(struct engine *engine);
 void block_drop_all(struct engine *engine);
 void block_written(void *opaque, gpa_t gpa, uint64_t size);
 
-/* -- translate.c -- */
+/* -- dispatch.c -- */
+
+/* The code at `rip` in the current space counts as cold again. */
+void engine_cool(struct engine *engine, uint64_t rip);
 
 /* Translates what is at cpu->rip; NULL: interpret it. Raises fetch faults. */
 struct block *translate(struct engine *engine, bool unshared);

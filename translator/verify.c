@@ -565,6 +565,16 @@ static void finish(struct verify *v, unsigned executed)
         siglongjmp(cpu->unwind, 1);
 }
 
+/* Did an event stop a repeated string instruction of the translated code half-way? Where, the
+ * engines need not agree. */
+static bool stopped_half_way(const struct verify *v, const struct block *block, unsigned executed)
+{
+    return executed < block->count && v->result.vector < 0 &&
+           v->result.rip == block->rips[executed] &&
+           block->insns[executed].prefixes & (PREFIX_REP | PREFIX_REPNE) &&
+           isa_rows[block->insns[executed].row].attributes & (ISA_REP | ISA_REPZ);
+}
+
 void verify_run(struct engine *engine, struct block *block)
 {
     struct verify *v = engine->verify;
@@ -640,6 +650,14 @@ void verify_run(struct engine *engine, struct block *block)
     uint32_t next = exit && exit->unshared ? hot->exit : 0;
     hot->instructions = hot->exit = 0;
     take(cpu, &v->result);
+    if (executed < expected && stopped_half_way(v, block, executed)) {
+        v->phase = PHASE_NONE;
+        memcpy(&cpu->unwind, &outer, sizeof outer);
+        cpu_post(cpu, posted);
+        v->skipped++;
+        finish(v, executed);
+        return;
+    }
     bool before_fault = v->reference.vector >= 0 && v->result.vector < 0 && executed == expected;
     if (executed < expected || before_fault) { /* an event, a page guard, to share no checks */
         expected = shorten(v, block, executed);

@@ -136,6 +136,63 @@ copies:
 beside: .long 0
 2:
 
+    /* Stores that walk through a page towards its code, over it, and behind it: in a loop of bytes,
+     * in one of words that cross lines, by a range of several stores at once. */
+    mov ebp, 60
+walk:
+    mov edi, COPY + 0x2000
+    mov eax, 0xc340c031 /* xor eax, eax; inc eax; ret */
+    mov [edi + 0x800], eax
+    lea ebx, [edi + 0x800]
+    call ebx
+    EQUAL(eax, 1)
+    mov eax, 2
+    mov ecx, 0x802
+1:  mov byte ptr [edi], 0x90
+    inc edi
+    dec ecx
+    jnz 1b
+    mov byte ptr [COPY + 0x2800], 0xff /* inc eax ... */
+    mov byte ptr [COPY + 0x2801], 0xc0
+    call ebx
+    EQUAL(eax, 4)
+    mov edi, COPY + 0x27d2
+    mov eax, 5
+    mov ecx, 16
+1:  mov dword ptr [edi], 0x90909090
+    add edi, 3
+    dec ecx
+    jnz 1b
+    mov dword ptr [COPY + 0x2802], 0x00c3c0ff
+    call ebx
+    EQUAL(eax, 6)
+    mov edx, ebp
+    shl edx, 8
+    or edx, 0xb8 /* mov eax, ebp; ret */
+    mov edi, COPY + 0x27a0
+    mov [edi + 0x10], edx
+    mov [edi + 0x5e], edx
+    mov [edi + 0x60], edx
+    mov byte ptr [edi + 0x65], 0xc3
+    mov byte ptr [edi + 0x64], 0
+    call ebx
+    EQUAL(eax, ebp)
+    mov ecx, 40 /* the same stores as a loop that ends on the code */
+    mov edi, COPY + 0x2800 - 4 * 39
+1:  mov [edi], edx
+    mov [edi + 0x40], edx
+    add edi, 4
+    dec ecx
+    jnz 1b
+    mov byte ptr [COPY + 0x2801], 0x5a
+    mov dword ptr [COPY + 0x2804], 0x0000c300
+    mov byte ptr [COPY + 0x2803], 0
+    mov byte ptr [COPY + 0x2802], 0
+    call ebx
+    EQUAL(eax, 0x5a)
+    dec ebp
+    jnz walk
+
     /* The same page under two addresses: written by one, run by the other */
     mov edi, TABLES
     xor eax, eax

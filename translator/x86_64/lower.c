@@ -466,27 +466,30 @@ static void lower_expect(struct lower *l, const struct ir *ir)
     cold->poll = true; /* RCX is to be loaded */
 }
 
-void lower_guard(struct emit *e, const struct trace_page *page, uint8_t *fields[2])
+/* Goes to `rip` through the jump table unless the page is mapped as when it was translated. */
+static void emit_guard(struct lower *l, const struct trace_page *page, uint64_t rip)
 {
+    struct emit *e = l->e;
     int32_t entry = (int32_t)(tlb_index(page->gva) * sizeof(struct tlb_entry));
+    uint8_t *start = e->at;
     emit_load(e, 8, H_RDX, cpu_mem(CPU_AT(tlb)));
     emit_mov_ri(e, H_RAX, page->gva);
     emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry + (int32_t)offsetof(struct tlb_entry, fetch)),
                 H_RAX, false);
-    fields[0] = emit_jcc(e, CC_NZ);
+    struct cold *cold = lower_cold(l, COLD_GUARD, emit_jcc(e, CC_NZ));
+    cold->back = start;
+    cold->page = page->gva;
+    cold->rip = rip;
     emit_mov_ri(e, H_RAX, (uint64_t)(uintptr_t)page->host - page->gva);
     emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry + (int32_t)offsetof(struct tlb_entry, addend)),
                 H_RAX, false);
-    fields[1] = emit_jcc(e, CC_NZ);
+    lower_cold(l, COLD_LOOKUP, emit_jcc(e, CC_NZ))->rip = rip;
 }
 
 static void lower_guard_op(struct lower *l, const struct ir *ir)
 {
-    uint8_t *fields[2];
     lower_clobber(l);
-    lower_guard(l->e, &l->trace->page[ir->aux], fields);
-    for (unsigned i = 0; i < 2; i++)
-        lower_cold(l, COLD_LOOKUP, fields[i])->rip = (uint64_t)ir->imm;
+    emit_guard(l, &l->trace->page[ir->aux], (uint64_t)ir->imm);
 }
 
 static void lower_exec(struct lower *l, bool end)
@@ -533,6 +536,8 @@ static void emit_cold(struct lower *l, struct cold *cold)
     case COLD_REFILL:
         if (cold->gva != H_RCX)
             emit_mov_rr(e, 8, H_RCX, cold->gva);
+        if (cold->write)
+            emit_mov_ri(e, H_RAX, cold->span);
         emit_call_to(e, cold->write ? stubs->refill_write : stubs->refill_read);
         emit_patch(emit_jcc(e, CC_NZ), cold->back);
         lower_store_pointers(l, &cold->note);
@@ -555,6 +560,11 @@ static void emit_cold(struct lower *l, struct cold *cold)
     case COLD_EXIT:
         emit_exit(l, cold->exit, &cold->flags, cold->poll);
         break;
+    case COLD_GUARD:
+        emit_mov_ri(e, H_RCX, cold->page);
+        emit_call_to(e, stubs->refill_fetch);
+        emit_patch(emit_jcc(e, CC_NZ), cold->back);
+        /* fall through */
     case COLD_LOOKUP:
         lower_fill_slot(l, &cold->flags);
         count_instructions(l, cold->executed);
@@ -683,12 +693,8 @@ static void emit_entry(struct lower *l)
     l->ir = &first;
     emit_align(l->e, 16);
     block->checked_rw = l->e->at;
-    if (l->trace->mode & MODE_PAGING) {
-        uint8_t *fields[2];
-        lower_guard(l->e, &l->trace->page[0], fields);
-        for (unsigned i = 0; i < 2; i++)
-            lower_cold(l, COLD_LOOKUP, fields[i])->rip = block->rip;
-    }
+    if (l->trace->mode & MODE_PAGING)
+        emit_guard(l, &l->trace->page[0], block->rip);
     block->entry_rw = l->e->at;
     if (block->vectors)
         emit_load_check(l, HOT_AT(vectors_loaded), COLD_VECTORS);

@@ -27,6 +27,8 @@
 #define CPU_AT(member) ((int32_t)offsetof(struct cpu, member))
 #define HOT_AT(member)                                                                             \
     ((int32_t)(offsetof(struct cpu, engine) + offsetof(struct engine_hot, member)))
+#define FAR_AT(member)                                                                             \
+    ((int32_t)(offsetof(struct cpu, engine_far) + offsetof(struct engine_far, member)))
 #define GPR_AT(reg) (CPU_AT(gpr) + (int32_t)(reg)*8)
 
 static inline struct host_mem cpu_mem(int32_t displacement)
@@ -62,6 +64,7 @@ enum cold_kind {
     COLD_SLOW,     /* run the instruction's exec(), come back behind it */
     COLD_EXIT,     /* a linkable exit */
     COLD_LOOKUP,   /* go to a constant rip through the jump table */
+    COLD_GUARD,    /* fill the fetch entry of the page and check again, or go on as COLD_LOOKUP */
     COLD_INDIRECT, /* the address in RCX was not in the jump table */
     COLD_VECTORS,  /* load the XMM registers, come back */
     COLD_X87,      /* load the x87 state, come back */
@@ -76,7 +79,9 @@ struct cold {
     uint8_t *back;
     uint8_t gva; /* COLD_REFILL: register with the address */
     bool write;
+    uint16_t span; /* COLD_REFILL: bytes that are checked */
     bool unshared; /* COLD_REFILL: if it does not help, leave by `exit` */
+    uint64_t page; /* COLD_GUARD: address of the page */
     uint64_t rip;
     struct exit *exit;
     struct flags flags;
@@ -155,7 +160,6 @@ void lower_store_pointers(struct lower *l, struct x87_note *note);
 /* At the start of an instruction: stores pointers that it would falsify or show. */
 void lower_before_insn(struct lower *l);
 void lower_system(struct lower *l, const struct ir *ir);
-void lower_guard(struct emit *e, const struct trace_page *page, uint8_t *fields[2]);
 
 /* -- x87_state.c: called by the stubs; they use general registers only -- */
 
@@ -169,7 +173,7 @@ struct x86_stubs {
     struct host_stubs host;
     /* writable-view addresses */
     uint8_t *leave, *lookup, *exit, *indirect, *load_vectors, *load_x87, *refuse, *refill_read,
-        *refill_write, *tsc, *tsc_vectors;
+        *refill_write, *refill_fetch, *tsc, *tsc_vectors;
     uint8_t *exec[4]; /* for blocks that keep vectors (1), x87 state (2) */
     bool bmi2;
     struct lower lower; /* work space */

@@ -124,6 +124,7 @@ static void emit_check(struct lower *l, const struct ir *ir, unsigned gva, unsig
     cold->back = check;
     cold->gva = (uint8_t)gva;
     cold->write = ir->op != IR_MEM_READ || ir->share_write;
+    cold->span = (uint16_t)span;
     cold->exit = unshared;
     emit_load(e, 8, H_RDX, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend)));
 }

@@ -172,22 +172,98 @@ static uint8_t *emit_exec(struct emit *e, const struct x86_stubs *stubs, bool ve
 
 static bool refill_read(struct cpu *cpu, gva_t gva)
 {
-    return paging_refill(cpu, gva, false);
+    return paging_refill(cpu, gva, ACCESS_READ);
 }
 
 static bool refill_write(struct cpu *cpu, gva_t gva)
 {
-    return paging_refill(cpu, gva, true);
+    return paging_refill(cpu, gva, ACCESS_WRITE);
+}
+
+static bool refill_fetch(struct cpu *cpu, gva_t gva)
+{
+    return paging_refill(cpu, gva, ACCESS_FETCH);
+}
+
+/*
+ * A store found the page's write entry slow. If the only reason is that the page holds code, and
+ * none in the lines of this store: lets RDX point to an entry that lets just this page pass.
+ * RCX, RDX, EAX: address, TLB entry, bytes. Falls through with RCX and RDX as they were if it is
+ * something else, else returns NZ.
+ */
+static void emit_pass_beside_code(struct emit *e, const struct cpu *cpu)
+{
+    enum { FROM = H_RDI, PAGE = H_RSI, MARKS = H_R8, LAST = H_RAX };
+    const int32_t pushed = 8, info = (int32_t)offsetof(struct tlb, info);
+    const int32_t host_rom = (int32_t)offsetof(struct tlb_info, host);
+    const int32_t dirty_log = (int32_t)offsetof(struct tlb_info, dirty);
+    static const uint8_t saved[] = {FROM, PAGE, MARKS};
+    uint8_t *no[8];
+    unsigned n = 0;
+    gpa_t limit;
+    const _Atomic uint64_t *lines = code_lines(cpu->code, &limit);
+
+    for (unsigned i = 0; i < sizeof saved; i++)
+        emit_store(e, 8, host_at(H_RSP, -8 * ((int32_t)i + 1)), saved[i]);
+    emit_mov_rr(e, 8, FROM, H_RCX); /* offset in the page, if the tag is this page's slow one */
+    emit_alu_rm(e, ALU_XOR, 8, FROM, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, write)));
+    emit_alu_ri(e, ALU_XOR, 8, FROM, TLB_SLOW);
+    emit_lea(e, 8, LAST, (struct host_mem){LAST, FROM, 0, -1});
+    emit_alu_ri(e, ALU_CMP, 8, LAST, 4095);
+    no[n++] = emit_jcc(e, CC_A);
+    emit_mov_rr(e, 8, PAGE, H_RDX); /* the entry's tlb_info */
+    emit_alu_rm(e, ALU_SUB, 8, PAGE, at(CPU_AT(tlb), pushed));
+    emit_shift_ri(e, SHIFT_SHR, 8, PAGE, 1);
+    emit_alu_rm(e, ALU_ADD, 8, PAGE, at(CPU_AT(tlb), pushed));
+    emit_alu_mi(e, ALU_CMP, 2, host_at(PAGE, info + host_rom), 1, false);
+    no[n++] = emit_jcc(e, CC_NZ);
+    emit_alu_mi(e, ALU_CMP, 2, host_at(PAGE, info + dirty_log), 1, false);
+    no[n++] = emit_jcc(e, CC_NZ);
+    emit_load(e, 8, PAGE, host_at(PAGE, info + (int32_t)offsetof(struct tlb_info, gpa)));
+    emit_shift_ri(e, SHIFT_SHR, 8, PAGE, 12);
+    emit_mov_ri(e, MARKS, limit >> 12);
+    emit_alu_rr(e, ALU_CMP, 8, PAGE, MARKS);
+    no[n++] = emit_jcc(e, CC_NC);
+    emit_mov_ri(e, MARKS, (uint64_t)(uintptr_t)lines);
+    emit_load(e, 8, MARKS, (struct host_mem){MARKS, PAGE, 3, 0});
+    emit_shift_ri(e, SHIFT_SHR, 4, FROM, CODE_LINE_SHIFT);
+    emit_shift_ri(e, SHIFT_SHR, 4, LAST, CODE_LINE_SHIFT);
+    emit_rr(e, 0xa3 | X_0F | X_W, FROM, MARKS); /* bt */
+    no[n++] = emit_jcc(e, CC_C);
+    emit_rr(e, 0xa3 | X_0F | X_W, LAST, MARKS);
+    no[n++] = emit_jcc(e, CC_C);
+    emit_alu_rr(e, ALU_SUB, 4, LAST, FROM);
+    emit_alu_ri(e, ALU_CMP, 4, LAST, 1); /* more than two lines */
+    no[n++] = emit_jcc(e, CC_A);
+
+    emit_load(e, 8, PAGE, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend)));
+    emit_store(e, 8, at(FAR_AT(passed.addend), pushed), PAGE);
+    emit_mov_rr(e, 8, PAGE, H_RCX);
+    emit_alu_ri(e, ALU_AND, 8, PAGE, -4096);
+    emit_store(e, 8, at(FAR_AT(passed.write), pushed), PAGE);
+    emit_lea(e, 8, H_RDX, at(FAR_AT(passed), pushed));
+    emit_rr(e, 0x85 | X_W, H_RSP, H_RSP); /* test: NZ */
+    for (unsigned i = 0; i < sizeof saved; i++)
+        emit_load(e, 8, saved[i], host_at(H_RSP, -8 * ((int32_t)i + 1)));
+    emit_byte(e, 0xc3);
+
+    for (unsigned i = 0; i < n; i++)
+        emit_patch(no[i], e->at);
+    for (unsigned i = 0; i < sizeof saved; i++)
+        emit_load(e, 8, saved[i], host_at(H_RSP, -8 * ((int32_t)i + 1)));
 }
 
 /* Called with the address in RCX; keeps all homes and vectors, RCX and RDX; NZ if filled. The C
  * function uses general registers only. */
-static uint8_t *emit_refill(struct emit *e, bool (*fn)(struct cpu *cpu, gva_t gva))
+static uint8_t *emit_refill(struct emit *e, bool (*fn)(struct cpu *cpu, gva_t gva),
+                            const struct cpu *beside_code)
 {
     static const uint8_t kept[] = {H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
     const int32_t frame = (int32_t)sizeof kept * 8 + 8; /* with the return address: aligned */
     emit_align(e, 16);
     uint8_t *start = e->at;
+    if (beside_code)
+        emit_pass_beside_code(e, beside_code);
     emit_lea(e, 8, H_RSP, host_at(H_RSP, -frame));
     for (unsigned i = 0; i < sizeof kept; i++)
         emit_store(e, 8, host_at(H_RSP, (int32_t)i * 8), kept[i]);
@@ -248,8 +324,9 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
     stubs->leave = emit_leave(&e);
     for (unsigned kept = 0; kept < 4; kept++)
         stubs->exec[kept] = emit_exec(&e, stubs, kept & 1, kept & 2);
-    stubs->refill_read = emit_refill(&e, refill_read);
-    stubs->refill_write = emit_refill(&e, refill_write);
+    stubs->refill_read = emit_refill(&e, refill_read, NULL);
+    stubs->refill_write = emit_refill(&e, refill_write, engine->cpu);
+    stubs->refill_fetch = emit_refill(&e, refill_fetch, NULL);
     stubs->tsc = emit_query(&e, (const void *)cpu_tsc, true, false);
     stubs->tsc_vectors = emit_query(&e, (const void *)cpu_tsc, true, true);
     stubs->load_x87 = emit_query(&e, (const void *)x87_load, false, false);
