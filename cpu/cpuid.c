@@ -123,6 +123,8 @@ static struct cpuid_result leaf_xsave(struct cpu *cpu, uint32_t subleaf)
         r.ecx = LEGACY_AND_HEADER + (avx ? AVX_SIZE : 0);
     } else if (subleaf == 1) {
         r.eax = feature_bits(cpu, 13, 1, EAX);
+        if (r.eax & ~1u) /* compacted: the same size, as AVX is all there is */
+            r.ebx = LEGACY_AND_HEADER + (cpu->xcr0 & 4 ? AVX_SIZE : 0);
     } else if (subleaf == 2 && avx) {
         r.eax = AVX_SIZE;
         r.ebx = LEGACY_AND_HEADER;

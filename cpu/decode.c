@@ -2,6 +2,7 @@
  * Decoding: prefixes, opcode, a look-up of the row, then its operands by letter.
  *
  *     [legacy prefixes] [REX] opcode [ModRM [SIB] [disp]] [immediate]
+ *     [segment, 67] VEX opcode ModRM [SIB] [disp] [immediate]        VEX: C5 or C4 (SDM 2A 2.3.5)
  *
  * The look-up structure is built from isa.def before main(). Each opcode byte of each map has
  * cells, and a cell starts a chain of candidate rows, the most specific first:
@@ -36,7 +37,7 @@ struct opcode_entry {
     bool has_modrm;
 };
 
-#define MAX_CELLS      12288
+#define MAX_CELLS      20480
 #define MAX_CANDIDATES 6144
 
 static struct opcode_entry opcodes[MAP_COUNT][256];
@@ -180,7 +181,10 @@ struct decoder {
     uint8_t rex;
     uint8_t segment; /* override, SEG_COUNT if none */
     uint8_t modrm;
+    uint8_t sib;
     uint8_t opcode;
+    bool vex, vex_l, vex_w;
+    uint8_t vvvv;                 /* not inverted: the register */
     uint8_t bytes[BYTES_PADDING]; /* 15 of the guest, the rest zero: reads need no check */
 };
 
@@ -239,7 +243,7 @@ static void decode_memory32(struct decoder *d)
     unsigned base = rm;
     bool sib = rm == 4;
     if (sib) {
-        unsigned byte = *d->next++;
+        unsigned byte = d->sib = *d->next++;
         unsigned index = (byte >> 3 & 7) | (d->rex & 2) << 2;
         if (index != 4)
             insn->index = (uint8_t)index;
@@ -261,10 +265,21 @@ static void decode_memory32(struct decoder *d)
         insn->disp = fetch_signed(d, mod == 1 ? 1 : 4);
 }
 
+/* VSIB: the index is a vector register, and there always is one (SDM 2A 2.3.12). */
+static bool decode_vector_index(struct decoder *d)
+{
+    struct insn *insn = d->insn;
+    if ((d->modrm & 7) != 4 || insn->addrsize == 2)
+        return false;
+    insn->index = (uint8_t)((d->sib >> 3 & 7) | (d->rex & 2) << 2);
+    insn->scale = d->sib >> 6;
+    return true;
+}
+
 static unsigned width_bytes(const struct decoder *d, unsigned width)
 {
     static const uint8_t bytes[] = {
-        [W_B] = 1, [W_W] = 2, [W_D] = 4, [W_Q] = 8, [W_DQ] = 16, [W_T] = 10};
+        [W_B] = 1, [W_W] = 2, [W_D] = 4, [W_Q] = 8, [W_DQ] = 16, [W_QQ] = 32, [W_T] = 10};
     unsigned opsize = d->insn->opsize;
     switch (width) {
     case W_V:
@@ -279,6 +294,11 @@ static unsigned width_bytes(const struct decoder *d, unsigned width)
         return opsize * 2;
     case W_S:
         return d->context->code_size == 8 ? 10 : 6;
+    case W_X:
+    case W_X2:
+    case W_X4:
+    case W_X8:
+        return (d->vex_l ? 32 : 16) >> (width - W_X);
     default:
         return bytes[width];
     }
@@ -335,6 +355,19 @@ static bool decode_operand(struct decoder *d, const struct isa_operand *from,
     case 'U':
         operand->kind = OPERAND_XMM;
         operand->reg = (uint8_t)rm;
+        break;
+    case 'H':
+        operand->kind = OPERAND_XMM;
+        operand->reg = d->vvvv;
+        break;
+    case 'B':
+        set_gpr(d, operand, d->vvvv);
+        break;
+    case 'L':
+        operand->kind = OPERAND_XMM;
+        operand->reg = *d->next++ >> 4;
+        if (d->context->code_size != 8)
+            operand->reg &= 7;
         break;
     case 'P':
         operand->kind = OPERAND_MMX;
@@ -409,6 +442,8 @@ static unsigned operand_size(const struct decoder *d, const struct isa_row *row)
     unsigned effective;
     if (row->width == W_B)
         return 1;
+    if (row->width == W_X)
+        return d->vex_l && row->vex_l != VEX_IGNORED ? 32 : 16;
     if (code_size == 8) {
         if (row->attributes & ISA_F64)
             return 8;
@@ -437,6 +472,48 @@ static bool row_applies(const struct decoder *d, const struct isa_row *row)
             return false;
     }
     return !(row->rex_w && !(d->rex & 8)) && !(row->no_rex_b && d->rex & 1);
+}
+
+/* The same for what VEX adds. */
+static bool vex_row_applies(const struct decoder *d, const struct isa_row *row)
+{
+    if (!row_applies(d, row) || (row->vex_l <= VEX_1 && row->vex_l != d->vex_l) ||
+        (row->vex_w <= VEX_1 && row->vex_w != d->vex_w))
+        return false;
+    return !(row->attributes & ISA_AVX2Y && d->vex_l) ||
+           feature_test(d->context->features, FEATURE_AVX2);
+}
+
+/* Do C4 or C5 begin a VEX prefix? Outside 64-bit mode LES and LDS have a memory operand where it
+ * has ones. */
+static bool is_vex(const struct decoder *d, unsigned byte)
+{
+    return (byte == 0xc4 || byte == 0xc5) && d->context->mode & MODE_PROTECTED &&
+           (d->context->code_size == 8 || *d->next >= 0xc0);
+}
+
+/* The rest of the VEX prefix. Returns the map and changes *prefix; false if there is no such map.
+ */
+static bool decode_vex(struct decoder *d, unsigned byte, unsigned *map, unsigned *prefix)
+{
+    unsigned last = *d->next++, select = 1;
+    d->vex = true;
+    d->rex = (uint8_t)(~last >> 5 & 4);
+    if (byte == 0xc4) {
+        d->rex = (uint8_t)(~last >> 5 & 7);
+        select = last & 31;
+        last = *d->next++;
+        d->vex_w = last >> 7;
+    }
+    d->vvvv = ~last >> 3 & 15;
+    d->vex_l = last >> 2 & 1;
+    *prefix = last & 3; /* as enum isa_prefix */
+    if (d->context->code_size != 8)
+        d->rex = 0;
+    else if (d->vex_w)
+        d->rex |= 8;
+    *map = MAP_VEX_0F + select - 1;
+    return select >= 1 && select <= 3;
 }
 
 /* Makes the instruction one that raises a fault when executed. */
@@ -475,6 +552,7 @@ int decode(const struct decode_context *context, const uint8_t *bytes, size_t av
     d.rex = 0;
     d.segment = SEG_COUNT;
     d.modrm = 0xff;
+    d.vex = d.vex_l = d.vex_w = false;
     memset(d.bytes, 0, sizeof d.bytes);
     memcpy(d.bytes, bytes, available < INSN_MAX_LENGTH ? available : INSN_MAX_LENGTH);
 
@@ -519,6 +597,16 @@ int decode(const struct decode_context *context, const uint8_t *bytes, size_t av
         if (d.next - d.bytes > INSN_MAX_LENGTH)
             break;
     }
+    bool valid = true;
+    unsigned map = MAP_PRIMARY;
+    unsigned prefix = rep == 0xf3                ? ISA_PREFIX_F3
+                      : rep == 0xf2              ? ISA_PREFIX_F2
+                      : prefixes & PREFIX_OPSIZE ? ISA_PREFIX_66
+                                                 : ISA_PREFIX_NONE;
+    if (is_vex(&d, byte)) {
+        valid = !(d.rex || rep || prefixes & (PREFIX_OPSIZE | PREFIX_LOCK)) &&
+                decode_vex(&d, byte, &map, &prefix);
+    }
     if (d.rex)
         prefixes |= d.rex & 8 ? PREFIX_REX | PREFIX_REX_W : PREFIX_REX;
 
@@ -534,11 +622,12 @@ int decode(const struct decode_context *context, const uint8_t *bytes, size_t av
     insn->prefixes = (uint8_t)prefixes;
     insn->addrsize =
         prefixes & PREFIX_ADDRSIZE ? (context->code_size == 4 ? 2 : 4) : context->code_size;
-    if (d.next - d.bytes > INSN_MAX_LENGTH)
+    if (d.next - d.bytes > INSN_MAX_LENGTH || !valid)
         return finish(&d, available, false);
 
-    unsigned map = MAP_PRIMARY;
-    if (byte == 0x0f) {
+    if (d.vex) {
+        byte = *d.next++;
+    } else if (byte == 0x0f) {
         byte = *d.next++;
         map = MAP_0F;
         if (byte == 0x38 || byte == 0x3a) {
@@ -548,10 +637,6 @@ int decode(const struct decode_context *context, const uint8_t *bytes, size_t av
     }
     d.opcode = (uint8_t)byte;
     const struct opcode_entry *entry = &opcodes[map][byte];
-    unsigned prefix = rep == 0xf3                ? ISA_PREFIX_F3
-                      : rep == 0xf2              ? ISA_PREFIX_F2
-                      : prefixes & PREFIX_OPSIZE ? ISA_PREFIX_66
-                                                 : ISA_PREFIX_NONE;
     unsigned cell = entry->cell;
     if (entry->has_modrm)
         insn->modrm = d.modrm = *d.next++;
@@ -565,7 +650,8 @@ int decode(const struct decode_context *context, const uint8_t *bytes, size_t av
         cell += prefix * 72 + 8 + (d.modrm - 0xc0);
 
     unsigned candidate = cells[cell];
-    while (candidates[candidate] && !row_applies(&d, &isa_rows[candidates[candidate]]))
+    while (candidates[candidate] &&
+           !(d.vex ? vex_row_applies : row_applies)(&d, &isa_rows[candidates[candidate]]))
         candidate++;
     unsigned index = candidates[candidate];
     if (index == 0)
@@ -590,12 +676,18 @@ int decode(const struct decode_context *context, const uint8_t *bytes, size_t av
         else
             decode_memory32(&d);
     }
+    if (d.vex) {
+        valid = row->has_vvvv || d.vvvv == 0;
+        if (context->code_size != 8)
+            d.vvvv &= 7;
+        if (row->attributes & ISA_VSIB)
+            valid &= decode_vector_index(&d);
+    }
     if (d.segment != SEG_COUNT) {
         insn->prefixes |= PREFIX_SEG;
         insn->seg = d.segment;
     }
 
-    bool valid = true;
     bool memory = false;
     insn->noperands = row->noperands;
     for (unsigned i = 0, at = 0; i < row->noperands; i++) {
@@ -611,7 +703,12 @@ int decode(const struct decode_context *context, const uint8_t *bytes, size_t av
         !(row->attributes & ISA_LOCK && insn->operand[0].kind == OPERAND_MEM))
         valid = false;
 
-    unsigned width = (unsigned)__builtin_ctz(insn->opsize);
+    if (row->attributes & ISA_VSIB) { /* destination, index and mask must differ */
+        unsigned to = insn->operand[0].reg, mask = insn->operand[2].reg;
+        valid &= to != mask && to != insn->index && mask != insn->index;
+    }
+
+    unsigned width = (unsigned)__builtin_ctz(insn->opsize) & 3;
     const struct exec *exec = exec_of[row->op];
     insn->exec = exec->reg[width];
     if (memory && exec->mem[width])

@@ -73,12 +73,19 @@ static const struct {
     {OP_SYSRET, {"sysret", "sysret", "sysretq"}},
     {OP_SYSEXIT, {"sysexit", "sysexit", "sysexitq"}},
     {OP_PINSRD, {"pinsrd", "pinsrd", "pinsrq"}},
+    {OP_VMOVD, {"vmovd", "vmovd", "vmovq"}},
+    {OP_VPEXTRD, {"vpextrd", "vpextrd", "vpextrq"}},
+    {OP_VPINSRD, {"vpinsrd", "vpinsrd", "vpinsrq"}},
+    {OP_XSAVEC, {"xsavec", "xsavec", "xsavec64"}},
+    {OP_XSAVES, {"xsaves", "xsaves", "xsaves64"}},
+    {OP_XRSTORS, {"xrstors", "xrstors", "xrstors64"}},
 };
 
 static void put_mnemonic(struct text *out, const struct insn *insn)
 {
     const struct isa_row *row = &isa_rows[insn->row];
-    unsigned width = insn->opsize == 8 ? 2 : insn->opsize == 4 ? 1 : 0;
+    bool quad = row->vex ? insn->prefixes & PREFIX_REX_W : insn->opsize == 8;
+    unsigned width = quad ? 2 : insn->opsize == 4 ? 1 : 0;
     for (unsigned i = 0; i < sizeof sized / sizeof sized[0]; i++) {
         if (sized[i].op == insn->op) {
             put(out, "%s", sized[i].name[width]);
@@ -131,6 +138,13 @@ static void put_prefixes(struct text *out, const struct insn *insn)
 
 /* -- Operands -- */
 
+/* The vector of indices of a gather: as long as the longer one of the other two, but half of it if
+ * the indices have half the size of the elements. */
+static bool index_is_ymm(const struct insn *insn)
+{
+    return insn->opsize == 32 && insn->op != OP_VPGATHERDQ && insn->op != OP_VGATHERDPD;
+}
+
 static void put_address(struct text *out, const struct insn *insn, uint64_t rip)
 {
     if (insn->prefixes & PREFIX_SEG)
@@ -146,7 +160,10 @@ static void put_address(struct text *out, const struct insn *insn, uint64_t rip)
         put_gpr(out, insn->base, insn->addrsize, false);
     if (insn->index != REG_ZERO) {
         put(out, "%s", insn->base != REG_ZERO ? " + " : "");
-        put_gpr(out, insn->index, insn->addrsize, false);
+        if (isa_rows[insn->row].attributes & ISA_VSIB)
+            put(out, "%cmm%u", "xy"[index_is_ymm(insn)], insn -> index);
+        else
+            put_gpr(out, insn->index, insn->addrsize, false);
         if (insn->scale)
             put(out, "*%u", 1u << insn->scale);
     }
@@ -161,8 +178,8 @@ static void put_operand(struct text *out, const struct insn *insn, const struct 
                         uint64_t rip)
 {
     static const char *const pointers[] = {
-        [1] = "byte",  [2] = "word",   [4] = "dword",   [6] = "fword",
-        [8] = "qword", [10] = "tbyte", [16] = "xmmword"};
+        [1] = "byte",  [2] = "word",   [4] = "dword",    [6] = "fword",
+        [8] = "qword", [10] = "tbyte", [16] = "xmmword", [32] = "ymmword"};
     unsigned size = operand->size;
     switch (operand->kind) {
     case OPERAND_GPR:
@@ -204,7 +221,7 @@ static void put_operand(struct text *out, const struct insn *insn, const struct 
         put(out, "mm%u", operand->reg);
         break;
     case OPERAND_XMM:
-        put(out, "xmm%u", operand->reg);
+        put(out, "%cmm%u", "xy"[size == 32], operand -> reg);
         break;
     case OPERAND_ST:
         put(out, "st(%u)", operand->reg);

@@ -29,7 +29,7 @@ enum operand_kind {
     OPERAND_CR,
     OPERAND_DR,
     OPERAND_MMX,
-    OPERAND_XMM, /* size 4, 8, 16 (32 for ymm) */
+    OPERAND_XMM, /* size 2, 4, 8, 16; 32 for YMM */
     OPERAND_ST,  /* reg: i of ST(i) */
 };
 
@@ -65,11 +65,13 @@ struct insn {
     uint16_t op;       /* enum op: the row's mnemonic */
     uint16_t imm2;     /* second immediate: ENTER level, selector of a far pointer */
     uint8_t length;    /* bytes, 1-15 */
-    uint8_t opsize;    /* operand size attribute in bytes: 1 for byte forms, else 2, 4, 8 */
+    uint8_t opsize;    /* operand size attribute in bytes: 1 for byte forms, else 2, 4, 8;
+                          16 or 32, the vector's length, for vectors encoded with VEX */
     uint8_t addrsize;  /* 2, 4, 8 */
     uint8_t prefixes;  /* enum insn_prefix */
     uint8_t seg;       /* segment of the memory operand after defaults and override */
-    uint8_t base, index; /* gpr slots; REG_ZERO when absent, REG_IP as base */
+    uint8_t base, index; /* gpr slots; REG_ZERO when absent, REG_IP as base; of gathers (ISA_VSIB)
+                            index is the number of a vector register */
     uint8_t scale;     /* shift count 0-3 */
     uint8_t cond;      /* condition code 0-15 of Jcc, SETcc, CMOVcc */
     uint8_t modrm;     /* the ModRM byte if there is one (FP logging, mod==3 tests) */
@@ -79,8 +81,9 @@ struct insn {
 
 /*
  * The semantic functions of one mnemonic, `exec_ADD` and so on: one per operand width (index log2 of
- * insn->opsize: 0 byte ... 3 quadword) and per form (memory operand or none). NULL in `mem` means
- * that `reg` serves both. Mnemonics without width fill all four with EXEC_ANY(fn).
+ * insn->opsize: 0 byte ... 3 quadword; VEX-encoded vectors: 0 128 bits, 1 256 bits) and per form (memory
+ * operand or none). NULL in `mem` means that `reg` serves both. Mnemonics without width fill all four with
+ * EXEC_ANY(fn).
  */
 struct exec {
     insn_fn *reg[4];

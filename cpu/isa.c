@@ -47,13 +47,13 @@ static _Noreturn void bad_row(const struct isa_row *row, const char *what)
 }
 
 /* The next word of *text, copied into `word`; false at the end. */
-static bool next_word(const char **text, const char *separators, char word[16])
+static bool next_word(const char **text, const char *separators, char word[24])
 {
     const char *start = *text + strspn(*text, separators);
     size_t length = strcspn(start, separators);
     if (length == 0)
         return false;
-    assert(length < 16);
+    assert(length < 24);
     memcpy(word, start, length);
     word[length] = 0;
     *text = start + length;
@@ -62,11 +62,11 @@ static bool next_word(const char **text, const char *separators, char word[16])
 
 static void read_attributes(struct isa_row *row)
 {
-    static const char names[][10] = {"LOCK", "PRIV", "IOPL", "IO",     "UMIP",
-                                     "PROT", "I64",  "O64",  "D64",    "F64",
-                                     "END",  "REP",  "REPZ", "ANYMOD", "UNALIGNED"};
+    static const char names[][10] = {"LOCK", "PRIV",   "IOPL",      "IO",    "UMIP", "PROT",
+                                     "I64",  "O64",    "D64",       "F64",   "END",  "REP",
+                                     "REPZ", "ANYMOD", "UNALIGNED", "AVX2Y", "VSIB"};
     const char *text = row->attributes_text;
-    char word[16];
+    char word[24];
     while (next_word(&text, " ", word)) {
         unsigned i = 0;
         while (i < sizeof names / sizeof names[0] && strcmp(word, names[i]) != 0)
@@ -104,6 +104,53 @@ static void read_modrm(struct isa_row *row, unsigned value, unsigned mask)
     row->modrm = (uint8_t)value;
 }
 
+/* "VEX.256.66.0F38.W0": length, mandatory prefix, map and W, of which L and the prefix may be
+ * absent. */
+static void read_vex(struct isa_row *row, const char *text)
+{
+    static const struct {
+        char text[5];
+        uint8_t l, w, prefixes, map; /* the value + 1; 0: says nothing of it */
+    } fields[] = {
+        {"128", .l = VEX_0 + 1},
+        {"LZ", .l = VEX_0 + 1},
+        {"256", .l = VEX_1 + 1},
+        {"LIG", .l = VEX_IGNORED + 1},
+        {"W0", .w = VEX_0 + 1},
+        {"W1", .w = VEX_1 + 1},
+        {"WIG", .w = VEX_IGNORED + 1},
+        {"NP", .prefixes = ISA_PREFIX_NONE + 1},
+        {"66", .prefixes = ISA_PREFIX_66 + 1},
+        {"F3", .prefixes = ISA_PREFIX_F3 + 1},
+        {"F2", .prefixes = ISA_PREFIX_F2 + 1},
+        {"0F", .map = MAP_VEX_0F + 1},
+        {"0F38", .map = MAP_VEX_0F38 + 1},
+        {"0F3A", .map = MAP_VEX_0F3A + 1},
+    };
+    char word[24];
+    row->vex = true;
+    row->vex_l = VEX_BOTH;
+    row->vex_w = VEX_IGNORED;
+    row->prefixes = 1 << ISA_PREFIX_NONE;
+    while (next_word(&text, ".", word)) {
+        unsigned i = 0;
+        while (i < sizeof fields / sizeof fields[0] && strcmp(word, fields[i].text) != 0)
+            i++;
+        if (i == sizeof fields / sizeof fields[0])
+            bad_row(row, "VEX field");
+        if (fields[i].l)
+            row->vex_l = fields[i].l - 1;
+        if (fields[i].w)
+            row->vex_w = fields[i].w - 1;
+        if (fields[i].prefixes) {
+            row->prefixes = (uint8_t)(1 << (fields[i].prefixes - 1));
+            row->mandatory = fields[i].prefixes - 1 != ISA_PREFIX_NONE;
+        }
+        if (fields[i].map)
+            row->map = fields[i].map - 1;
+    }
+}
+
 static void read_encoding(struct isa_row *row)
 {
     row->prefixes = (1 << ISA_PREFIX_COUNT) - 1;
@@ -111,12 +158,14 @@ static void read_encoding(struct isa_row *row)
     row->reg_form = row->mem_form = true;
     bool have_opcode = false;
     const char *text = row->encoding;
-    char word[16];
+    char word[24];
     while (next_word(&text, " ", word)) {
         char *end;
         unsigned byte = (unsigned)strtoul(word, &end, 16);
         bool is_byte = end == word + 2;
-        if (strcmp(word, "NP") == 0) {
+        if (strncmp(word, "VEX.", 4) == 0) {
+            read_vex(row, word + 4);
+        } else if (strcmp(word, "NP") == 0) {
             row->prefixes = 1 << ISA_PREFIX_NONE;
         } else if (strcmp(word, "NFx") == 0) {
             row->prefixes = 1 << ISA_PREFIX_NONE | 1 << ISA_PREFIX_66;
@@ -160,9 +209,10 @@ static uint8_t read_width(const struct isa_row *row, const char *text)
     static const struct {
         char text[3];
         uint8_t width;
-    } widths[] = {{"", W_NONE}, {"b", W_B},   {"w", W_W},   {"d", W_D},  {"q", W_Q}, {"dq", W_DQ},
-                  {"t", W_T},   {"v", W_V},   {"z", W_Z},   {"y", W_Y},  {"p", W_P}, {"s", W_S},
-                  {"a", W_A},   {"ps", W_DQ}, {"pd", W_DQ}, {"ss", W_D}, {"sd", W_Q}};
+    } widths[] = {{"", W_NONE}, {"b", W_B},   {"w", W_W},   {"d", W_D},  {"q", W_Q},  {"dq", W_DQ},
+                  {"t", W_T},   {"v", W_V},   {"z", W_Z},   {"y", W_Y},  {"p", W_P},  {"s", W_S},
+                  {"a", W_A},   {"ps", W_DQ}, {"pd", W_DQ}, {"ss", W_D}, {"sd", W_Q}, {"x", W_X},
+                  {"x2", W_X2}, {"x4", W_X4}, {"x8", W_X8}, {"qq", W_QQ}};
     for (unsigned i = 0; i < sizeof widths / sizeof widths[0]; i++)
         if (strcmp(text, widths[i].text) == 0)
             return widths[i].width;
@@ -200,7 +250,7 @@ static void read_operand(struct isa_row *row, struct isa_operand *operand, char 
         return;
     }
     operand->letter = (uint8_t)word[0];
-    if (!strchr("ACDEGIJMNOPQRSUVWXYZ", word[0]))
+    if (!strchr("ABCDEGHIJLMNOPQRSUVWXYZ", word[0]))
         bad_row(row, "operand letter");
     size_t length = strlen(word);
     if (word[0] == 'I' && word[length - 1] == 's') {
@@ -218,6 +268,7 @@ static void read_operand(struct isa_row *row, struct isa_operand *operand, char 
     operand->width = read_width(row, word + 1);
     if (!slash)
         operand->mem_width = operand->width;
+    row->has_vvvv |= word[0] == 'H' || word[0] == 'B';
     if (strchr("MNRU", operand->letter) && row->has_modrm && !(row->attributes & ISA_ANYMOD)) {
         if (operand->letter == 'M')
             row->reg_form = false;
@@ -226,9 +277,16 @@ static void read_operand(struct isa_row *row, struct isa_operand *operand, char 
     }
 }
 
-/* The width that makes insn->opsize: v before b before z before y, immediates apart. */
+/* The width that makes insn->opsize: v before b before z before y, immediates apart; the vector's
+ * of VEX. */
 static uint8_t row_width(const struct isa_row *row)
 {
+    if (row->vex && row->noperands == 0)
+        return W_X;
+    for (unsigned j = 0; row->vex && j < row->noperands; j++)
+        if (strchr("HUVW", row->operand[j].letter))
+            return W_X;
+
     static const uint8_t order[] = {W_V, W_B, W_Z, W_Y};
     for (unsigned i = 0; i < sizeof order; i++)
         for (unsigned j = 0; j < row->noperands; j++) {
@@ -243,7 +301,7 @@ static uint8_t row_width(const struct isa_row *row)
 static void read_operands(struct isa_row *row)
 {
     const char *text = row->operands;
-    char word[16];
+    char word[24];
     while (next_word(&text, ",", word)) {
         if (row->noperands == INSN_MAX_OPERANDS)
             bad_row(row, "operands");

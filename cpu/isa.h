@@ -58,10 +58,21 @@ enum isa_attribute {
     ISA_REPZ = 1 << 12,
     ISA_ANYMOD = 1 << 13,
     ISA_UNALIGNED = 1 << 14,
+    ISA_AVX2Y = 1 << 15,
+    ISA_VSIB = 1 << 16,
 };
 
 /* Opcode maps. */
-enum isa_map { MAP_PRIMARY, MAP_0F, MAP_0F38, MAP_0F3A, MAP_COUNT };
+enum isa_map {
+    MAP_PRIMARY,
+    MAP_0F,
+    MAP_0F38,
+    MAP_0F3A,
+    MAP_VEX_0F,
+    MAP_VEX_0F38,
+    MAP_VEX_0F3A,
+    MAP_COUNT
+};
 
 /* Which mandatory prefixes a row accepts: one bit for each prefix state. */
 enum isa_prefix { ISA_PREFIX_NONE, ISA_PREFIX_66, ISA_PREFIX_F3, ISA_PREFIX_F2, ISA_PREFIX_COUNT };
@@ -76,7 +87,29 @@ struct isa_operand {
     bool sign_extended; /* Ibs */
 };
 
-enum isa_width { W_NONE, W_B, W_W, W_D, W_Q, W_DQ, W_T, W_V, W_Z, W_Y, W_P, W_S, W_A };
+enum isa_width {
+    W_NONE,
+    W_B,
+    W_W,
+    W_D,
+    W_Q,
+    W_DQ,
+    W_QQ,
+    W_T,
+    W_V,
+    W_Z,
+    W_Y,
+    W_P,
+    W_S,
+    W_A,
+    W_X, /* 16 or 32 by VEX.L, and half, a quarter, an eighth of that */
+    W_X2,
+    W_X4,
+    W_X8,
+};
+
+/* What a row asks of VEX.L and VEX.W. */
+enum isa_vex_bit { VEX_0, VEX_1, VEX_IGNORED, VEX_BOTH };
 
 /* One row of isa.def: its text, and what start-up made of it. */
 struct isa_row {
@@ -90,6 +123,8 @@ struct isa_row {
     uint8_t prefixes;     /* bit set by enum isa_prefix */
     bool mandatory;       /* 66, F3 or F2 is part of the opcode */
     bool rex_w, no_rex_b; /* REX.W must be set; REX.B must be clear */
+    bool vex, has_vvvv;   /* VEX-encoded; VEX.vvvv names an operand */
+    uint8_t vex_l, vex_w; /* enum isa_vex_bit; L both: 128 and 256 bits */
     bool has_modrm;
     uint8_t modrm_mask, modrm; /* bits of ModRM that are given; memory forms: mod is not compared */
     bool reg_form, mem_form;   /* mod == 3 allowed, mod != 3 allowed */

@@ -201,6 +201,18 @@ static bool write_misc_features(struct cpu *cpu, uint32_t number, uint64_t value
     return value == 0;
 }
 
+/* IA32_XSS: there are no supervisor components. */
+static bool read_xss(struct cpu *cpu, uint32_t number, uint64_t *value)
+{
+    *value = 0;
+    return true;
+}
+
+static bool write_xss(struct cpu *cpu, uint32_t number, uint64_t value)
+{
+    return value == 0;
+}
+
 /* Prediction barrier: there are no predictors. */
 static bool write_pred_cmd(struct cpu *cpu, uint32_t number, uint64_t value)
 {
@@ -298,6 +310,7 @@ static const struct msr msrs[] = {
     MSR_CONSTANT(0x64e, F(LM), 0), /* MSR_PPERF: does not count, which 0 tells */
     MSR_FUNCTION(0x6e0, 0x6e0, F(TSC_DEADLINE), read_apic, write_apic),
     MSR_FUNCTION(0x800, 0x8ff, F(X2APIC), read_apic, write_apic),
+    MSR_FUNCTION(0xda0, 0xda0, F(XSAVES), read_xss, write_xss),
     MSR_FUNCTION(0xc0000080, 0xc0000080, F(NX), read_efer, write_efer),
     MSR_VALUE(0xc0000081, F(SYSCALL), star, ALL_BITS),
     MSR_ADDRESS(0xc0000082, F(LM), lstar),

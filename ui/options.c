@@ -2,6 +2,7 @@
 
 #include "bios/bios.h"
 #include "cpu/log.h"
+#include "cpu/models.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -284,7 +285,6 @@ static bool set_log(struct run_options *options, const struct option_row *row, c
         options->member = true;                                                                    \
         return true;                                                                               \
     }
-STRING_OPTION(cpu)
 STRING_OPTION(cdrom)
 STRING_OPTION(kernel)
 STRING_OPTION(initrd)
@@ -299,11 +299,22 @@ SWITCH_OPTION(stats)
 SWITCH_OPTION(paused)
 SWITCH_OPTION(rng)
 
+static bool set_cpu(struct run_options *options, const struct option_row *row, const char *value,
+                    struct error *error)
+{
+    if (strcmp(value, "help") == 0) {
+        cpu_models_print(stdout);
+        exit(0);
+    }
+    options->cpu = value;
+    return true;
+}
+
 static const struct option_row rows[] = {
     {'m', "memory", "SIZE", set_memory, "RAM: 512M, 2G (default 1G)"},
     {'c', "cpus", "N", NULL, "virtual CPUs"},
     {0, "cpu", "MODEL[,+FEAT,-FEAT]", set_cpu,
-     "processor: default, x86-64-v1, x86-64-v2, pentium3, i486"},
+     "processor model; 'help' lists them and their features"},
     {0, "accel", "ENGINE", set_accel, "how CPUs run: auto, translator, interpreter"},
     {0, "disk", "FILE[,bus=B][,readonly][,temporary]", set_disk,
      "raw disk image on bus ide (default), ahci, nvme, virtio; repeatable; temporary discards "

@@ -148,18 +148,19 @@ static inline struct fp_number fp_round(struct fp_env *env, struct fp_number a,
 
 /* -- Arithmetic on finite and zero operands: the result is not rounded yet -- */
 
-/* a + b for nonzero a, b. An exact zero has the sign that the rounding mode gives. */
+/* a + b for nonzero a, b, which may be exact products. An exact zero has the sign that the rounding
+ * mode gives. */
 static inline struct fp_number fp_add_finite(struct fp_number a, struct fp_number b,
                                              enum fp_rounding rounding)
 {
-    if (a.exponent < b.exponent || (a.exponent == b.exponent && a.significand < b.significand)) {
+    if (a.exponent < b.exponent || (a.exponent == b.exponent && fp_bits(a) < fp_bits(b))) {
         struct fp_number swap = a;
         a = b;
         b = swap;
     }
     unsigned distance = (unsigned)(a.exponent - b.exponent);
-    uint128 x = (uint128)a.significand << 64;
-    uint128 y = shift_right_sticky((uint128)b.significand << 64, distance > 128 ? 128 : distance);
+    uint128 x = fp_bits(a);
+    uint128 y = shift_right_sticky(fp_bits(b), distance > 128 ? 128 : distance);
     struct fp_number result = {.kind = NUMBER_FINITE, .sign = a.sign, .exponent = a.exponent};
     if (a.sign == b.sign) {
         uint128 sum = x + y;
@@ -293,6 +294,29 @@ static inline struct fp_number fp_mul(struct fp_env *env, struct fp_number a, st
     if (a.kind == NUMBER_ZERO || b.kind == NUMBER_ZERO)
         return fp_special(NUMBER_ZERO, sign);
     return fp_mul_finite(a, b);
+}
+
+/* x * y + z, rounded only once by the caller. */
+static inline struct fp_number fp_fma(struct fp_env *env, struct fp_number x, struct fp_number y,
+                                      struct fp_number z)
+{
+    bool infinite = x.kind == NUMBER_INFINITE || y.kind == NUMBER_INFINITE;
+    bool zero = x.kind == NUMBER_ZERO || y.kind == NUMBER_ZERO;
+    bool sign = x.sign != y.sign;
+    if (infinite && (zero || (z.kind == NUMBER_INFINITE && z.sign != sign)))
+        return fp_invalid(env);
+    fp_note_denormals(env, x, y);
+    fp_note_denormals(env, z, z);
+    if (infinite)
+        return fp_special(NUMBER_INFINITE, sign);
+    if (zero && z.kind == NUMBER_ZERO)
+        return fp_special(NUMBER_ZERO, sign == z.sign ? sign : env->rounding == FP_DOWN);
+    if (zero || z.kind == NUMBER_INFINITE)
+        return z;
+    struct fp_number product = fp_mul_finite(x, y);
+    if (z.kind == NUMBER_ZERO)
+        return product;
+    return fp_add_finite(product, z, (enum fp_rounding)env->rounding);
 }
 
 static inline struct fp_number fp_div(struct fp_env *env, struct fp_number a, struct fp_number b)

@@ -65,14 +65,16 @@ enum fp_relation { FP_LESS = -1, FP_EQUAL = 0, FP_GREATER = 1, FP_UNORDERED = 2 
  * float32 and float64 by SSE rules: NaN results are the first operand if it is a NaN, else the
  * second, made quiet. min and max return b unless a is strictly less (greater). compare raises
  * FP_INVALID for signalling NaNs, and for quiet ones too unless `quiet`. round_to_int and to_int
- * take the rounding mode as an argument; to_int gives the integer indefinite value (only the top
- * bit of `width`, sign-extended) for everything that does not fit.
+ * take the rounding mode as an argument; fma is a * b + c with either of the two negated; to_int
+ * gives the integer indefinite value (only the top bit of `width`, sign-extended) for everything
+ * that does not fit.
  */
 #define FP_DECLARE(F, T)                                                                           \
     T F##_add(struct fp_env *env, T a, T b);                                                       \
     T F##_sub(struct fp_env *env, T a, T b);                                                       \
     T F##_mul(struct fp_env *env, T a, T b);                                                       \
     T F##_div(struct fp_env *env, T a, T b);                                                       \
+    T F##_fma(struct fp_env *env, T a, T b, T c, bool negate_product, bool negate_addend);         \
     T F##_sqrt(struct fp_env *env, T a);                                                           \
     T F##_min(struct fp_env *env, T a, T b);                                                       \
     T F##_max(struct fp_env *env, T a, T b);                                                       \
@@ -89,6 +91,11 @@ FP_DECLARE(f64, uint64_t)
 
 uint64_t f32_to_f64(struct fp_env *env, uint32_t a);
 uint32_t f64_to_f32(struct fp_env *env, uint64_t a);
+
+/* float16 is only a storage format: its denormals are never flagged, and FTZ does not concern it.
+ */
+uint32_t f16_to_f32(struct fp_env *env, uint16_t a);
+uint16_t f32_to_f16(struct fp_env *env, uint32_t a);
 
 /* float80 by x87 rules: of two NaNs the one with the larger significand survives; encodings that
  * the x87 does not support are invalid operands. */

@@ -93,6 +93,22 @@ BINARY(div, fp_div(env, x, y))
 
 #undef BINARY
 
+/* Of several NaNs the first in the order x, y, z survives. */
+T NAME(fma)(struct fp_env *env, T a, T b, T c, bool negate_product, bool negate_addend)
+{
+    struct fp_number x = NAME(unpack)(env, a), y = NAME(unpack)(env, b), z = NAME(unpack)(env, c);
+    if (__builtin_expect(x.kind == NUMBER_NAN || y.kind == NUMBER_NAN || z.kind == NUMBER_NAN, 0)) {
+        if (z.signalling)
+            env->flags |= FP_INVALID;
+        if (x.kind == NUMBER_NAN || y.kind == NUMBER_NAN)
+            return NAME(propagate_nan)(env, x, y);
+        return NAME(pack)(z); /* even if x * y is invalid */
+    }
+    x.sign ^= negate_product;
+    z.sign ^= negate_addend;
+    return NAME(round)(env, fp_fma(env, x, y, z));
+}
+
 T NAME(sqrt)(struct fp_env *env, T a)
 {
     struct fp_number x = NAME(unpack)(env, a);

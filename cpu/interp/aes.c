@@ -1,5 +1,5 @@
 /*
- * AES-NI (FIPS 197) and PCLMULQDQ. Intel SDM volume 1, section 12.13.
+ * AES-NI (FIPS 197) and PCLMULQDQ, with VAES and VPCLMULQDQ. Intel SDM volume 1, section 12.13.
  *
  * The state is the register's 16 bytes, column after column.
  */
@@ -147,8 +147,8 @@ PACKED_XMM(AESENC, aesenc)
 PACKED_XMM(AESENCLAST, aesenclast)
 PACKED_XMM(AESDEC, aesdec)
 PACKED_XMM(AESDECLAST, aesdeclast)
-PACKED_XMM(AESIMC, aesimc)
-PACKED_XMM_IMM(AESKEYGENASSIST, aeskeygenassist)
+EXEC_VECTOR128(AESIMC, vector_unary, aesimc)
+EXEC_VECTOR128(AESKEYGENASSIST, vector_unary_imm, aeskeygenassist, 0)
 
 /* Product of polynomials over GF(2): imm 0 and 4 select the quadwords. */
 INLINE union xmm pclmulqdq(union xmm a, union xmm b, unsigned bytes, unsigned imm)
@@ -163,4 +163,4 @@ INLINE union xmm pclmulqdq(union xmm a, union xmm b, unsigned bytes, unsigned im
     return (union xmm){.u64 = {low, high}};
 }
 
-PACKED_XMM_IMM(PCLMULQDQ, pclmulqdq)
+PACKED_XMM_IMM(PCLMULQDQ, pclmulqdq, 0)

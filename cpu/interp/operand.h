@@ -60,6 +60,14 @@
 /* A mnemonic whose one function serves every width and form. */
 #define EXEC_ONE(MNEMONIC, fn) const struct exec exec_##MNEMONIC = EXEC_ANY(fn);
 
+/* -- Privilege -- */
+
+INLINE void require_ring0(struct cpu *cpu)
+{
+    if (cpu_cpl(cpu) != 0)
+        cpu_raise_gp(cpu, 0);
+}
+
 /* -- Registers -- */
 
 INLINE uint64_t gpr_read(const struct cpu *cpu, unsigned reg, unsigned size)

@@ -49,9 +49,9 @@ PACKED(PSUBUSB, psubusb)
 PACKED(PSUBUSW, psubusw)
 PACKED(PAVGB, pavgb)
 PACKED(PAVGW, pavgw)
-PACKED(PABSB, pabsb)
-PACKED(PABSW, pabsw)
-PACKED(PABSD, pabsd)
+PACKED_UNARY(PABSB, pabsb)
+PACKED_UNARY(PABSW, pabsw)
+PACKED_UNARY(PABSD, pabsd)
 PACKED(PSIGNB, psignb)
 PACKED(PSIGNW, psignw)
 PACKED(PSIGND, psignd)
@@ -200,19 +200,25 @@ PACKED_XMM(ORPD, por)
 PACKED_XMM(XORPS, pxor)
 PACKED_XMM(XORPD, pxor)
 
-/* CF: nothing of b outside a. ZF: nothing of b inside a. */
-INLINE void ptest(struct cpu *cpu, const struct insn *insn, bool mem)
+/* CF: nothing of b outside a. ZF: nothing of b inside a. Only bits of `mask` count. */
+INLINE void ptest(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form,
+                  uint64_t mask)
 {
-    sse_begin(cpu);
-    union xmm b = xmm_operand(cpu, insn, 1, mem, true);
-    union xmm a = xmm_get(cpu, insn->operand[0].reg);
-    bool zero = !((a.u64[0] & b.u64[0]) | (a.u64[1] & b.u64[1]));
-    bool carry = !((~a.u64[0] & b.u64[0]) | (~a.u64[1] & b.u64[1]));
+    vector_begin(cpu, form);
+    union vector b = vector_operand(cpu, insn, 1, mem, form);
+    union vector a = vector_get(cpu, insn->operand[0].reg, form);
+    uint64_t inside = 0, outside = 0;
+    for (unsigned i = 0; i < form_bytes(form) / 8; i++) {
+        inside |= a.u64[i] & b.u64[i] & mask;
+        outside |= ~a.u64[i] & b.u64[i] & mask;
+    }
     cpu->eflags =
-        flags_merge(cpu->eflags, FLAG_ARITH, (zero ? FLAG_ZF : 0) | (carry ? FLAG_CF : 0));
+        flags_merge(cpu->eflags, FLAG_ARITH, (inside ? 0 : FLAG_ZF) | (outside ? 0 : FLAG_CF));
 }
 
-EXEC_FORMS(PTEST, ptest(cpu, insn, false), ptest(cpu, insn, true))
+EXEC_VECTOR(PTEST, ptest, UINT64_MAX)
+EXEC_VEX(VTESTPS, ptest, 0x8000000080000000)
+EXEC_VEX(VTESTPD, ptest, 0x8000000000000000)
 
 /* -- Shifts: the count is an immediate or the low quadword of operand 1 -- */
 
@@ -240,14 +246,18 @@ SHIFT(psrad, s32, x >> n, x >> n)
 
 typedef union xmm shift_kernel(union xmm a, uint64_t count, unsigned bytes);
 
-INLINE void xmm_shift(struct cpu *cpu, const struct insn *insn, bool mem, shift_kernel *kernel)
+INLINE void vector_shift(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form,
+                         shift_kernel *kernel)
 {
-    sse_begin(cpu);
-    uint64_t count = insn->operand[1].kind == OPERAND_IMM
+    vector_begin(cpu, form);
+    const unsigned first = first_source(form);
+    uint64_t count = insn->operand[first + 1].kind == OPERAND_IMM
                          ? (uint8_t)insn->imm
-                         : xmm_operand(cpu, insn, 1, mem, true).u64[0];
-    unsigned reg = insn->operand[0].reg;
-    xmm_set(cpu, reg, kernel(xmm_get(cpu, reg), count, 16));
+                         : xmm_operand(cpu, insn, first + 1, mem, form).u64[0];
+    union vector a = vector_get(cpu, insn->operand[first].reg, form);
+    for (unsigned i = 0; i < form_halves(form); i++)
+        half_set(&a, i, kernel(half_get(&a, i), count, 16));
+    vector_set(cpu, insn->operand[0].reg, &a, form);
 }
 
 INLINE void mmx_shift(struct cpu *cpu, const struct insn *insn, bool mem, shift_kernel *kernel)
@@ -261,7 +271,7 @@ INLINE void mmx_shift(struct cpu *cpu, const struct insn *insn, bool mem, shift_
 }
 
 #define PACKED_SHIFT(MNEMONIC, kernel)                                                             \
-    EXEC_FORMS(MNEMONIC, xmm_shift(cpu, insn, false, kernel), xmm_shift(cpu, insn, true, kernel))  \
+    EXEC_VECTOR(MNEMONIC, vector_shift, kernel)                                                    \
     EXEC_FORMS(MNEMONIC##_MMX, mmx_shift(cpu, insn, false, kernel),                                \
                mmx_shift(cpu, insn, true, kernel))
 
@@ -275,23 +285,48 @@ PACKED_SHIFT(PSRAW, psraw)
 PACKED_SHIFT(PSRAD, psrad)
 
 /* Whole register, by bytes. */
-static void pslldq(struct cpu *cpu, const struct insn *insn)
+INLINE union xmm pslldq(union xmm a, uint64_t count, unsigned bytes)
 {
-    sse_begin(cpu);
-    unsigned count = insn->imm < 16 ? (unsigned)insn->imm : 16;
-    union xmm a = xmm_get(cpu, insn->operand[0].reg), result = {{0}};
-    memcpy(result.u8 + count, a.u8, 16 - count);
-    xmm_set(cpu, insn->operand[0].reg, result);
+    union xmm result = {{0}};
+    unsigned n = count < bytes ? (unsigned)count : bytes;
+    memcpy(result.u8 + n, a.u8, bytes - n);
+    return result;
 }
 
-static void psrldq(struct cpu *cpu, const struct insn *insn)
+INLINE union xmm psrldq(union xmm a, uint64_t count, unsigned bytes)
 {
-    sse_begin(cpu);
-    unsigned count = insn->imm < 16 ? (unsigned)insn->imm : 16;
-    union xmm a = xmm_get(cpu, insn->operand[0].reg), result = {{0}};
-    memcpy(result.u8, a.u8 + count, 16 - count);
-    xmm_set(cpu, insn->operand[0].reg, result);
+    union xmm result = {{0}};
+    unsigned n = count < bytes ? (unsigned)count : bytes;
+    memcpy(result.u8, a.u8 + n, bytes - n);
+    return result;
 }
 
-EXEC_ONE(PSLLDQ, pslldq)
-EXEC_ONE(PSRLDQ, psrldq)
+EXEC_VECTOR(PSLLDQ, vector_shift, pslldq)
+EXEC_VECTOR(PSRLDQ, vector_shift, psrldq)
+
+/* -- AVX2: each lane by a count of its own; overlong ones as above -- */
+
+#define SHIFT_VARIABLE(name, lane, overlong, expression)                                           \
+    INLINE union xmm name(union xmm a, union xmm b, unsigned bytes)                                \
+    {                                                                                              \
+        const unsigned width = sizeof a.lane[0] * 8;                                               \
+        for (unsigned i = 0; i < bytes / sizeof a.lane[0]; i++) {                                  \
+            __typeof__(a.lane[0]) x = a.lane[i];                                                   \
+            __typeof__(b.lane[0]) count = b.lane[i];                                               \
+            bool fits = (uint64_t)count < width;                                                   \
+            unsigned n = fits ? (unsigned)count : width - 1;                                       \
+            a.lane[i] = (__typeof__(x))(fits ? (expression) : (overlong));                         \
+        }                                                                                          \
+        return a;                                                                                  \
+    }
+
+SHIFT_VARIABLE(psllvd, u32, 0, x << n)
+SHIFT_VARIABLE(psllvq, u64, 0, x << n)
+SHIFT_VARIABLE(psrlvd, u32, 0, x >> n)
+SHIFT_VARIABLE(psrlvq, u64, 0, x >> n)
+SHIFT_VARIABLE(psravd, s32, x >> n, x >> n)
+EXEC_VEX(VPSLLVD, vector_binary, psllvd)
+EXEC_VEX(VPSLLVQ, vector_binary, psllvq)
+EXEC_VEX(VPSRLVD, vector_binary, psrlvd)
+EXEC_VEX(VPSRLVQ, vector_binary, psrlvq)
+EXEC_VEX(VPSRAVD, vector_binary, psravd)

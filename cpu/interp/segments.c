@@ -10,12 +10,6 @@ static bool has_memory(const struct insn *insn, unsigned n)
     return insn->operand[n].kind == OPERAND_MEM;
 }
 
-static void require_ring0(struct cpu *cpu)
-{
-    if (cpu_cpl(cpu))
-        cpu_raise_gp(cpu, 0);
-}
-
 static void check_umip(struct cpu *cpu)
 {
     if (cpu->cr4 & CR4_UMIP && cpu_cpl(cpu))

@@ -1,6 +1,6 @@
 /*
- * Rearranging lanes: unpack, pack, shuffle, blend, insert, extract, sign masks, widening, of MMX
- * and SSE.
+ * Rearranging lanes: unpack, pack, shuffle, blend, insert, extract, sign masks, widening, of MMX,
+ * SSE and their VEX forms. What came new with AVX is in avx.c.
  */
 #include "cpu/interp/simd.h"
 
@@ -136,12 +136,12 @@ INLINE union xmm shufpd(union xmm a, union xmm b, unsigned bytes, unsigned imm)
     return (union xmm){.u64 = {a.u64[imm & 1], b.u64[imm >> 1 & 1]}};
 }
 
-PACKED_XMM_IMM(PALIGNR, palignr)
-PACKED_XMM_IMM(PSHUFD, pshufd)
-PACKED_XMM_IMM(PSHUFLW, pshuflw)
-PACKED_XMM_IMM(PSHUFHW, pshufhw)
-PACKED_XMM_IMM(SHUFPS, shufps)
-PACKED_XMM_IMM(SHUFPD, shufpd)
+PACKED_XMM_IMM(PALIGNR, palignr, 0)
+PACKED_XMM_UNARY_IMM(PSHUFD, pshufd, 0)
+PACKED_XMM_UNARY_IMM(PSHUFLW, pshuflw, 0)
+PACKED_XMM_UNARY_IMM(PSHUFHW, pshufhw, 0)
+PACKED_XMM_IMM(SHUFPS, shufps, 0)
+PACKED_XMM_IMM(SHUFPD, shufpd, 2)
 EXEC_FORMS(PALIGNR_MMX, mmx_binary_imm(cpu, insn, false, palignr),
            mmx_binary_imm(cpu, insn, true, palignr))
 EXEC_FORMS(PSHUFW, mmx_binary_imm(cpu, insn, false, pshuflw),
@@ -159,16 +159,19 @@ INLINE union xmm movshdup(union xmm a, union xmm b, unsigned bytes)
     return (union xmm){.u32 = {b.u32[1], b.u32[1], b.u32[3], b.u32[3]}};
 }
 
-INLINE void movddup(struct cpu *cpu, const struct insn *insn, bool mem)
+/* 128 bits read one quadword, 256 bits all four. */
+INLINE void movddup(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form)
 {
-    sse_begin(cpu);
-    uint64_t low = xmm_low(cpu, insn, 1, mem, 8).u64[0];
-    xmm_set(cpu, insn->operand[0].reg, (union xmm){.u64 = {low, low}});
+    vector_begin(cpu, form);
+    union vector b = vector_low(cpu, insn, 1, mem, form, form == VEX256 ? 32 : 8);
+    for (unsigned i = 0; i < form_halves(form); i++)
+        b.u64[2 * i + 1] = b.u64[2 * i];
+    vector_set(cpu, insn->operand[0].reg, &b, form);
 }
 
-PACKED_XMM(MOVSLDUP, movsldup)
-PACKED_XMM(MOVSHDUP, movshdup)
-EXEC_FORMS(MOVDDUP, movddup(cpu, insn, false), movddup(cpu, insn, true))
+PACKED_XMM_UNARY(MOVSLDUP, movsldup)
+PACKED_XMM_UNARY(MOVSHDUP, movshdup)
+EXEC_VECTOR(MOVDDUP, movddup)
 
 /* -- Blend: b's lane where the mask is set -- */
 
@@ -183,43 +186,47 @@ EXEC_FORMS(MOVDDUP, movddup(cpu, insn, false), movddup(cpu, insn, true))
 BLEND(blendps, u32)
 BLEND(blendpd, u64)
 BLEND(pblendw, u16)
-PACKED_XMM_IMM(BLENDPS, blendps)
-PACKED_XMM_IMM(BLENDPD, blendpd)
-PACKED_XMM_IMM(PBLENDW, pblendw)
+PACKED_XMM_IMM(BLENDPS, blendps, 4)
+PACKED_XMM_IMM(BLENDPD, blendpd, 2)
+PACKED_XMM_IMM(PBLENDW, pblendw, 0)
+EXEC_VEX(VPBLENDD, vector_binary_imm, blendps, 4)
 
-/* The same by the sign bits of the implied XMM0. */
+/* The same by the sign bits of the implied XMM0, with VEX of a fourth register. */
 #define BLEND_VARIABLE(name, lane, signed_lane)                                                    \
-    INLINE void name(struct cpu *cpu, const struct insn *insn, bool mem)                           \
+    INLINE void name(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form)    \
     {                                                                                              \
-        sse_begin(cpu);                                                                            \
-        union xmm b = xmm_operand(cpu, insn, 1, mem, true), mask = xmm_get(cpu, 0);                \
-        union xmm a = xmm_get(cpu, insn->operand[0].reg);                                          \
-        for (unsigned i = 0; i < 16 / sizeof a.lane[0]; i++)                                       \
+        vector_begin(cpu, form);                                                                   \
+        const unsigned first = first_source(form);                                                 \
+        union vector b = vector_operand(cpu, insn, first + 1, mem, form);                          \
+        union vector mask = vector_get(cpu, form == SSE ? 0 : insn->operand[3].reg, form);         \
+        union vector a = vector_get(cpu, insn->operand[first].reg, form);                          \
+        for (unsigned i = 0; i < form_bytes(form) / sizeof a.lane[0]; i++)                         \
             a.lane[i] = mask.signed_lane[i] < 0 ? b.lane[i] : a.lane[i];                           \
-        xmm_set(cpu, insn->operand[0].reg, a);                                                     \
+        vector_set(cpu, insn->operand[0].reg, &a, form);                                           \
     }
 
 BLEND_VARIABLE(pblendvb, u8, s8)
 BLEND_VARIABLE(blendvps, u32, s32)
 BLEND_VARIABLE(blendvpd, u64, s64)
-EXEC_FORMS(PBLENDVB, pblendvb(cpu, insn, false), pblendvb(cpu, insn, true))
-EXEC_FORMS(BLENDVPS, blendvps(cpu, insn, false), blendvps(cpu, insn, true))
-EXEC_FORMS(BLENDVPD, blendvpd(cpu, insn, false), blendvpd(cpu, insn, true))
+EXEC_VECTOR(PBLENDVB, pblendvb)
+EXEC_VECTOR(BLENDVPS, blendvps)
+EXEC_VECTOR(BLENDVPD, blendvpd)
 
 /* -- Widen: PMOVSX, PMOVZX -- */
 
 #define WIDEN(MNEMONIC, from, to)                                                                  \
-    INLINE void MNEMONIC##_widen(struct cpu *cpu, const struct insn *insn, bool mem)               \
+    INLINE void MNEMONIC##_widen(struct cpu *cpu, const struct insn *insn, bool mem,               \
+                                 enum vector_form form)                                            \
     {                                                                                              \
-        union xmm a, result;                                                                       \
-        const unsigned lanes = 16 / sizeof a.to[0];                                                \
-        sse_begin(cpu);                                                                            \
-        a = xmm_low(cpu, insn, 1, mem, lanes * (unsigned)sizeof a.from[0]);                        \
+        union vector a, result;                                                                    \
+        const unsigned lanes = form_bytes(form) / sizeof a.to[0];                                  \
+        vector_begin(cpu, form);                                                                   \
+        a = vector_low(cpu, insn, 1, mem, form, lanes * (unsigned)sizeof a.from[0]);               \
         for (unsigned i = 0; i < lanes; i++)                                                       \
             result.to[i] = a.from[i];                                                              \
-        xmm_set(cpu, insn->operand[0].reg, result);                                                \
+        vector_set(cpu, insn->operand[0].reg, &result, form);                                      \
     }                                                                                              \
-    EXEC_FORMS(MNEMONIC, MNEMONIC##_widen(cpu, insn, false), MNEMONIC##_widen(cpu, insn, true))
+    EXEC_VECTOR(MNEMONIC, MNEMONIC##_widen)
 
 WIDEN(PMOVSXBW, s8, s16)
 WIDEN(PMOVSXBD, s8, s32)
@@ -236,12 +243,13 @@ WIDEN(PMOVZXDQ, u32, u64)
 
 /* -- Insert and extract -- */
 
-/* A general register or `size` bytes of memory. */
-INLINE uint64_t element_read(struct cpu *cpu, const struct insn *insn, bool mem, unsigned size)
+/* General register n or `size` bytes of memory. */
+INLINE uint64_t element_read(struct cpu *cpu, const struct insn *insn, unsigned n, bool mem,
+                             unsigned size)
 {
     if (mem)
         return mem_read(cpu, insn_linear(cpu, insn, size, ACCESS_READ), size);
-    return cpu->gpr[insn->operand[1].reg];
+    return cpu->gpr[insn->operand[n].reg];
 }
 
 /* A general register gets the element zero-extended. */
@@ -254,62 +262,66 @@ INLINE void element_write(struct cpu *cpu, const struct insn *insn, bool mem, un
         cpu->gpr[insn->operand[0].reg] = value;
 }
 
-INLINE void pinsr(struct cpu *cpu, const struct insn *insn, bool mem, unsigned size)
+INLINE void pinsr(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form,
+                  unsigned size)
 {
-    sse_begin(cpu);
-    uint64_t element = element_read(cpu, insn, mem, size);
-    union xmm a = xmm_get(cpu, insn->operand[0].reg);
+    vector_begin(cpu, form);
+    const unsigned first = first_source(form);
+    uint64_t element = element_read(cpu, insn, first + 1, mem, size);
+    union xmm a = xmm_get(cpu, insn->operand[first].reg);
     memcpy(a.u8 + (insn->imm & (16 / size - 1)) * size, &element, size);
-    xmm_set(cpu, insn->operand[0].reg, a);
+    vector_set_xmm(cpu, insn->operand[0].reg, a, form);
 }
 
-INLINE void pextr(struct cpu *cpu, const struct insn *insn, bool mem, unsigned size)
+INLINE void pextr(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form,
+                  unsigned size)
 {
-    sse_begin(cpu);
+    vector_begin(cpu, form);
     union xmm a = xmm_get(cpu, insn->operand[1].reg);
     uint64_t element = 0;
     memcpy(&element, a.u8 + (insn->imm & (16 / size - 1)) * size, size);
     element_write(cpu, insn, mem, size, element);
 }
 
-/* Doubleword, or quadword with REX.W. */
-INLINE void pinsrd(struct cpu *cpu, const struct insn *insn, bool mem)
+/* Doubleword, or quadword with REX.W or VEX.W. */
+INLINE void pinsrd(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form)
 {
-    pinsr(cpu, insn, mem, insn->operand[1].size == 8 ? 8 : 4);
+    pinsr(cpu, insn, mem, form, insn->operand[first_source(form) + 1].size == 8 ? 8 : 4);
 }
 
-INLINE void pextrd(struct cpu *cpu, const struct insn *insn, bool mem)
+INLINE void pextrd(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form)
 {
-    pextr(cpu, insn, mem, insn->operand[0].size == 8 ? 8 : 4);
+    pextr(cpu, insn, mem, form, insn->operand[0].size == 8 ? 8 : 4);
 }
 
-EXEC_FORMS(PINSRB, pinsr(cpu, insn, false, 1), pinsr(cpu, insn, true, 1))
-EXEC_FORMS(PINSRW, pinsr(cpu, insn, false, 2), pinsr(cpu, insn, true, 2))
-EXEC_FORMS(PINSRD, pinsrd(cpu, insn, false), pinsrd(cpu, insn, true))
-EXEC_FORMS(PEXTRB, pextr(cpu, insn, false, 1), pextr(cpu, insn, true, 1))
-EXEC_FORMS(PEXTRW, pextr(cpu, insn, false, 2), pextr(cpu, insn, true, 2))
-EXEC_FORMS(PEXTRD, pextrd(cpu, insn, false), pextrd(cpu, insn, true))
-EXEC_FORMS(EXTRACTPS, pextr(cpu, insn, false, 4), pextr(cpu, insn, true, 4))
+EXEC_VECTOR128(PINSRB, pinsr, 1)
+EXEC_VECTOR128(PINSRW, pinsr, 2)
+EXEC_VECTOR128(PINSRD, pinsrd)
+EXEC_VECTOR128(PEXTRB, pextr, 1)
+EXEC_VECTOR128(PEXTRW, pextr, 2)
+EXEC_VECTOR128(PEXTRD, pextrd)
+EXEC_VECTOR128(EXTRACTPS, pextr, 4)
 
-INLINE void insertps(struct cpu *cpu, const struct insn *insn, bool mem)
+INLINE void insertps(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form)
 {
-    sse_begin(cpu);
+    vector_begin(cpu, form);
+    const unsigned first = first_source(form);
     unsigned imm = (unsigned)insn->imm;
-    uint32_t element = mem ? (uint32_t)element_read(cpu, insn, true, 4)
-                           : xmm_get(cpu, insn->operand[1].reg).u32[imm >> 6 & 3];
-    union xmm a = xmm_get(cpu, insn->operand[0].reg);
+    uint32_t element = mem ? (uint32_t)element_read(cpu, insn, first + 1, true, 4)
+                           : xmm_get(cpu, insn->operand[first + 1].reg).u32[imm >> 6 & 3];
+    union xmm a = xmm_get(cpu, insn->operand[first].reg);
     a.u32[imm >> 4 & 3] = element;
     for (unsigned i = 0; i < 4; i++)
         a.u32[i] = imm >> i & 1 ? 0 : a.u32[i];
-    xmm_set(cpu, insn->operand[0].reg, a);
+    vector_set_xmm(cpu, insn->operand[0].reg, a, form);
 }
 
-EXEC_FORMS(INSERTPS, insertps(cpu, insn, false), insertps(cpu, insn, true))
+EXEC_VECTOR128(INSERTPS, insertps)
 
 INLINE void pinsrw_mmx(struct cpu *cpu, const struct insn *insn, bool mem)
 {
     mmx_begin(cpu);
-    uint16_t element = (uint16_t)element_read(cpu, insn, mem, 2);
+    uint16_t element = (uint16_t)element_read(cpu, insn, 1, mem, 2);
     union xmm a = mmx_get(cpu, insn->operand[0].reg);
     a.u16[insn->imm & 3] = element;
     mmx_set(cpu, insn->operand[0].reg, a.u64[0]);
@@ -328,23 +340,22 @@ EXEC_ONE(PEXTRW_MMX, pextrw_mmx)
 
 /* -- Sign masks into a general register -- */
 
-#define MOVMSK(name, lane)                                                                         \
-    static void name(struct cpu *cpu, const struct insn *insn)                                     \
+#define MOVMSK(MNEMONIC, lane)                                                                     \
+    INLINE void MNEMONIC##_signs(struct cpu *cpu, const struct insn *insn, bool mem,               \
+                                 enum vector_form form)                                            \
     {                                                                                              \
-        sse_begin(cpu);                                                                            \
-        union xmm a = xmm_get(cpu, insn->operand[1].reg);                                          \
-        unsigned mask = 0;                                                                         \
-        for (unsigned i = 0; i < 16 / sizeof a.lane[0]; i++)                                       \
-            mask |= (unsigned)(a.lane[i] < 0) << i;                                                \
+        vector_begin(cpu, form);                                                                   \
+        union vector a = vector_get(cpu, insn->operand[1].reg, form);                              \
+        uint32_t mask = 0;                                                                         \
+        for (unsigned i = 0; i < form_bytes(form) / sizeof a.lane[0]; i++)                         \
+            mask |= (uint32_t)(a.lane[i] < 0) << i;                                                \
         cpu->gpr[insn->operand[0].reg] = mask;                                                     \
-    }
+    }                                                                                              \
+    EXEC_VECTOR(MNEMONIC, MNEMONIC##_signs)
 
-MOVMSK(pmovmskb, s8)
-MOVMSK(movmskps, s32)
-MOVMSK(movmskpd, s64)
-EXEC_ONE(PMOVMSKB, pmovmskb)
-EXEC_ONE(MOVMSKPS, movmskps)
-EXEC_ONE(MOVMSKPD, movmskpd)
+MOVMSK(PMOVMSKB, s8)
+MOVMSK(MOVMSKPS, s32)
+MOVMSK(MOVMSKPD, s64)
 
 static void pmovmskb_mmx(struct cpu *cpu, const struct insn *insn)
 {
@@ -382,5 +393,5 @@ INLINE union xmm phminposuw(union xmm a, union xmm b, unsigned bytes)
     return (union xmm){.u16 = {b.u16[position], (uint16_t)position}};
 }
 
-PACKED_XMM_IMM(MPSADBW, mpsadbw)
-PACKED_XMM(PHMINPOSUW, phminposuw)
+PACKED_XMM_IMM(MPSADBW, mpsadbw, 3)
+EXEC_VECTOR128(PHMINPOSUW, vector_unary, phminposuw)

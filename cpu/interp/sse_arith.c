@@ -1,4 +1,4 @@
-/* SSE floating-point arithmetic and comparison, packed and scalar. */
+/* SSE and AVX floating-point arithmetic and comparison, packed and scalar. */
 #include "cpu/interp/sse_float.h"
 
 /* When lanes raise exceptions known before computing, the others do not happen (SDM 11.5.3). */
@@ -12,54 +12,76 @@ _Noreturn void sse_exception(struct cpu *cpu, unsigned flags)
     cpu_raise(cpu, EXC_XM, 0);
 }
 
-/* -- Lane by lane: `expression` of env, x (destination's lane) and y (source's) -- */
+/*
+ * -- Lane by lane: `expression` of env, x (first source's lane) and y (second source's) --
+ *
+ * `lanes` is the number in 128 bits; 1 is a scalar, whose instruction passes on the rest of its
+ * first source. UNARY instructions have one source only (scalars have two, always).
+ */
+enum { UNARY = 1, BINARY = 2 };
 
-#define FLOAT_LOOP(lane, lanes, expression)                                                        \
+#define FLOAT_LOOP(lane, count, expression)                                                        \
     struct fp_env fp = sse_env(cpu), *env = &fp;                                                   \
-    for (unsigned i = 0; i < (lanes); i++) {                                                       \
+    for (unsigned i = 0; i < (count); i++) {                                                       \
         __typeof__(a.lane[0]) x = a.lane[i], y = b.lane[i];                                        \
         (void)x;                                                                                   \
         a.lane[i] = (expression);                                                                  \
     }                                                                                              \
     sse_commit(cpu, fp.flags);
 
-#define FLOAT_OPERANDS(lane, lanes)                                                                \
-    sse_begin(cpu);                                                                                \
-    union xmm a = xmm_get(cpu, insn->operand[0].reg), b;                                           \
+#define FLOAT_OPERANDS(lane, lanes, sources)                                                       \
+    vector_begin(cpu, form);                                                                       \
+    const unsigned first = (sources) == BINARY ? first_source(form) : 0;                           \
+    const unsigned count = (lanes) == 1 ? 1 : (lanes)*form_halves(form);                           \
+    union vector a = vector_get(cpu, insn->operand[first].reg, form), b;                           \
     if ((lanes) == 1)                                                                              \
-        b = xmm_low(cpu, insn, 1, mem, (unsigned)sizeof a.lane[0]);                                \
+        b = vector_low(cpu, insn, first + 1, mem, form, (unsigned)sizeof a.lane[0]);               \
     else                                                                                           \
-        b = xmm_operand(cpu, insn, 1, mem, true);
+        b = vector_operand(cpu, insn, first + 1, mem, form);
 
-#define FLOAT_LANES(MNEMONIC, lane, lanes, expression)                                             \
-    INLINE void MNEMONIC##_float(struct cpu *cpu, const struct insn *insn, bool mem)               \
+#define FLOAT_FUNCTION(MNEMONIC, lane, lanes, sources, expression)                                 \
+    INLINE void MNEMONIC##_float(struct cpu *cpu, const struct insn *insn, bool mem,               \
+                                 enum vector_form form)                                            \
     {                                                                                              \
-        FLOAT_OPERANDS(lane, lanes)                                                                \
-        FLOAT_LOOP(lane, lanes, expression)                                                        \
-        xmm_set(cpu, insn->operand[0].reg, a);                                                     \
-    }                                                                                              \
-    EXEC_FORMS(MNEMONIC, MNEMONIC##_float(cpu, insn, false), MNEMONIC##_float(cpu, insn, true))
+        FLOAT_OPERANDS(lane, lanes, sources)                                                       \
+        FLOAT_LOOP(lane, count, expression)                                                        \
+        vector_set(cpu, insn->operand[0].reg, &a, form);                                           \
+    }
 
 /* The same, with an instruction of x86 hosts that does it too. */
-#define FLOAT_HOST_LANES(MNEMONIC, instruction, lane, lanes, expression)                           \
+#define FLOAT_HOST_FUNCTION(MNEMONIC, instruction, lane, lanes, sources, expression)               \
     HOST_BINARY(MNEMONIC, instruction)                                                             \
-    INLINE void MNEMONIC##_float(struct cpu *cpu, const struct insn *insn, bool mem)               \
+    INLINE void MNEMONIC##_float(struct cpu *cpu, const struct insn *insn, bool mem,               \
+                                 enum vector_form form)                                            \
     {                                                                                              \
-        FLOAT_OPERANDS(lane, lanes)                                                                \
+        FLOAT_OPERANDS(lane, lanes, sources)                                                       \
         if (can_use_host(cpu)) {                                                                   \
-            a = host_##MNEMONIC(&cpu->mxcsr, a, b);                                                \
+            for (unsigned i = 0; i < form_halves(form); i++)                                       \
+                half_set(&a, i, host_##MNEMONIC(&cpu->mxcsr, half_get(&a, i), half_get(&b, i)));   \
         } else {                                                                                   \
-            FLOAT_LOOP(lane, lanes, expression)                                                    \
+            FLOAT_LOOP(lane, count, expression)                                                    \
         }                                                                                          \
-        xmm_set(cpu, insn->operand[0].reg, a);                                                     \
-    }                                                                                              \
-    EXEC_FORMS(MNEMONIC, MNEMONIC##_float(cpu, insn, false), MNEMONIC##_float(cpu, insn, true))
+        vector_set(cpu, insn->operand[0].reg, &a, form);                                           \
+    }
+
+#define FLOAT_PACKED(MNEMONIC, lane, lanes, sources, expression)                                   \
+    FLOAT_FUNCTION(MNEMONIC, lane, lanes, sources, expression)                                     \
+    EXEC_VECTOR(MNEMONIC, MNEMONIC##_float)
+#define FLOAT_SCALAR(MNEMONIC, lane, expression)                                                   \
+    FLOAT_FUNCTION(MNEMONIC, lane, 1, BINARY, expression)                                          \
+    EXEC_VECTOR128(MNEMONIC, MNEMONIC##_float)
+#define FLOAT_HOST_PACKED(MNEMONIC, instruction, lane, lanes, sources, expression)                 \
+    FLOAT_HOST_FUNCTION(MNEMONIC, instruction, lane, lanes, sources, expression)                   \
+    EXEC_VECTOR(MNEMONIC, MNEMONIC##_float)
+#define FLOAT_HOST_SCALAR(MNEMONIC, instruction, lane, expression)                                 \
+    FLOAT_HOST_FUNCTION(MNEMONIC, instruction, lane, 1, BINARY, expression)                        \
+    EXEC_VECTOR128(MNEMONIC, MNEMONIC##_float)
 
 #define FLOAT_BINARY(OP, op)                                                                       \
-    FLOAT_HOST_LANES(OP##PS, #op "ps", u32, 4, f32_##op(env, x, y))                                \
-    FLOAT_HOST_LANES(OP##PD, #op "pd", u64, 2, f64_##op(env, x, y))                                \
-    FLOAT_HOST_LANES(OP##SS, #op "ss", u32, 1, f32_##op(env, x, y))                                \
-    FLOAT_HOST_LANES(OP##SD, #op "sd", u64, 1, f64_##op(env, x, y))
+    FLOAT_HOST_PACKED(OP##PS, #op "ps", u32, 4, BINARY, f32_##op(env, x, y))                       \
+    FLOAT_HOST_PACKED(OP##PD, #op "pd", u64, 2, BINARY, f64_##op(env, x, y))                       \
+    FLOAT_HOST_SCALAR(OP##SS, #op "ss", u32, f32_##op(env, x, y))                                  \
+    FLOAT_HOST_SCALAR(OP##SD, #op "sd", u64, f64_##op(env, x, y))
 
 FLOAT_BINARY(ADD, add)
 FLOAT_BINARY(SUB, sub)
@@ -67,46 +89,61 @@ FLOAT_BINARY(MUL, mul)
 FLOAT_BINARY(DIV, div)
 FLOAT_BINARY(MIN, min)
 FLOAT_BINARY(MAX, max)
-FLOAT_HOST_LANES(SQRTPS, "sqrtps", u32, 4, f32_sqrt(env, y))
-FLOAT_HOST_LANES(SQRTPD, "sqrtpd", u64, 2, f64_sqrt(env, y))
-FLOAT_HOST_LANES(SQRTSS, "sqrtss", u32, 1, f32_sqrt(env, y))
-FLOAT_HOST_LANES(SQRTSD, "sqrtsd", u64, 1, f64_sqrt(env, y))
-FLOAT_LANES(ADDSUBPS, u32, 4, i & 1 ? f32_add(env, x, y) : f32_sub(env, x, y))
-FLOAT_LANES(ADDSUBPD, u64, 2, i & 1 ? f64_add(env, x, y) : f64_sub(env, x, y))
+FLOAT_HOST_PACKED(SQRTPS, "sqrtps", u32, 4, UNARY, f32_sqrt(env, y))
+FLOAT_HOST_PACKED(SQRTPD, "sqrtpd", u64, 2, UNARY, f64_sqrt(env, y))
+FLOAT_HOST_SCALAR(SQRTSS, "sqrtss", u32, f32_sqrt(env, y))
+FLOAT_HOST_SCALAR(SQRTSD, "sqrtsd", u64, f64_sqrt(env, y))
+FLOAT_PACKED(ADDSUBPS, u32, 4, BINARY, i & 1 ? f32_add(env, x, y) : f32_sub(env, x, y))
+FLOAT_PACKED(ADDSUBPD, u64, 2, BINARY, i & 1 ? f64_add(env, x, y) : f64_sub(env, x, y))
 
-/* -- Comparison with a predicate -- */
+/*
+ * -- Comparison with a predicate (SDM 2A, table 3-1) --
+ *
+ * SSE has the first 8, VEX 32: 16 relations and these again with the other view of quiet NaNs.
+ */
+
+INLINE unsigned predicate_of(const struct insn *insn, enum vector_form form)
+{
+    return (unsigned)insn->imm & (form == SSE ? 7 : 31);
+}
 
 INLINE bool predicate_holds(enum fp_relation relation, unsigned predicate)
 {
-    bool unordered = relation == FP_UNORDERED;
-    switch (predicate & 3) {
-    case 0: /* EQ, NEQ */
-        return (relation == FP_EQUAL) != (predicate >> 2);
-    case 1: /* LT, NLT */
-        return (relation == FP_LESS) != (predicate >> 2);
-    case 2: /* LE, NLE */
-        return (relation == FP_LESS || relation == FP_EQUAL) != (predicate >> 2);
-    default: /* UNORD, ORD */
-        return unordered != (predicate >> 2);
-    }
+    enum { L = 1, E = 2, G = 4, U = 8 };
+    static const uint8_t relations[16] = {
+        E,         L,         L | E,     U,
+        L | G | U, E | G | U, G | U,     L | E | G, /* EQ LT LE UNORD and their opposites */
+        E | U,     L | U,     L | E | U, 0,
+        L | G,     E | G,     G,         L | E | G | U, /* EQ_U NGE NGT FALSE and theirs */
+    };
+    static const uint8_t bits[4] = {L, E, G, U};
+    return relations[predicate & 15] & bits[relation + 1];
 }
 
-/* EQ, UNORD, NEQ and ORD accept quiet NaNs, the others signal. */
-#define PREDICATE(F)                                                                               \
-    predicate_holds(F##_compare(env, x, y, (insn->imm & 3) == 0 || (insn->imm & 3) == 3),          \
-                    insn->imm & 7)
+/* EQ, UNORD, FALSE and their opposites accept quiet NaNs, the others signal; from 16 on vice versa.
+ */
+INLINE bool predicate_is_quiet(unsigned predicate)
+{
+    bool ordering = (predicate & 3) == 1 || (predicate & 3) == 2;
+    return ordering == (predicate >> 4 & 1);
+}
 
-FLOAT_LANES(CMPPS, u32, 4, PREDICATE(f32) ? ~0u : 0)
-FLOAT_LANES(CMPPD, u64, 2, PREDICATE(f64) ? ~0ull : 0)
-FLOAT_LANES(CMPSS, u32, 1, PREDICATE(f32) ? ~0u : 0)
-FLOAT_LANES(CMPSD_SSE, u64, 1, PREDICATE(f64) ? ~0ull : 0)
+#define PREDICATE(F)                                                                               \
+    predicate_holds(F##_compare(env, x, y, predicate_is_quiet(predicate_of(insn, form))),          \
+                    predicate_of(insn, form))
+
+FLOAT_PACKED(CMPPS, u32, 4, BINARY, PREDICATE(f32) ? ~0u : 0)
+FLOAT_PACKED(CMPPD, u64, 2, BINARY, PREDICATE(f64) ? ~0ull : 0)
+FLOAT_SCALAR(CMPSS, u32, PREDICATE(f32) ? ~0u : 0)
+FLOAT_SCALAR(CMPSD_SSE, u64, PREDICATE(f64) ? ~0ull : 0)
 
 /* -- Comparison into EFLAGS -- */
 
 #define COMI(MNEMONIC, F, lane, quiet)                                                             \
-    INLINE void MNEMONIC##_comi(struct cpu *cpu, const struct insn *insn, bool mem)                \
+    INLINE void MNEMONIC##_comi(struct cpu *cpu, const struct insn *insn, bool mem,                \
+                                enum vector_form form)                                             \
     {                                                                                              \
-        sse_begin(cpu);                                                                            \
+        vector_begin(cpu, form);                                                                   \
         union xmm a = xmm_get(cpu, insn->operand[0].reg);                                          \
         union xmm b = xmm_low(cpu, insn, 1, mem, (unsigned)sizeof a.lane[0]);                      \
         struct fp_env env = sse_env(cpu);                                                          \
@@ -114,7 +151,7 @@ FLOAT_LANES(CMPSD_SSE, u64, 1, PREDICATE(f64) ? ~0ull : 0)
         sse_commit(cpu, env.flags);                                                                \
         cpu->eflags = flags_merge(cpu->eflags, FLAG_ARITH, fp_relation_eflags(relation));          \
     }                                                                                              \
-    EXEC_FORMS(MNEMONIC, MNEMONIC##_comi(cpu, insn, false), MNEMONIC##_comi(cpu, insn, true))
+    EXEC_VECTOR128(MNEMONIC, MNEMONIC##_comi)
 
 COMI(COMISS, f32, u32, false)
 COMI(COMISD, f64, u64, false)
@@ -124,21 +161,23 @@ COMI(UCOMISD, f64, u64, true)
 /* -- Horizontal -- */
 
 #define FLOAT_HORIZONTAL(MNEMONIC, lane, half, function)                                           \
-    INLINE void MNEMONIC##_horizontal(struct cpu *cpu, const struct insn *insn, bool mem)          \
+    INLINE void MNEMONIC##_horizontal(struct cpu *cpu, const struct insn *insn, bool mem,          \
+                                      enum vector_form form)                                       \
     {                                                                                              \
-        sse_begin(cpu);                                                                            \
-        union xmm a = xmm_get(cpu, insn->operand[0].reg), result = a;                              \
-        union xmm b = xmm_operand(cpu, insn, 1, mem, true);                                        \
+        FLOAT_OPERANDS(lane, 2 * (half), BINARY)                                                   \
+        union vector result = a;                                                                   \
         struct fp_env env = sse_env(cpu);                                                          \
-        for (unsigned i = 0; i < (half); i++) {                                                    \
-            result.lane[i] = function(&env, a.lane[2 * i], a.lane[2 * i + 1]);                     \
-            result.lane[(half) + i] = function(&env, b.lane[2 * i], b.lane[2 * i + 1]);            \
+        for (unsigned at = 0; at < count; at += 2 * (half)) {                                      \
+            for (unsigned i = 0; i < (half); i++) {                                                \
+                unsigned pair = at + 2 * i;                                                        \
+                result.lane[at + i] = function(&env, a.lane[pair], a.lane[pair + 1]);              \
+                result.lane[at + (half) + i] = function(&env, b.lane[pair], b.lane[pair + 1]);     \
+            }                                                                                      \
         }                                                                                          \
         sse_commit(cpu, env.flags);                                                                \
-        xmm_set(cpu, insn->operand[0].reg, result);                                                \
+        vector_set(cpu, insn->operand[0].reg, &result, form);                                      \
     }                                                                                              \
-    EXEC_FORMS(MNEMONIC, MNEMONIC##_horizontal(cpu, insn, false),                                  \
-               MNEMONIC##_horizontal(cpu, insn, true))
+    EXEC_VECTOR(MNEMONIC, MNEMONIC##_horizontal)
 
 FLOAT_HORIZONTAL(HADDPS, u32, 2, f32_add)
 FLOAT_HORIZONTAL(HADDPD, u64, 1, f64_add)
@@ -147,45 +186,40 @@ FLOAT_HORIZONTAL(HSUBPD, u64, 1, f64_sub)
 
 /* -- Dot products: imm 7-4 select the products, imm 3-0 where the sum goes -- */
 
-INLINE void dpps(struct cpu *cpu, const struct insn *insn, bool mem)
+INLINE void dpps(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form)
 {
-    sse_begin(cpu);
-    union xmm a = xmm_get(cpu, insn->operand[0].reg), product = {{0}};
-    union xmm b = xmm_operand(cpu, insn, 1, mem, true);
+    FLOAT_OPERANDS(u32, 4, BINARY)
     struct fp_env env = sse_env(cpu);
-    for (unsigned i = 0; i < 4; i++)
-        if (insn->imm >> (4 + i) & 1)
-            product.u32[i] = f32_mul(&env, a.u32[i], b.u32[i]);
+    for (unsigned i = 0; i < count; i++)
+        a.u32[i] = insn->imm >> (4 + (i & 3)) & 1 ? f32_mul(&env, a.u32[i], b.u32[i]) : 0;
     sse_commit(cpu, env.flags);
-    uint32_t low = f32_add(&env, product.u32[0], product.u32[1]);
-    uint32_t high = f32_add(&env, product.u32[2], product.u32[3]);
+    for (unsigned i = 0; i < count; i += 2)
+        a.u32[i] = f32_add(&env, a.u32[i], a.u32[i + 1]);
     sse_commit(cpu, env.flags);
-    uint32_t sum = f32_add(&env, low, high);
+    for (unsigned i = 0; i < count; i += 4)
+        a.u32[i] = f32_add(&env, a.u32[i], a.u32[i + 2]);
     sse_commit(cpu, env.flags);
-    for (unsigned i = 0; i < 4; i++)
-        a.u32[i] = insn->imm >> i & 1 ? sum : 0;
-    xmm_set(cpu, insn->operand[0].reg, a);
+    for (unsigned i = count; i-- > 0;)
+        a.u32[i] = insn->imm >> (i & 3) & 1 ? a.u32[i & ~3u] : 0;
+    vector_set(cpu, insn->operand[0].reg, &a, form);
 }
 
-INLINE void dppd(struct cpu *cpu, const struct insn *insn, bool mem)
+INLINE void dppd(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form)
 {
-    sse_begin(cpu);
-    union xmm a = xmm_get(cpu, insn->operand[0].reg), product = {{0}};
-    union xmm b = xmm_operand(cpu, insn, 1, mem, true);
+    FLOAT_OPERANDS(u64, 2, BINARY)
     struct fp_env env = sse_env(cpu);
-    for (unsigned i = 0; i < 2; i++)
-        if (insn->imm >> (4 + i) & 1)
-            product.u64[i] = f64_mul(&env, a.u64[i], b.u64[i]);
+    for (unsigned i = 0; i < count; i++)
+        a.u64[i] = insn->imm >> (4 + i) & 1 ? f64_mul(&env, a.u64[i], b.u64[i]) : 0;
     sse_commit(cpu, env.flags);
-    uint64_t sum = f64_add(&env, product.u64[0], product.u64[1]);
+    uint64_t sum = f64_add(&env, a.u64[0], a.u64[1]);
     sse_commit(cpu, env.flags);
-    for (unsigned i = 0; i < 2; i++)
+    for (unsigned i = 0; i < count; i++)
         a.u64[i] = insn->imm >> i & 1 ? sum : 0;
-    xmm_set(cpu, insn->operand[0].reg, a);
+    vector_set(cpu, insn->operand[0].reg, &a, form);
 }
 
-EXEC_FORMS(DPPS, dpps(cpu, insn, false), dpps(cpu, insn, true))
-EXEC_FORMS(DPPD, dppd(cpu, insn, false), dppd(cpu, insn, true))
+EXEC_VECTOR(DPPS, dpps)
+EXEC_VECTOR128(DPPD, dppd)
 
 /*
  * -- Approximations --
@@ -240,24 +274,28 @@ static uint32_t approximate_rsqrt(uint32_t a)
 
 #endif
 
-#define APPROXIMATION(MNEMONIC, lanes, function)                                                   \
-    INLINE void MNEMONIC##_approximation(struct cpu *cpu, const struct insn *insn, bool mem)       \
+#define APPROXIMATION(NAME, function)                                                              \
+    INLINE void NAME##PS_approximate(struct cpu *cpu, const struct insn *insn, bool mem,           \
+                                     enum vector_form form)                                        \
     {                                                                                              \
-        sse_begin(cpu);                                                                            \
-        union xmm a = xmm_get(cpu, insn->operand[0].reg);                                          \
-        union xmm b =                                                                              \
-            (lanes) == 1 ? xmm_low(cpu, insn, 1, mem, 4) : xmm_operand(cpu, insn, 1, mem, true);   \
-        for (unsigned i = 0; i < (lanes); i++)                                                     \
+        FLOAT_OPERANDS(u32, 4, UNARY)                                                              \
+        for (unsigned i = 0; i < count; i++)                                                       \
             a.u32[i] = function(b.u32[i]);                                                         \
-        xmm_set(cpu, insn->operand[0].reg, a);                                                     \
+        vector_set(cpu, insn->operand[0].reg, &a, form);                                           \
     }                                                                                              \
-    EXEC_FORMS(MNEMONIC, MNEMONIC##_approximation(cpu, insn, false),                               \
-               MNEMONIC##_approximation(cpu, insn, true))
+    INLINE void NAME##SS_approximate(struct cpu *cpu, const struct insn *insn, bool mem,           \
+                                     enum vector_form form)                                        \
+    {                                                                                              \
+        FLOAT_OPERANDS(u32, 1, BINARY)                                                             \
+        for (unsigned i = 0; i < count; i++)                                                       \
+            a.u32[i] = function(b.u32[i]);                                                         \
+        vector_set(cpu, insn->operand[0].reg, &a, form);                                           \
+    }                                                                                              \
+    EXEC_VECTOR(NAME##PS, NAME##PS_approximate)                                                    \
+    EXEC_VECTOR128(NAME##SS, NAME##SS_approximate)
 
-APPROXIMATION(RCPPS, 4, approximate_rcp)
-APPROXIMATION(RCPSS, 1, approximate_rcp)
-APPROXIMATION(RSQRTPS, 4, approximate_rsqrt)
-APPROXIMATION(RSQRTSS, 1, approximate_rsqrt)
+APPROXIMATION(RCP, approximate_rcp)
+APPROXIMATION(RSQRT, approximate_rsqrt)
 
 /* -- Rounding to integral values: imm 1-0 rounding mode, 2 take MXCSR.RC, 3 no PE -- */
 
@@ -277,7 +315,7 @@ INLINE enum fp_rounding immediate_rounding(const struct fp_env *env, const struc
 
 ROUND_IMMEDIATE(f32, uint32_t)
 ROUND_IMMEDIATE(f64, uint64_t)
-FLOAT_LANES(ROUNDPS, u32, 4, f32_round_immediate(env, y, insn))
-FLOAT_LANES(ROUNDPD, u64, 2, f64_round_immediate(env, y, insn))
-FLOAT_LANES(ROUNDSS, u32, 1, f32_round_immediate(env, y, insn))
-FLOAT_LANES(ROUNDSD, u64, 1, f64_round_immediate(env, y, insn))
+FLOAT_PACKED(ROUNDPS, u32, 4, UNARY, f32_round_immediate(env, y, insn))
+FLOAT_PACKED(ROUNDPD, u64, 2, UNARY, f64_round_immediate(env, y, insn))
+FLOAT_SCALAR(ROUNDSS, u32, f32_round_immediate(env, y, insn))
+FLOAT_SCALAR(ROUNDSD, u64, f64_round_immediate(env, y, insn))

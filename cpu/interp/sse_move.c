@@ -1,12 +1,19 @@
 /*
- * Moves of MMX and XMM registers, whole and in parts, with their alignment rules; non-temporal and
- * masked stores; and the availability checks of both register files.
+ * Moves of MMX, XMM and YMM registers, whole and in parts, with their alignment rules; non-temporal
+ * and masked stores; and the availability checks of the register files.
  */
 #include "cpu/interp/simd.h"
 
 _Noreturn void sse_unavailable(struct cpu *cpu)
 {
     if ((cpu->cr0 & CR0_EM) || !(cpu->cr4 & CR4_OSFXSR))
+        cpu_raise_ud(cpu);
+    cpu_raise(cpu, EXC_NM, 0);
+}
+
+_Noreturn void avx_unavailable(struct cpu *cpu)
+{
+    if (!(cpu->cr4 & CR4_OSXSAVE) || (cpu->xcr0 & 6) != 6)
         cpu_raise_ud(cpu);
     cpu_raise(cpu, EXC_NM, 0);
 }
@@ -18,127 +25,128 @@ _Noreturn void mmx_unavailable(struct cpu *cpu)
     cpu_raise(cpu, EXC_NM, 0);
 }
 
-/* -- 16 bytes -- */
+/* -- Whole vectors -- */
 
 /* One of the operands is memory if `mem`. */
-INLINE void move_xmm(struct cpu *cpu, const struct insn *insn, bool mem, bool aligned)
+INLINE void move_vector(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form,
+                        bool aligned)
 {
-    sse_begin(cpu);
+    vector_begin(cpu, form);
+    union vector value;
     if (mem && insn->operand[0].kind == OPERAND_MEM) {
-        gva_t gva = xmm_address(cpu, insn, ACCESS_WRITE, aligned);
-        mem_write_xmm(cpu, gva, xmm_get(cpu, insn->operand[1].reg));
+        gva_t gva = vector_address(cpu, insn, ACCESS_WRITE, form, aligned);
+        value = vector_get(cpu, insn->operand[1].reg, form);
+        mem_write_vector(cpu, gva, &value, form);
     } else {
-        xmm_set(cpu, insn->operand[0].reg, xmm_operand(cpu, insn, 1, mem, aligned));
+        value = vector_operand_aligned(cpu, insn, 1, mem, form, aligned);
+        vector_set(cpu, insn->operand[0].reg, &value, form);
     }
 }
 
-#define MOVE_XMM(MNEMONIC, aligned)                                                                \
-    EXEC_FORMS(MNEMONIC, move_xmm(cpu, insn, false, aligned), move_xmm(cpu, insn, true, aligned))
+EXEC_VECTOR(MOVAPS, move_vector, true)
+EXEC_VECTOR(MOVAPD, move_vector, true)
+EXEC_VECTOR(MOVDQA, move_vector, true)
+EXEC_VECTOR(MOVUPS, move_vector, false)
+EXEC_VECTOR(MOVUPD, move_vector, false)
+EXEC_VECTOR(MOVDQU, move_vector, false)
+EXEC_VECTOR(LDDQU, move_vector, false)
+EXEC_VECTOR(MOVNTPS, move_vector, true)
+EXEC_VECTOR(MOVNTPD, move_vector, true)
+EXEC_VECTOR(MOVNTDQ, move_vector, true)
+EXEC_VECTOR(MOVNTDQA, move_vector, true)
 
-MOVE_XMM(MOVAPS, true)
-MOVE_XMM(MOVAPD, true)
-MOVE_XMM(MOVDQA, true)
-MOVE_XMM(MOVUPS, false)
-MOVE_XMM(MOVUPD, false)
-MOVE_XMM(MOVDQU, false)
-MOVE_XMM(LDDQU, false)
-MOVE_XMM(MOVNTPS, true)
-MOVE_XMM(MOVNTPD, true)
-MOVE_XMM(MOVNTDQ, true)
-MOVE_XMM(MOVNTDQA, true)
-
-/* -- Scalars: a load from memory clears the rest of the register, a register move keeps it -- */
-
-INLINE void move_scalar(struct cpu *cpu, const struct insn *insn, bool mem, unsigned size)
+/*
+ * -- Scalars --
+ *
+ * A load from memory clears the rest of the register, a register move keeps it; with VEX it takes
+ * it from a third register.
+ */
+INLINE void move_scalar(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form,
+                        unsigned size)
 {
-    sse_begin(cpu);
-    uint64_t value = cpu->xmm[insn->operand[1].reg].u64[0];
-    if (!mem)
-        memcpy(&cpu->xmm[insn->operand[0].reg], &value, size);
-    else if (insn->operand[0].kind == OPERAND_MEM)
+    vector_begin(cpu, form);
+    if (mem && insn->operand[0].kind == OPERAND_MEM) {
+        uint64_t value = cpu->xmm[insn->operand[1].reg].u64[0];
         mem_write(cpu, insn_linear(cpu, insn, size, ACCESS_WRITE), value, size);
-    else
-        xmm_set(cpu, insn->operand[0].reg, xmm_low(cpu, insn, 1, true, size));
+    } else if (mem) {
+        vector_set_xmm(cpu, insn->operand[0].reg, xmm_low(cpu, insn, 1, true, size), form);
+    } else {
+        union xmm a = xmm_get(cpu, insn->operand[first_source(form)].reg);
+        memcpy(&a, &cpu->xmm[insn->operand[first_source(form) + 1].reg], size);
+        vector_set_xmm(cpu, insn->operand[0].reg, a, form);
+    }
 }
 
-EXEC_FORMS(MOVSS, move_scalar(cpu, insn, false, 4), move_scalar(cpu, insn, true, 4))
-EXEC_FORMS(MOVSD_SSE, move_scalar(cpu, insn, false, 8), move_scalar(cpu, insn, true, 8))
+EXEC_VECTOR128(MOVSS, move_scalar, 4)
+EXEC_VECTOR128(MOVSD_SSE, move_scalar, 8)
 
 /* MOVQ between XMM registers clears the upper half too. */
-INLINE void movq(struct cpu *cpu, const struct insn *insn, bool mem)
+INLINE void movq(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form)
 {
-    sse_begin(cpu);
+    vector_begin(cpu, form);
     if (mem && insn->operand[0].kind == OPERAND_MEM) {
         uint64_t value = cpu->xmm[insn->operand[1].reg].u64[0];
         mem_write_u64(cpu, insn_linear(cpu, insn, 8, ACCESS_WRITE), value);
     } else {
         uint64_t value = xmm_low(cpu, insn, 1, mem, 8).u64[0];
-        xmm_set(cpu, insn->operand[0].reg, (union xmm){.u64 = {value, 0}});
+        vector_set_xmm(cpu, insn->operand[0].reg, (union xmm){.u64 = {value, 0}}, form);
     }
 }
 
-EXEC_FORMS(MOVQ, movq(cpu, insn, false), movq(cpu, insn, true))
+EXEC_VECTOR128(MOVQ, movq)
 
 /* -- Halves -- */
 
 /* Memory from or to the lower (half 0) or upper (half 1) quadword. */
-INLINE void move_half(struct cpu *cpu, const struct insn *insn, unsigned half)
+INLINE void move_half(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form,
+                      unsigned half)
 {
-    sse_begin(cpu);
+    vector_begin(cpu, form);
     if (insn->operand[0].kind == OPERAND_MEM) {
         uint64_t value = cpu->xmm[insn->operand[1].reg].u64[half];
         mem_write_u64(cpu, insn_linear(cpu, insn, 8, ACCESS_WRITE), value);
     } else {
         uint64_t value = mem_read_u64(cpu, insn_linear(cpu, insn, 8, ACCESS_READ));
-        cpu->xmm[insn->operand[0].reg].u64[half] = value;
+        union xmm a = xmm_get(cpu, insn->operand[first_source(form)].reg);
+        a.u64[half] = value;
+        vector_set_xmm(cpu, insn->operand[0].reg, a, form);
     }
 }
 
-static void move_low(struct cpu *cpu, const struct insn *insn)
+EXEC_VECTOR128(MOVLPS, move_half, 0)
+EXEC_VECTOR128(MOVLPD, move_half, 0)
+EXEC_VECTOR128(MOVHPS, move_half, 1)
+EXEC_VECTOR128(MOVHPD, move_half, 1)
+
+/* Quadword `to` of the destination from the other one of the second source. */
+INLINE void move_across(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form,
+                        unsigned to)
 {
-    move_half(cpu, insn, 0);
+    vector_begin(cpu, form);
+    union xmm a = xmm_get(cpu, insn->operand[first_source(form)].reg);
+    a.u64[to] = cpu->xmm[insn->operand[first_source(form) + 1].reg].u64[1 - to];
+    vector_set_xmm(cpu, insn->operand[0].reg, a, form);
 }
 
-static void move_high(struct cpu *cpu, const struct insn *insn)
-{
-    move_half(cpu, insn, 1);
-}
-
-static void movhlps(struct cpu *cpu, const struct insn *insn)
-{
-    sse_begin(cpu);
-    cpu->xmm[insn->operand[0].reg].u64[0] = cpu->xmm[insn->operand[1].reg].u64[1];
-}
-
-static void movlhps(struct cpu *cpu, const struct insn *insn)
-{
-    sse_begin(cpu);
-    cpu->xmm[insn->operand[0].reg].u64[1] = cpu->xmm[insn->operand[1].reg].u64[0];
-}
-
-EXEC_ONE(MOVLPS, move_low)
-EXEC_ONE(MOVLPD, move_low)
-EXEC_ONE(MOVHPS, move_high)
-EXEC_ONE(MOVHPD, move_high)
-EXEC_ONE(MOVHLPS, movhlps)
-EXEC_ONE(MOVLHPS, movlhps)
+EXEC_VECTOR128(MOVHLPS, move_across, 0)
+EXEC_VECTOR128(MOVLHPS, move_across, 1)
 
 /* -- General registers: MOVD, and MOVQ with REX.W -- */
 
-INLINE void movd(struct cpu *cpu, const struct insn *insn, bool mem)
+INLINE void movd(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form)
 {
-    sse_begin(cpu);
+    vector_begin(cpu, form);
     if (insn->operand[0].kind == OPERAND_XMM) {
         unsigned size = insn->operand[1].size == 8 ? 8 : 4;
         uint64_t value = operand_read(cpu, insn, 1, size, mem);
-        xmm_set(cpu, insn->operand[0].reg, (union xmm){.u64 = {value, 0}});
+        vector_set_xmm(cpu, insn->operand[0].reg, (union xmm){.u64 = {value, 0}}, form);
     } else {
         unsigned size = insn->operand[0].size == 8 ? 8 : 4;
         operand_write(cpu, insn, 0, size, mem, cpu->xmm[insn->operand[1].reg].u64[0]);
     }
 }
 
-EXEC_FORMS(MOVD, movd(cpu, insn, false), movd(cpu, insn, true))
+EXEC_VECTOR128(MOVD, movd)
 
 /* -- MMX -- */
 
@@ -215,9 +223,9 @@ static void store_masked(struct cpu *cpu, const struct insn *insn, union xmm val
             mem_write_u8(cpu, gva + i, value.u8[i]);
 }
 
-static void maskmovdqu(struct cpu *cpu, const struct insn *insn)
+INLINE void maskmovdqu(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form)
 {
-    sse_begin(cpu);
+    vector_begin(cpu, form);
     store_masked(cpu, insn, xmm_get(cpu, insn->operand[0].reg), xmm_get(cpu, insn->operand[1].reg),
                  16);
 }
@@ -230,5 +238,5 @@ static void maskmovq(struct cpu *cpu, const struct insn *insn)
     mmx_enter(cpu);
 }
 
-EXEC_ONE(MASKMOVDQU, maskmovdqu)
+EXEC_VECTOR128(MASKMOVDQU, maskmovdqu)
 EXEC_ONE(MASKMOVQ, maskmovq)

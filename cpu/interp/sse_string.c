@@ -113,7 +113,8 @@ static void write_index(struct cpu *cpu, const struct insn *insn, unsigned resul
     cpu->gpr[RCX] = index;
 }
 
-static void write_mask(struct cpu *cpu, const struct insn *insn, unsigned result)
+INLINE void write_mask(struct cpu *cpu, const struct insn *insn, unsigned result,
+                       enum vector_form form)
 {
     union xmm mask = {.u64 = {result, 0}};
     if (insn->imm & OUTPUT_HIGH) {
@@ -121,15 +122,15 @@ static void write_mask(struct cpu *cpu, const struct insn *insn, unsigned result
         for (unsigned i = 0; i < 16; i++)
             mask.u8[i] = result >> (i >> shift) & 1 ? 0xff : 0;
     }
-    xmm_set(cpu, 0, mask);
+    vector_set_xmm(cpu, 0, mask, form);
 }
 
-INLINE void pcmpstr(struct cpu *cpu, const struct insn *insn, bool mem, bool explicit_lengths,
-                    bool index)
+INLINE void pcmpstr(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form,
+                    bool explicit_lengths, bool index)
 {
-    sse_begin(cpu);
+    vector_begin(cpu, form);
     unsigned control = (unsigned)insn->imm, elements = control & WORDS ? 8 : 16;
-    union xmm b = xmm_operand(cpu, insn, 1, mem, false);
+    union xmm b = xmm_operand(cpu, insn, 1, mem, VEX128); /* SSE's need not be aligned either */
     union xmm a = xmm_get(cpu, insn->operand[0].reg);
     unsigned length_a, length_b;
     if (explicit_lengths) {
@@ -143,14 +144,13 @@ INLINE void pcmpstr(struct cpu *cpu, const struct insn *insn, bool mem, bool exp
     if (index)
         write_index(cpu, insn, result);
     else
-        write_mask(cpu, insn, result);
+        write_mask(cpu, insn, result, form);
     cpu->eflags = flags_merge(cpu->eflags, FLAG_ARITH,
                               (result ? FLAG_CF : 0) | (length_b < elements ? FLAG_ZF : 0) |
                                   (length_a < elements ? FLAG_SF : 0) | (result & 1 ? FLAG_OF : 0));
 }
 
-EXEC_FORMS(PCMPESTRI, pcmpstr(cpu, insn, false, true, true), pcmpstr(cpu, insn, true, true, true))
-EXEC_FORMS(PCMPESTRM, pcmpstr(cpu, insn, false, true, false), pcmpstr(cpu, insn, true, true, false))
-EXEC_FORMS(PCMPISTRI, pcmpstr(cpu, insn, false, false, true), pcmpstr(cpu, insn, true, false, true))
-EXEC_FORMS(PCMPISTRM, pcmpstr(cpu, insn, false, false, false),
-           pcmpstr(cpu, insn, true, false, false))
+EXEC_VECTOR128(PCMPESTRI, pcmpstr, true, true)
+EXEC_VECTOR128(PCMPESTRM, pcmpstr, true, false)
+EXEC_VECTOR128(PCMPISTRI, pcmpstr, false, true)
+EXEC_VECTOR128(PCMPISTRM, pcmpstr, false, false)

@@ -9,17 +9,6 @@
 #include <errno.h>
 #include <sys/random.h>
 
-static bool has(const struct cpu *cpu, enum cpu_feature feature)
-{
-    return feature_test(cpu->features, feature);
-}
-
-static void require_ring0(struct cpu *cpu)
-{
-    if (cpu_cpl(cpu))
-        cpu_raise_gp(cpu, 0);
-}
-
 /* -- Undefined -- */
 
 static void ud(struct cpu *cpu, const struct insn *insn)
@@ -357,35 +346,6 @@ static void cpuid(struct cpu *cpu, const struct insn *insn)
     cpu->gpr[RDX] = result.edx;
 }
 EXEC_ONE(CPUID, cpuid)
-
-/* -- Extended control registers -- */
-
-enum { XCR0_X87 = 1, XCR0_SSE = 2, XCR0_AVX = 4 };
-
-static void xgetbv(struct cpu *cpu, const struct insn *insn)
-{
-    if (!(cpu->cr4 & CR4_OSXSAVE))
-        cpu_raise_ud(cpu);
-    if ((uint32_t)cpu->gpr[RCX])
-        cpu_raise_gp(cpu, 0);
-    write_edx_eax(cpu, cpu->xcr0);
-}
-EXEC_ONE(XGETBV, xgetbv)
-
-static void xsetbv(struct cpu *cpu, const struct insn *insn)
-{
-    uint64_t value = read_edx_eax(cpu);
-    uint64_t allowed = XCR0_X87 | XCR0_SSE | (has(cpu, FEATURE_AVX) ? XCR0_AVX : 0);
-    if (!(cpu->cr4 & CR4_OSXSAVE))
-        cpu_raise_ud(cpu);
-    require_ring0(cpu);
-    if ((uint32_t)cpu->gpr[RCX] || value & ~allowed || !(value & XCR0_X87) ||
-        (value & XCR0_AVX && !(value & XCR0_SSE)))
-        cpu_raise_gp(cpu, 0);
-    cpu->xcr0 = value;
-    cpu_update_mode(cpu);
-}
-EXEC_ONE(XSETBV, xsetbv)
 
 /* -- Random numbers -- */
 

@@ -1,12 +1,15 @@
 /*
- * Images of x87, MMX, SSE and AVX state: FXSAVE, FXRSTOR, XSAVE, XSAVEOPT, XRSTOR, and MXCSR alone.
- * Intel SDM volume 1, sections 10.5 and 13.4-13.9; standard format only.
+ * Images of x87, MMX, SSE and AVX state: FXSAVE, FXRSTOR, the XSAVE family, and MXCSR alone; XCR0.
+ * Intel SDM volume 1, sections 10.5 and 13.
  *
  *   0 FCW  2 FSW  4 tags (one bit each)  6 FOP  8 FIP, FCS  16 FDP, FDS  24 MXCSR  28 MXCSR_MASK
  *   32 ST(0)-ST(7), 16 bytes each      160 XMM0-XMM15      512 XSAVE header      576 upper YMM
  * halves
  *
- * XSAVEOPT leaves out what is in its initial state; it does not track what was modified.
+ * AVX is the only component beyond the header, so it stands at 576 in the compacted format too:
+ * that differs only in the header (XCOMP_BV) and in what belongs to it (MXCSR only with SSE).
+ * XSAVEOPT, XSAVEC and XSAVES leave out what is in its initial state; none tracks what was
+ * modified. No supervisor components exist: IA32_XSS is 0.
  */
 #include "cpu/interp/sse_float.h"
 
@@ -27,9 +30,12 @@ enum image_offset {
     IMAGE_XMM = 160,
     IMAGE_LEGACY_END = 512,
     HEADER_XSTATE_BV = 512,
+    HEADER_XCOMP_BV = 520,
     IMAGE_AVX = 576,
     IMAGE_END = 832,
 };
+
+#define XCOMP_COMPACT (1ull << 63)
 
 static unsigned xmm_count(const struct cpu *cpu)
 {
@@ -135,23 +141,23 @@ static gva_t image_address(struct cpu *cpu, const struct insn *insn, unsigned si
 
 /* -- MXCSR -- */
 
-static void ldmxcsr(struct cpu *cpu, const struct insn *insn)
+INLINE void ldmxcsr(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form)
 {
-    sse_begin(cpu);
+    vector_begin(cpu, form);
     uint32_t value = mem_read_u32(cpu, insn_linear(cpu, insn, 4, ACCESS_READ));
     if (value & ~MXCSR_DEFINED)
         cpu_raise_gp(cpu, 0);
     cpu->mxcsr = value;
 }
 
-static void stmxcsr(struct cpu *cpu, const struct insn *insn)
+INLINE void stmxcsr(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form)
 {
-    sse_begin(cpu);
+    vector_begin(cpu, form);
     mem_write_u32(cpu, insn_linear(cpu, insn, 4, ACCESS_WRITE), cpu->mxcsr);
 }
 
-EXEC_ONE(LDMXCSR, ldmxcsr)
-EXEC_ONE(STMXCSR, stmxcsr)
+EXEC_VECTOR128(LDMXCSR, ldmxcsr)
+EXEC_VECTOR128(STMXCSR, stmxcsr)
 
 /* -- FXSAVE, FXRSTOR -- */
 
@@ -248,45 +254,92 @@ static void write_components(struct cpu *cpu, const struct insn *insn, gva_t gva
         mem_write_bytes(cpu, gva + IMAGE_AVX, upper, 16 * xmm_count(cpu));
 }
 
-INLINE void xsave_common(struct cpu *cpu, const struct insn *insn, bool skip_initial)
+/* How the instructions that save differ. */
+enum save_option {
+    SKIP_INITIAL = 1 << 0, /* leave out what is in its initial state */
+    COMPACT = 1 << 1,
+};
+
+INLINE void save_common(struct cpu *cpu, const struct insn *insn, unsigned options)
 {
     xsave_begin(cpu);
     uint64_t requested = requested_components(cpu), used = components_in_use(cpu);
     unsigned size = image_size(requested);
     gva_t gva = image_address(cpu, insn, size, ACCESS_WRITE, 64);
     mem_probe_write(cpu, gva, size);
+    if (options & COMPACT) {
+        if (cpu->mxcsr != MXCSR_INITIAL)
+            used |= COMPONENT_SSE;
+        write_components(cpu, insn, gva, requested & used, requested & used & COMPONENT_SSE);
+        mem_write_u64(cpu, gva + HEADER_XSTATE_BV, requested & used);
+        mem_write_u64(cpu, gva + HEADER_XCOMP_BV, requested | XCOMP_COMPACT);
+        return;
+    }
     uint64_t xstate_bv = mem_read_u64(cpu, gva + HEADER_XSTATE_BV);
     xstate_bv = (xstate_bv & ~requested) | (requested & used);
-    write_components(cpu, insn, gva, skip_initial ? requested & used : requested,
+    write_components(cpu, insn, gva, options & SKIP_INITIAL ? requested & used : requested,
                      requested & (COMPONENT_SSE | COMPONENT_AVX));
     mem_write_u64(cpu, gva + HEADER_XSTATE_BV, xstate_bv);
 }
 
 static void xsave(struct cpu *cpu, const struct insn *insn)
 {
-    xsave_common(cpu, insn, false);
+    save_common(cpu, insn, 0);
 }
 
 static void xsaveopt(struct cpu *cpu, const struct insn *insn)
 {
-    xsave_common(cpu, insn, true);
+    save_common(cpu, insn, SKIP_INITIAL);
 }
 
-static void xrstor(struct cpu *cpu, const struct insn *insn)
+static void xsavec(struct cpu *cpu, const struct insn *insn)
+{
+    save_common(cpu, insn, SKIP_INITIAL | COMPACT);
+}
+
+static void xsaves(struct cpu *cpu, const struct insn *insn)
+{
+    require_ring0(cpu);
+    save_common(cpu, insn, SKIP_INITIAL | COMPACT);
+}
+
+/* #GP for a header that is not of a format that may be loaded; tells whether it is the compacted
+ * one. */
+static bool check_header(struct cpu *cpu, const uint8_t *image, bool must_be_compact)
+{
+    uint64_t header[8];
+    memcpy(header, image + HEADER_XSTATE_BV, sizeof header);
+    bool compact = header[1] & XCOMP_COMPACT;
+    uint64_t format = compact ? header[1] & ~XCOMP_COMPACT : cpu->xcr0;
+    bool bad = header[0] & ~format || format & ~cpu->xcr0 || header[2];
+    if (compact) {
+        bad |= !feature_test(cpu->features, FEATURE_XSAVEC);
+        for (unsigned i = 3; i < 8; i++)
+            bad |= header[i] != 0;
+    } else {
+        bad |= header[1] || must_be_compact;
+    }
+    if (bad)
+        cpu_raise_gp(cpu, 0);
+    return compact;
+}
+
+INLINE void restore_common(struct cpu *cpu, const struct insn *insn, bool must_be_compact)
 {
     xsave_begin(cpu);
-    uint64_t requested = requested_components(cpu), header[3];
+    uint64_t requested = requested_components(cpu), xstate_bv;
     unsigned size = image_size(requested);
     uint8_t image[IMAGE_END];
     gva_t gva = image_address(cpu, insn, size, ACCESS_READ, 64);
     mem_read_bytes(cpu, gva, image, size);
-    memcpy(header, image + HEADER_XSTATE_BV, sizeof header);
-    if ((header[0] & ~cpu->xcr0) || header[1] || header[2]) /* XCOMP_BV and the next 8 bytes */
-        cpu_raise_gp(cpu, 0);
-    uint64_t load = requested & header[0];
+    bool compact = check_header(cpu, image, must_be_compact);
+    memcpy(&xstate_bv, image + HEADER_XSTATE_BV, 8);
+    uint64_t load = requested & xstate_bv;
 
-    if (requested & (COMPONENT_SSE | COMPONENT_AVX))
+    if (!compact && requested & (COMPONENT_SSE | COMPONENT_AVX))
         cpu->mxcsr = checked_mxcsr(cpu, image);
+    else if (requested & COMPONENT_SSE)
+        cpu->mxcsr = load & COMPONENT_SSE ? checked_mxcsr(cpu, image) : MXCSR_INITIAL;
     if (load & COMPONENT_X87) {
         load_x87(cpu, insn, image);
     } else if (requested & COMPONENT_X87) {
@@ -303,6 +356,54 @@ static void xrstor(struct cpu *cpu, const struct insn *insn)
         clear_half_vectors(cpu, 1);
 }
 
+static void xrstor(struct cpu *cpu, const struct insn *insn)
+{
+    restore_common(cpu, insn, false);
+}
+
+static void xrstors(struct cpu *cpu, const struct insn *insn)
+{
+    require_ring0(cpu);
+    restore_common(cpu, insn, true);
+}
+
 EXEC_ONE(XSAVE, xsave)
 EXEC_ONE(XSAVEOPT, xsaveopt)
+EXEC_ONE(XSAVEC, xsavec)
+EXEC_ONE(XSAVES, xsaves)
 EXEC_ONE(XRSTOR, xrstor)
+EXEC_ONE(XRSTORS, xrstors)
+
+/* -- XCR0 -- */
+
+/* With ECX 1: which of its components are not in their initial state. */
+static void xgetbv(struct cpu *cpu, const struct insn *insn)
+{
+    uint32_t number = (uint32_t)cpu->gpr[RCX];
+    if (!(cpu->cr4 & CR4_OSXSAVE))
+        cpu_raise_ud(cpu);
+    if (number > 1 || (number == 1 && !feature_test(cpu->features, FEATURE_XGETBV_ECX1)))
+        cpu_raise_gp(cpu, 0);
+    uint64_t value = number ? cpu->xcr0 & components_in_use(cpu) : cpu->xcr0;
+    cpu->gpr[RAX] = (uint32_t)value;
+    cpu->gpr[RDX] = value >> 32;
+}
+
+static void xsetbv(struct cpu *cpu, const struct insn *insn)
+{
+    uint64_t value = cpu->gpr[RDX] << 32 | (uint32_t)cpu->gpr[RAX];
+    uint64_t allowed = COMPONENT_X87 | COMPONENT_SSE;
+    if (feature_test(cpu->features, FEATURE_AVX))
+        allowed |= COMPONENT_AVX;
+    if (!(cpu->cr4 & CR4_OSXSAVE))
+        cpu_raise_ud(cpu);
+    require_ring0(cpu);
+    if ((uint32_t)cpu->gpr[RCX] || value & ~allowed || !(value & COMPONENT_X87) ||
+        (value & COMPONENT_AVX && !(value & COMPONENT_SSE)))
+        cpu_raise_gp(cpu, 0);
+    cpu->xcr0 = value;
+    cpu_update_mode(cpu);
+}
+
+EXEC_ONE(XGETBV, xgetbv)
+EXEC_ONE(XSETBV, xsetbv)

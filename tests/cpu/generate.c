@@ -56,7 +56,8 @@ struct encoder {
     uint8_t *bytes;
     unsigned length;
     bool opsize, addrsize, rex_w;
-    uint8_t rex;          /* bits WRXB */
+    uint8_t rex; /* bits WRXB */
+    uint8_t vvvv, vex_l;
     unsigned relative_at; /* where a RIP-relative displacement stands; 0 none */
     uint64_t target;
 };
@@ -107,6 +108,19 @@ static bool row_has_width(const struct isa_row *row, unsigned width)
     return row->noperands == 0 && width == W_V;
 }
 
+/* -- Registers -- */
+
+/* ModRM.reg: aimed generators seldom overwrite their pointers. */
+static unsigned choose_reg(struct encoder *e)
+{
+    struct generator *g = e->g;
+    unsigned reg;
+    do
+        reg = below(g, g->bits == 64 ? 16 : 8);
+    while (g->aimed && (g->pointers | g->indices | 1 << RSP) >> reg & 1 && !one_in(g, 16));
+    return reg;
+}
+
 /* -- Prefixes -- */
 
 static void choose_prefixes(struct encoder *e)
@@ -123,7 +137,22 @@ static void choose_prefixes(struct encoder *e)
     e->addrsize = (!g->aimed || g->bits == 64) && one_in(g, 10);
     if (g->aimed && g->bits == 16)
         e->addrsize = one_in(g, 6);
-    if (g->bits == 64) {
+    if (row->vex) {
+        /* Now and then what the row does not allow, for the #UD rules. */
+        bool wrong = g->aimed && one_in(g, 64);
+        e->opsize = wrong && one_in(g, 8);
+        e->vex_l = row->vex_l <= VEX_1 ? row->vex_l : below(g, 2);
+        e->rex_w = row->vex_w <= VEX_1 ? row->vex_w : one_in(g, 2);
+        if (row_has_width(row, W_Y) && g->bits != 64 && g->aimed)
+            e->rex_w = false; /* where Intel processors ignore it, AMD's raise #UD */
+        e->vvvv = row->has_vvvv ? choose_reg(e) : 0;
+        if (wrong && one_in(g, 2))
+            e->vvvv = below(g, 16);
+        if (wrong && one_in(g, 2))
+            e->vex_l ^= 1;
+        if (wrong && g->bits == 64 && one_in(g, 2))
+            e->rex_w ^= true;
+    } else if (g->bits == 64) {
         e->rex_w = row->rex_w;
         if (row_has_width(row, W_V) || row_has_width(row, W_Y) || one_in(g, 20))
             e->rex_w |= one_in(g, 2);
@@ -148,6 +177,8 @@ static void put_prefixes(struct encoder *e, bool memory)
         put(e, 0xf0);
     if (e->opsize)
         put(e, 0x66);
+    if (row->vex)
+        return;
     if (row->mandatory && row->prefixes >> ISA_PREFIX_F2 & 1)
         put(e, 0xf2);
     if (row->mandatory && row->prefixes >> ISA_PREFIX_F3 & 1)
@@ -219,12 +250,16 @@ static struct memory choose_memory(struct encoder *e)
         return choose_memory16(e);
     struct memory m = {.mod = below(g, 3)};
     unsigned registers = g->bits == 64 ? 16 : 8;
+    bool gather = e->row->attributes & ISA_VSIB;
     m.base = g->aimed ? choose_bit(g, g->pointers) : below(g, registers);
-    m.sib = (m.base & 7) == RSP || one_in(g, 3);
+    m.sib = gather || (m.base & 7) == RSP || one_in(g, 3);
     m.index = RSP; /* none */
     if (m.sib) {
         m.scale = below(g, 4);
-        if (g->aimed && g->indices && one_in(g, 2))
+        if (gather)
+            m.index =
+                g->aimed && !one_in(g, 8) ? choose_bit(g, g->vector_indices) : below(g, registers);
+        else if (g->aimed && g->indices && one_in(g, 2))
             m.index = choose_bit(g, g->indices);
         else if (!g->aimed)
             m.index = below(g, registers);
@@ -234,7 +269,7 @@ static struct memory choose_memory(struct encoder *e)
         m.absolute = true;
         m.base = RBP;
         m.relative = !m.sib && g->bits == 64;
-        m.index = g->aimed ? RSP : m.index;
+        m.index = g->aimed && !gather ? RSP : m.index;
         m.disp_size = 4;
         m.disp = g->aimed ? (int64_t)aimed_address(g) : (int64_t)generate_random(g);
     } else if (m.mod != 0) {
@@ -257,18 +292,7 @@ static void put_memory(struct encoder *e, const struct memory *m, unsigned reg)
     put_value(e, (uint64_t)m->disp, m->disp_size);
 }
 
-/* -- Registers, immediates -- */
-
-/* ModRM.reg: aimed generators seldom overwrite their pointers. */
-static unsigned choose_reg(struct encoder *e)
-{
-    struct generator *g = e->g;
-    unsigned reg;
-    do
-        reg = below(g, g->bits == 64 ? 16 : 8);
-    while (g->aimed && (g->pointers | g->indices | 1 << RSP) >> reg & 1 && !one_in(g, 16));
-    return reg;
-}
+/* -- Immediates -- */
 
 static unsigned width_bytes(const struct encoder *e, unsigned width)
 {
@@ -304,6 +328,9 @@ static void put_immediates(struct encoder *e)
             put_value(e, generate_random(g), operand_size(e));
             put_value(e, generate_random(g), 2);
             break;
+        case 'L':
+            put(e, below(g, 256));
+            break;
         case 'O':
             put_value(e, g->aimed ? aimed_address(g) : generate_random(g), address_size(e));
             break;
@@ -327,6 +354,22 @@ static unsigned special_reg(struct encoder *e, unsigned reg)
         }
     }
     return reg;
+}
+
+/* REX.WRXB, vvvv, L, the mandatory prefix and the map, in two or three bytes. */
+static void put_vex(struct encoder *e)
+{
+    const struct isa_row *row = e->row;
+    unsigned last = (~e->vvvv & 15u) << 3 | e->vex_l << 2 | (unsigned)__builtin_ctz(row->prefixes);
+    unsigned select = row->map - MAP_VEX_0F + 1u;
+    if (select == 1 && !(e->rex & 0xb) && !one_in(e->g, 4)) {
+        put(e, 0xc5);
+        put(e, (e->rex & 4 ? 0 : 0x80) | last);
+        return;
+    }
+    put(e, 0xc4);
+    put(e, (~e->rex & 7u) << 5 | select);
+    put(e, (e->rex & 8u) << 4 | last);
 }
 
 static void encode(struct encoder *e)
@@ -363,12 +406,16 @@ static void encode(struct encoder *e)
     e->rex |= e->rex_w ? 8 : 0;
 
     put_prefixes(e, memory);
-    if (g->bits == 64 && (e->rex || one_in(g, 16)))
-        put(e, 0x40 | e->rex);
-    if (row->map != MAP_PRIMARY)
-        put(e, 0x0f);
-    if (row->map == MAP_0F38 || row->map == MAP_0F3A)
-        put(e, row->map == MAP_0F38 ? 0x38 : 0x3a);
+    if (row->vex) {
+        put_vex(e);
+    } else {
+        if (g->bits == 64 && (e->rex || one_in(g, 16)))
+            put(e, 0x40 | e->rex);
+        if (row->map != MAP_PRIMARY)
+            put(e, 0x0f);
+        if (row->map == MAP_0F38 || row->map == MAP_0F3A)
+            put(e, row->map == MAP_0F38 ? 0x38 : 0x3a);
+    }
     put(e, opcode);
     if (row->has_modrm) {
         unsigned byte = (reg & 7) << 3 | (rm & 7) | 0xc0;
@@ -411,6 +458,8 @@ int isa_encode_row(struct generator *g, unsigned row, uint8_t bytes[GENERATE_MAX
         /* Some encodings of a general row belong to a more special one, e.g. 90 of XCHG to NOP. */
         struct insn insn;
         int length = decode(&context, bytes, e.length, &insn);
+        if (length && insn.op == OP_UD && e.row->attributes & ISA_VSIB && !g->aimed)
+            continue; /* 16-bit address, or a register twice */
         if (length == 0 || insn.row == row || insn.op == OP_UD)
             return (int)e.length;
         if (row_exists(g, &isa_rows[insn.row]) &&

@@ -18,6 +18,7 @@ struct generator {
      * of `pointers` hold; those of `indices` hold small values. */
     bool aimed;
     uint16_t pointers, indices; /* bit sets of GPRs */
+    uint16_t vector_indices;    /* vector registers with small values, for gathers */
     uint64_t data;
     uint32_t data_size;
     uint64_t rip;        /* address at which the instruction will stand */

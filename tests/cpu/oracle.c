@@ -10,7 +10,7 @@
  * reads them follows.
  *
  *     oracle [--engine interpreter|translator|all] [--bits 64|32|16] [--count N] [--seed S]
- *            [--length N] [--only OP|x87|mmx] [--coverage] [--stats]
+ *            [--length N] [--only OP|x87|mmx|vex] [--coverage] [--stats]
  *     oracle ... --record FILE      only the host: its outcomes, for a host of another kind
  *     oracle ... --replay FILE      the engines against such a file
  *
@@ -309,7 +309,7 @@ static int usage(void)
 {
     fprintf(stderr, "usage: oracle [--engine interpreter|translator|all] [--bits 64|32|16] "
                     "[--count N]\n"
-                    "              [--seed S] [--length N] [--only OP|x87|mmx] [--coverage] [--stats]\n"
+                    "              [--seed S] [--length N] [--only OP|x87|mmx|vex] [--coverage] [--stats]\n"
                     "              [--record FILE] [--replay FILE]\n");
     return 2;
 }

@@ -3,6 +3,7 @@
  */
 #include "tests/cpu/oracle.h"
 #include "cpu/decode.h"
+#include "cpu/host.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -68,13 +69,14 @@ static const struct {
     {OP_FXSAVE, "x87 instruction pointer"},
     {OP_XSAVE, "header and components of the host"},
     {OP_XSAVEOPT, "header and components of the host"},
+    {OP_XSAVEC, "header and components of the host"},
     {OP_XRSTOR, "header and components of the host"},
 };
 
 /* On x86 hosts doppel uses the host's instruction; elsewhere the last bits may differ. */
 static const uint16_t host_computed[] = {
-    OP_RCPPS,   OP_RCPSS, OP_RSQRTPS, OP_RSQRTSS, OP_FSIN,  OP_FCOS,
-    OP_FSINCOS, OP_FPTAN, OP_FPATAN,  OP_F2XM1,   OP_FYL2X, OP_FYL2XP1,
+    OP_RCPPS,  OP_RCPSS, OP_RSQRTPS, OP_RSQRTSS, OP_FSIN,   OP_FCOS,   OP_FSINCOS,  OP_FPTAN,
+    OP_FPATAN, OP_F2XM1, OP_FYL2X,   OP_FYL2XP1, OP_VRCPPS, OP_VRCPSS, OP_VRSQRTPS, OP_VRSQRTSS,
 };
 
 const char *oracle_skipped(unsigned op, bool portable)
@@ -221,6 +223,31 @@ static void random_fx(struct generator *g, uint8_t *fx)
     fx[FX_COMPONENTS] = 7;
 }
 
+/* Vector registers whose elements are small where gathers are generated. */
+#define VECTOR_INDICES (1 << 6 | 1 << 7)
+
+/* Indices of quadwords in register 6, of doublewords in 7, in both halves. */
+static void make_indices(uint64_t seed, struct user_state *state)
+{
+    struct generator g = {.seed = seed ^ 0x1d1c35};
+    for (unsigned reg = 6; reg <= 7; reg++) {
+        for (unsigned i = 0; i < 4; i++) {
+            uint64_t random = generate_random(&g);
+            uint64_t value = reg == 6 ? random & 63 : random & 0x3f0000003f;
+            memcpy(state->fx + (i < 2 ? FX_XMM : FX_YMM) + 16 * reg + 8 * (i & 1), &value, 8);
+        }
+    }
+}
+
+static bool has_gather(const struct test_case *test)
+{
+    static const uint64_t all_features[4] = {UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+    bool found = false;
+    for (unsigned i = 0; i < test->count; i++)
+        found |= isa_rows[case_insn(test, i, all_features).row].attributes & ISA_VSIB;
+    return found;
+}
+
 static uint64_t pool[16384];
 
 static void fill_pool(void)
@@ -278,6 +305,8 @@ void case_start(const struct test_case *test, struct image *image)
     }
     state->eflags = FLAG_FIXED | FLAG_IF | (random & FLAG_ARITH) | (random >> 32 & 7 ? 0 : FLAG_DF);
     random_fx(&g, state->fx);
+    if (has_gather(test))
+        make_indices(test->state_seed, state);
     for (unsigned i = SEG_ES; i <= SEG_GS; i++)
         state->selector[i] = random_selector(&g, bits, i);
     state->fs_base = USER_DATA;
@@ -398,13 +427,15 @@ bool case_make(struct case_maker *maker, struct test_case *test)
     return case_follow_undefined(test, features);
 }
 
-/* `only` is a mnemonic, or x87 or mmx for all rows with registers of that kind. */
+/* `only` is a mnemonic, or x87, mmx or vex for all rows of that kind. */
 static bool row_is_wanted(const struct isa_row *row, const char *only)
 {
     if (!only || strcmp(isa_op_names[row->op], only) == 0)
         return true;
     if (strcmp(only, "x87") == 0)
         return row->map == MAP_PRIMARY && (row->opcode & 0xf8) == 0xd8;
+    if (strcmp(only, "vex") == 0)
+        return row->vex;
     if (strcmp(only, "mmx") == 0)
         return strpbrk(row->operands, "PQN") || row->op == OP_EMMS;
     return false;
@@ -420,6 +451,7 @@ void case_maker_set(struct case_maker *maker, int bits, uint64_t seed, const cha
         .aimed = true,
         .pointers = pointer_set(bits),
         .indices = index_set(bits),
+        .vector_indices = VECTOR_INDICES,
         .data = bits == 16 ? USER_DATA - USER_BASE : USER_DATA,
         .data_size = USER_DATA_SIZE,
         .segments = 0x3f,
@@ -430,6 +462,8 @@ void case_maker_set(struct case_maker *maker, int bits, uint64_t seed, const cha
         const struct isa_row *r = &isa_rows[row];
         uint8_t bytes[GENERATE_MAX];
         if (row_is_skipped(r, maker->portable) || !row_is_wanted(r, only))
+            continue;
+        if (r->feature != FEATURE_BASE && !host_has_feature(r->feature))
             continue;
         if (isa_encode_row(&maker->generator, row, bytes) > 0)
             maker->rows[maker->row_count++] = (uint16_t)row;

@@ -98,7 +98,8 @@ static bool either_may_come_first(const struct test_case *test, const struct ins
         return false;
     if (insn->op == OP_CMPS || insn->op == OP_MOVS) /* two operands */
         return true;
-    bool mask_move = insn->op == OP_MASKMOVQ || insn->op == OP_MASKMOVDQU;
+    bool mask_move =
+        insn->op == OP_MASKMOVQ || insn->op == OP_MASKMOVDQU || insn->op == OP_VMASKMOVDQU;
     return (wide && host_segment) ||
            ((is_image(insn) || mask_move || test->bits == 32) && host->vector == EXC_PF);
 }
@@ -121,12 +122,19 @@ static struct lenience lenience(const struct test_case *test, const uint64_t *fe
                      insn.op == OP_CVTTPD2PI;
             /* Which byte of an image is touched first is nobody's business. */
             /* A mask of zeros: whether the address is looked at is up to the processor. */
-            l.all |= (insn.op == OP_MASKMOVQ || insn.op == OP_MASKMOVDQU) && ours->rip != host->rip;
+            l.all |=
+                (insn.op == OP_MASKMOVQ || insn.op == OP_MASKMOVDQU || insn.op == OP_VMASKMOVDQU) &&
+                ours->rip != host->rip;
             l.all |= either_may_come_first(test, &insn, host, ours);
             if (insn.op == OP_CMPS || insn.op == OP_SCAS)
                 l.flags = FLAG_ARITH; /* of the elements before, or as at first */
             l.cr2 |= is_image(&insn);
+            /* AMD processors pop registers until the fault. */
+            l.all |= insn.op == OP_POPA && ours->rip == host->rip;
         }
+        /* AMD processors load the operands of SHA from any address. */
+        l.all |= isa_rows[insn.row].feature == FEATURE_SHA && ours->vector == EXC_GP &&
+                 ours->rip == start + test->at[i];
         /* AMD processors have another MXCSR bit. */
         l.all |= host_mxcsr & 1 << 17;
     }

@@ -209,8 +209,21 @@ START_TEST(models)
     ck_assert(feature_test(model->features, FEATURE_AES));
     ck_assert(!feature_test(model->features, FEATURE_X2APIC));
     cpu_model_free(model);
-    static const char *const bad[] = {
-        "z80", "default,+avx2", "default,sse", "default,+nosuch", "default,-sse", "default,", ""};
+    /* What is built on a feature goes with it. */
+    model = cpu_model_find("x86-64-v3,-avx", &error);
+    ck_assert_ptr_nonnull(model);
+    ck_assert(!feature_test(model->features, FEATURE_AVX2));
+    ck_assert(!feature_test(model->features, FEATURE_FMA));
+    ck_assert(feature_test(model->features, FEATURE_BMI2));
+    cpu_model_free(model);
+    static const char *const bad[] = {"z80",
+                                      "x86-64-v2,+avx2",
+                                      "default,+ss2",
+                                      "default,sse",
+                                      "default,+nosuch",
+                                      "default,-sse",
+                                      "default,",
+                                      ""};
     for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
         error.text[0] = 0;
         ck_assert_ptr_null(cpu_model_find(bad[i], &error));

@@ -301,7 +301,8 @@ static bool is_excluded(unsigned op)
 {
     static const uint16_t excluded[] = {OP_FNSTENV, OP_FLDENV,   OP_FNSAVE,  OP_FRSTOR,
                                         OP_FXSAVE,  OP_FXRSTOR,  OP_LDMXCSR, OP_XSAVE,
-                                        OP_XRSTOR,  OP_XSAVEOPT, OP_FWAIT};
+                                        OP_XRSTOR,  OP_XSAVEOPT, OP_XSAVEC,  OP_XSAVES,
+                                        OP_XRSTORS, OP_XGETBV,   OP_XSETBV,  OP_FWAIT};
     for (unsigned i = 0; i < sizeof excluded / sizeof excluded[0]; i++)
         if (op == excluded[i])
             return true;

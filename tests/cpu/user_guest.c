@@ -101,7 +101,7 @@ static void make_tables(struct board *board, uint32_t cpu_number_limit)
 struct user_guest *user_guest_new(const struct accel *accel, uint32_t cpu_number_limit)
 {
     struct user_machine *machine = calloc(1, sizeof *machine);
-    struct board *board = board_new(USER_RAM, "default", accel);
+    struct board *board = board_new(USER_RAM, "max", accel);
     struct cpu *cpu = board->cpu;
     machine->board = board;
     machine->guest.cpu = cpu;

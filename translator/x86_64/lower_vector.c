@@ -69,7 +69,7 @@ bool host_has_vector(const struct insn *insn)
     const struct isa_row *row = &isa_rows[insn->row];
     struct places places;
     bool has_vector = false;
-    if (!is_vector_feature(row->feature))
+    if (row->vex || !is_vector_feature(row->feature))
         return false;
     switch (insn->op) {
     case OP_EMMS:

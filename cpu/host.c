@@ -1,0 +1,64 @@
+/* The host's CPUID, by the places that features.def gives. */
+#include "cpu/host.h"
+
+#if defined(__x86_64__)
+
+#include <cpuid.h>
+
+static const struct {
+    uint32_t leaf;
+    uint8_t subleaf, reg, bit;
+} places[FEATURE_COUNT] = {
+#define EAX                                    0
+#define EBX                                    1
+#define ECX                                    2
+#define EDX                                    3
+#define FEATURE(name, leaf, subleaf, reg, bit) {leaf, subleaf, reg, bit},
+#include "cpu/features.def"
+#undef FEATURE
+};
+
+/* Does the system keep YMM registers? */
+static bool ymm_enabled(void)
+{
+    uint32_t eax, ebx, ecx, edx;
+    if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_OSXSAVE))
+        return false;
+    __asm__("xgetbv" : "=a"(eax), "=d"(edx) : "c"(0));
+    return (eax & 6) == 6;
+}
+
+static bool needs_ymm(enum cpu_feature feature)
+{
+    switch (feature) {
+    case FEATURE_AVX:
+    case FEATURE_AVX2:
+    case FEATURE_FMA:
+    case FEATURE_F16C:
+    case FEATURE_VAES:
+    case FEATURE_VPCLMULQDQ:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool host_has_feature(enum cpu_feature feature)
+{
+    uint32_t r[4];
+    if (!__get_cpuid_count(places[feature].leaf, places[feature].subleaf, &r[0], &r[1], &r[2],
+                           &r[3]))
+        return false;
+    return (r[places[feature].reg] >> places[feature].bit & 1) &&
+           (!needs_ymm(feature) || ymm_enabled());
+}
+
+#else
+
+bool host_has_feature(enum cpu_feature feature)
+{
+    (void)feature;
+    return false;
+}
+
+#endif

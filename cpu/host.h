@@ -1,0 +1,13 @@
+/*
+ * What the host processor can do. On hosts that are no x86 processors it has none of the features.
+ */
+#ifndef DOPPEL_CPU_HOST_H
+#define DOPPEL_CPU_HOST_H
+
+#include "cpu/isa.h"
+
+/* Can a program on this host use the feature? For those of vectors this includes the host's system.
+ */
+bool host_has_feature(enum cpu_feature feature);
+
+#endif
