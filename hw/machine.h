@@ -21,7 +21,14 @@
 #define MACHINE_AHCI_PORTS 6
 
 /* What a drive is attached to. */
-enum machine_bus { MACHINE_IDE, MACHINE_AHCI, MACHINE_NVME, MACHINE_VIRTIO, MACHINE_BUSES };
+enum machine_bus {
+    MACHINE_IDE,
+    MACHINE_AHCI,
+    MACHINE_NVME,
+    MACHINE_VIRTIO,
+    MACHINE_VIRTIO_SCSI,
+    MACHINE_BUSES
+};
 
 struct machine_drive {
     struct image *image; /* the machine's once machine_new succeeds; NULL: no medium (cdrom) */

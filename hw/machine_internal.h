@@ -55,6 +55,7 @@ struct machine {
     struct byte_port debug_console;
     struct packet_port packet;
     bool has_nic;
+    struct virtio_scsi *scsi;       /* or NULL */
     struct virtio_console *console; /* or NULL */
     struct virtio_balloon *balloon; /* or NULL */
     struct display_port display;

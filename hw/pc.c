@@ -25,6 +25,7 @@
 #include "hw/virtio/virtio_console.h"
 #include "hw/virtio/virtio_net.h"
 #include "hw/virtio/virtio_rng.h"
+#include "hw/virtio/virtio_scsi.h"
 
 /* PCI slots (00:00 host bridge, 00:01 the PIIX functions belong to their devices). */
 #define DEVFN(slot, function) ((slot) << 3 | (function))
@@ -223,6 +224,16 @@ static void add_virtio_disk(struct machine *machine, const struct machine_drive 
                    &machine->drive_activity);
 }
 
+static void add_virtio_scsi_drive(struct machine *machine, const struct machine_drive *drive)
+{
+    if (!machine->scsi) {
+        struct virtio_place place = virtio_place(machine, "virtio-scsi");
+        machine->scsi =
+            virtio_scsi_new(&place, machine->memory, MACHINE_CPUS, &machine->drive_activity);
+    }
+    virtio_scsi_attach(machine->scsi, drive->unit, drive->image, drive->cdrom);
+}
+
 static void add_drives(struct machine *machine, const struct machine_config *config)
 {
     static void (*const add[])(struct machine *, const struct machine_drive *) = {
@@ -230,6 +241,7 @@ static void add_drives(struct machine *machine, const struct machine_config *con
         [MACHINE_AHCI] = add_ahci_drive,
         [MACHINE_NVME] = add_nvme_drive,
         [MACHINE_VIRTIO] = add_virtio_disk,
+        [MACHINE_VIRTIO_SCSI] = add_virtio_scsi_drive,
     };
     machine->ide =
         piix_ide_new(&machine->devices, machine->pci, DEVFN_IDE, machine->io,

@@ -108,6 +108,7 @@ static const struct {
     {"ahci", MACHINE_AHCI},
     {"nvme", MACHINE_NVME},
     {"virtio", MACHINE_VIRTIO},
+    {"virtio-scsi", MACHINE_VIRTIO_SCSI},
 };
 
 static bool set_disk_bus(struct disk_option *disk, const char *name, struct error *error)
@@ -117,7 +118,9 @@ static bool set_disk_bus(struct disk_option *disk, const char *name, struct erro
             disk->bus = disk_buses[i].bus;
             return true;
         }
-    return error_set(error, "--disk: bus '%s' is not built yet; use bus=ide, ahci, nvme or virtio",
+    return error_set(error,
+                     "--disk: bus '%s' is not built yet; use bus=ide, ahci, nvme, virtio or "
+                     "virtio-scsi",
                      name);
 }
 
@@ -151,6 +154,29 @@ static bool set_disk(struct run_options *options, const struct option_row *row, 
     while (*value) {
         char *word = next_word(&value);
         bool ok = set_disk_property(disk, word, error);
+        free(word);
+        if (!ok)
+            return false;
+    }
+    return true;
+}
+
+static bool set_cdrom(struct run_options *options, const struct option_row *row, const char *value,
+                      struct error *error)
+{
+    struct disk_option *cdrom = &options->cdrom;
+    free(cdrom->path);
+    *cdrom = (struct disk_option){.path = next_word(&value)};
+    if (!*cdrom->path)
+        return error_set(error, "--cdrom needs a file name");
+    while (*value) {
+        char *word = next_word(&value);
+        bool ok = strncmp(word, "bus=", 4) == 0 && set_disk_bus(cdrom, word + 4, NULL) &&
+                  cdrom->bus != MACHINE_NVME && cdrom->bus != MACHINE_VIRTIO;
+        if (!ok)
+            error_set(error,
+                      "--cdrom: '%s' is unknown; after the file comes bus=ide, ahci or virtio-scsi",
+                      word);
         free(word);
         if (!ok)
             return false;
@@ -285,7 +311,6 @@ static bool set_log(struct run_options *options, const struct option_row *row, c
         options->member = true;                                                                    \
         return true;                                                                               \
     }
-STRING_OPTION(cdrom)
 STRING_OPTION(kernel)
 STRING_OPTION(initrd)
 STRING_OPTION(append)
@@ -317,9 +342,10 @@ static const struct option_row rows[] = {
      "processor model; 'help' lists them and their features"},
     {0, "accel", "ENGINE", set_accel, "how CPUs run: auto, translator, interpreter"},
     {0, "disk", "FILE[,bus=B][,readonly][,temporary]", set_disk,
-     "raw disk image on bus ide (default), ahci, nvme, virtio; repeatable; temporary discards "
-     "writes"},
-    {0, "cdrom", "FILE", set_cdrom, "CD-ROM image"},
+     "raw disk image on bus ide (default), ahci, nvme, virtio, virtio-scsi; repeatable; temporary "
+     "discards writes"},
+    {0, "cdrom", "FILE[,bus=B]", set_cdrom,
+     "CD-ROM image on bus ide (default), ahci or virtio-scsi"},
     {0, "floppy", "FILE", NULL, "floppy image"},
     {0, "kernel", "FILE", set_kernel, "start this Linux kernel directly"},
     {0, "initrd", "FILE", set_initrd, "initial RAM disk of the kernel"},
@@ -397,15 +423,14 @@ static bool check_together(const struct run_options *options, struct error *erro
 {
     if ((options->initrd || options->append) && !options->kernel)
         return error_set(error, "%s needs --kernel", options->initrd ? "--initrd" : "--append");
-    unsigned ide = options->cdrom != NULL, ahci = 0;
-    for (unsigned i = 0; i < options->disks; i++) {
-        ide += options->disk[i].bus == MACHINE_IDE;
-        ahci += options->disk[i].bus == MACHINE_AHCI;
-    }
-    if (ide > MACHINE_IDE_UNITS)
+    unsigned used[MACHINE_BUSES] = {0};
+    for (unsigned i = 0; i < options->disks; i++)
+        used[options->disk[i].bus]++;
+    used[options->cdrom.bus] += options->cdrom.path != NULL;
+    if (used[MACHINE_IDE] > MACHINE_IDE_UNITS)
         return error_set(error, "%s: the IDE bus has room for %d drives only",
-                         options->cdrom ? "--cdrom" : "--disk", MACHINE_IDE_UNITS);
-    if (ahci > MACHINE_AHCI_PORTS)
+                         options->cdrom.path ? "--cdrom" : "--disk", MACHINE_IDE_UNITS);
+    if (used[MACHINE_AHCI] > MACHINE_AHCI_PORTS)
         return error_set(error, "--disk: the AHCI adapter has %d ports only", MACHINE_AHCI_PORTS);
     unsigned terminals = 0;
     for (unsigned i = 0; i < options->serials; i++)
@@ -458,6 +483,7 @@ void options_free(struct run_options *options)
 {
     for (unsigned i = 0; i < options->disks; i++)
         free(options->disk[i].path);
+    free(options->cdrom.path);
     for (unsigned i = 0; i < options->consoles; i++) {
         free(options->console[i].where);
         free(options->console[i].name);

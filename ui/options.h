@@ -36,7 +36,7 @@ struct run_options {
     const char *accel; /* auto, translator, interpreter */
     struct disk_option disk[OPTIONS_DISKS];
     unsigned disks;
-    const char *cdrom;
+    struct disk_option cdrom; /* path NULL: none */
     const char *kernel, *initrd, *append;
     const char *boot;
     const char *net; /* text for net/, NULL: the default (user) */

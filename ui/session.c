@@ -43,19 +43,24 @@ static bool open_drives(struct session *session, struct error *error)
     const struct run_options *options = &session->options;
     struct machine_drive *drive = session->config.drive;
     unsigned used[MACHINE_BUSES] = {0};
+    bool ide_cdrom = options->cdrom.path && options->cdrom.bus == MACHINE_IDE;
     for (unsigned i = 0; i < options->disks; i++, drive++) {
         if (!open_disk(&options->disk[i], drive, error))
             return false;
         unsigned *unit = &used[drive->bus];
-        if (drive->bus == MACHINE_IDE && options->cdrom && *unit == CDROM_UNIT)
+        if (drive->bus == MACHINE_IDE && ide_cdrom && *unit == CDROM_UNIT)
             (*unit)++;
         drive->unit = (*unit)++;
     }
-    if (options->cdrom) {
-        *drive = (struct machine_drive){.present = true, .cdrom = true, .unit = CDROM_UNIT};
-        drive->image = image_open(
-            &(struct image_options){.path = options->cdrom, .read_only = true, .optical = true},
-            error);
+    if (options->cdrom.path) {
+        *drive = (struct machine_drive){.present = true,
+                                        .cdrom = true,
+                                        .bus = options->cdrom.bus,
+                                        .unit = ide_cdrom ? CDROM_UNIT : used[options->cdrom.bus]};
+        drive->image = image_open(&(struct image_options){.path = options->cdrom.path,
+                                                          .read_only = true,
+                                                          .optical = true},
+                                  error);
         if (!drive->image)
             return false;
     }

@@ -10,6 +10,7 @@
  */
 #include "hw/virtio/virtio_blk.h"
 #include "hw/alloc.h"
+#include "hw/virtio/virtio_image.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -24,7 +25,6 @@
 #define RANGE_SIZE  16
 #define RANGE_UNMAP 1
 #define MAX_SECTORS 0x3fffffu /* of one discarded or zeroed range: 2 GiB */
-#define PIECES_MAX  1024
 
 /* Features (5.2.3). */
 #define F_SEG_MAX      (UINT64_C(1) << 2)
@@ -103,22 +103,12 @@ static const struct field virtio_blk_fields[] = {
 /* Data in the chain: between the header and the status byte. */
 static int move_data(struct blk_request *request, bool wait)
 {
-    struct iovec iov[PIECES_MAX];
-    bool in = request->type == TYPE_IN;
-    uint64_t done = 0;
-    int status = 0;
-    while (done < request->length && !status) {
-        uint64_t part = request->length - done;
-        unsigned count = virtio_slice(&request->chain, in, (in ? 0 : HEADER_SIZE) + done, &part,
-                                      iov, PIECES_MAX);
-        uint64_t offset = request->offset + done;
-        status = in ? image_readv(request->blk->image, offset, iov, count, wait)
-                    : image_writev(request->blk->image, offset, iov, count);
-        done += part;
-    }
-    if (!status && request->through)
-        status = image_flush(request->blk->image);
-    return status;
+    struct image *image = request->blk->image;
+    if (request->type == TYPE_IN)
+        return virtio_image_read(image, request->offset, &request->chain, 0, request->length, wait);
+    int status =
+        virtio_image_write(image, request->offset, &request->chain, HEADER_SIZE, request->length);
+    return status || !request->through ? status : image_flush(image);
 }
 
 static int clear_ranges(struct blk_request *request)
