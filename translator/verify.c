@@ -567,12 +567,15 @@ static void finish(struct verify *v, unsigned executed)
 
 /* Did an event stop a repeated string instruction of the translated code half-way? Where, the
  * engines need not agree. */
-static bool stopped_half_way(const struct verify *v, const struct block *block, unsigned executed)
+static bool stopped_half_way(const struct verify *v, const struct block *block, unsigned expected,
+                             unsigned executed)
 {
-    return executed < block->count && v->result.vector < 0 &&
-           v->result.rip == block->rips[executed] &&
-           block->insns[executed].prefixes & (PREFIX_REP | PREFIX_REPNE) &&
-           isa_rows[block->insns[executed].row].attributes & (ISA_REP | ISA_REPZ);
+    /* Counted already if the event came at the end of the instruction's work on a page. */
+    unsigned at = executed && v->result.rip == block->rips[executed - 1] ? executed - 1 : executed;
+    return at < block->count && (at < executed || executed < expected) && v->result.vector < 0 &&
+           v->result.rip == block->rips[at] &&
+           block->insns[at].prefixes & (PREFIX_REP | PREFIX_REPNE) &&
+           isa_rows[block->insns[at].row].attributes & (ISA_REP | ISA_REPZ);
 }
 
 void verify_run(struct engine *engine, struct block *block)
@@ -650,7 +653,7 @@ void verify_run(struct engine *engine, struct block *block)
     uint32_t next = exit && exit->unshared ? hot->exit : 0;
     hot->instructions = hot->exit = 0;
     take(cpu, &v->result);
-    if (executed < expected && stopped_half_way(v, block, executed)) {
+    if (stopped_half_way(v, block, expected, executed)) {
         v->phase = PHASE_NONE;
         memcpy(&cpu->unwind, &outer, sizeof outer);
         cpu_post(cpu, posted);
