@@ -153,4 +153,4 @@ include tests/bench/bench.mk
 $(foreach main,$(TEST_MAINS),$(eval $(call test_rule,$(main))))
 $(TEST_BINARIES:%=%.c.o): CPPFLAGS += $(CHECK_CFLAGS)
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD) -name '*.d' -type f 2>/dev/null)

@@ -38,6 +38,7 @@ CHECK_LIST = $(foreach test,$(BOOT_TESTS),$(call boot_entry,$(test))) \
     "cpu-oracle=$(BUILD)/tests/cpu/oracle --count 1000000" \
     "warnings-clang=tests/warnings.sh" "layout=tests/layout.sh" \
     "cli=tests/cli/cli.sh $(BUILD)" \
+    "guest-code=$(BENCH_CODE)" \
     $(foreach part,$(WINDOW_TESTS),"ui-window-$(part)=tests/ui/window.sh $(BUILD) $(part)") \
     $(foreach test,$(UNIT_TESTS),$(call unit_entry,$(test)))
 endif
@@ -97,15 +98,17 @@ check-aarch64: deps
 check: deps
 	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) WERROR=$(if $(filter 1,$(SANITIZE)),0,1) check-binaries $(CHECK_EXTRA)
 	$(Q)tests/guests.sh amd64 i386 grub
+	$(Q)$(if $(filter 1,$(SANITIZE)),,$(MAKE) --no-print-directory -s bench-code-guest)
 	$(Q)tests/check.sh $(BUILD) $(CHECK_LIST)
 
-# The campaigns: whole boots in lockstep, long comparisons with the host processor.
-check-long: deps
+# The campaigns: whole boots and real programs in lockstep, long comparisons with the host processor.
+check-long: deps bench-disk
 	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) check-binaries aarch64-binaries
 	$(Q)tests/guests.sh amd64 i386 grub
 	$(Q)TEST_TIMEOUT=7200 tests/check.sh $(BUILD) $(foreach test,$(LONG_TESTS) amd64-verify,$(call boot_entry,$(test))) \
 	    "oracle=$(BUILD)/tests/cpu/oracle --count 5000000" $(AARCH64_LONG_LIST) $(AARCH64_CHECK_LIST) \
-	    "hostile=$(BUILD)/tests/hw/test_hostile 1000000"
+	    "hostile=$(BUILD)/tests/hw/test_hostile 1000000" \
+	    "bench-verify=$(BENCH_VERIFY)" "guest-jit=$(BENCH_JIT)"
 
 check-binaries: doppel $(TEST_BINARIES)
 	@:

@@ -84,12 +84,28 @@ static bool choose_workloads(struct bench *bench)
     return false;
 }
 
+/* Can programs run in the set's root here? It takes namespaces, which containers may refuse. */
+static bool can_enter_root(const struct bench *bench)
+{
+    char command[1024];
+    if (!bench->set->root)
+        return true;
+    snprintf(command, sizeof command,
+             "tests/bench/native.sh %s/%s %s/tests/bench/root/bench /bench/init >/dev/null 2>&1",
+             bench->guests, bench->set->root, bench->build);
+    return system(command) == 0;
+}
+
 static void choose_systems(struct bench *bench)
 {
     const char *systems = setting("SYSTEMS", "native qemu doppel");
     char doppel[512];
     for (int system = 0; system < SYSTEMS; system++)
         bench->use[system] = any_word_in(systems, system_names[system]);
+    if (bench->use[NATIVE] && !can_enter_root(bench)) {
+        printf("native is left out: no namespaces of one's own here\n");
+        bench->use[NATIVE] = false;
+    }
     if (bench->use[QEMU] && !in_path("qemu-system-x86_64")) {
         printf("QEMU is left out: install qemu-system-x86\n");
         bench->use[QEMU] = false;
@@ -118,8 +134,10 @@ static bool read_settings(struct bench *bench)
         fprintf(stderr, "bench: TIME is guest, host or cpu\n");
         return false;
     }
+    if (!choose_set(bench) || !choose_workloads(bench))
+        return false;
     choose_systems(bench);
-    return choose_set(bench) && choose_workloads(bench);
+    return true;
 }
 
 int main(int argc, char **argv)

@@ -32,7 +32,7 @@ struct set {
     int memory_mb;
 };
 extern const struct set sets[];
-enum { QUICK = 1 << 0, DEBIAN = 1 << 1 };
+enum { QUICK = 1 << 0, DEBIAN = 1 << 1, JIT = 1 << 2, CODE = 1 << 3 }; /* as in sets[] */
 
 struct workload {
     const char *name;
@@ -74,7 +74,7 @@ void report_print(const struct bench *bench);
 /* Prints what failed and which checksums differ; false if there is something. */
 bool report_check(const struct bench *bench);
 
-/* Writes all samples to BUILD/bench.json; false with a message if that fails. */
+/* Writes all samples to BUILD/bench-SET.json; false with a message if that fails. */
 bool report_json(const struct bench *bench, bool good);
 
 #endif

@@ -13,7 +13,7 @@ BENCH_CFLAGS = -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O2 -march=x86-64-v2 -fno-ma
 BENCH_PACKAGES = mmdebstrap e2fsprogs qemu-system-x86
 BENCH_RUN = $(BENCH_BUILD)/bench $(BUILD) $(BENCH_GUESTS)
 
-.PHONY: bench bench-quick bench-verify
+.PHONY: bench bench-quick bench-code bench-jit bench-verify
 bench: bench-disk
 	$(Q)SET=debian $(BENCH_RUN)
 bench-quick: doppel $(BENCH_BUILD)/bench
@@ -21,10 +21,24 @@ bench-quick: doppel $(BENCH_BUILD)/bench
 	$(Q)$(MAKE) --no-print-directory $(BENCH_BUILD)/initrd
 	$(Q)SET=quick $(BENCH_RUN)
 
-# Not for its speed: the same results as natively, and no difference from the interpreter.
+# Not for their speed: guests that make and change code print what they print natively, and no translation
+# differs from the interpreter.
+BENCH_COMPARE = ROUNDS=1 SYSTEMS=native,doppel $(BENCH_RUN)
+BENCH_CODE = SET=code $(BENCH_COMPARE)
+BENCH_JIT = SET=jit $(BENCH_COMPARE)
+BENCH_VERIFY = SET=debian SCALE=1 LIMIT=3600 DOPPEL_OPTIONS=--verify $(BENCH_COMPARE)
+bench-code: bench-code-guest
+	$(Q)$(BENCH_CODE)
+bench-jit: bench-disk
+	$(Q)$(BENCH_JIT)
 bench-verify: bench-disk
-	$(Q)SET=debian ROUNDS=1 SCALE=1 LIMIT=3600 SYSTEMS="native doppel" \
-	    DOPPEL_OPTIONS="--accel translator --verify" $(BENCH_RUN)
+	$(Q)$(BENCH_VERIFY)
+
+# The guest with LuaJIT in its initial RAM disk.
+.PHONY: bench-code-guest
+bench-code-guest: doppel $(BENCH_BUILD)/bench
+	$(Q)tests/guests.sh amd64 luajit
+	$(Q)$(MAKE) --no-print-directory $(BENCH_BUILD)/initrd-luajit
 
 # The guest with a root from Debian packages on a disk.
 .PHONY: bench-disk
@@ -52,6 +66,7 @@ $(BENCH_BUILD)/$(1): $$(BENCH_FILES) $(2:%=$(BENCH_GUESTS)/%/complete)
 endef
 $(eval $(call bench_initrd,initrd))
 $(eval $(call bench_initrd,initrd-disk,bench,modules))
+$(eval $(call bench_initrd,initrd-luajit,luajit,root/*))
 
 $(BENCH_BUILD)/bench: $(addprefix $(BENCH_BUILD)/,bench.c.o workloads.c.o measure.c.o report.c.o run.c.o)
 	@echo "  LINK  $@"

@@ -153,6 +153,14 @@ static void print_target(const char *what, double value, double target, bool at_
            target, met ? "met" : "NOT MET");
 }
 
+static bool has_targets(const struct bench *bench)
+{
+    for (size_t i = 0; i < workload_count; i++)
+        if (bench->wanted[i] && workloads[i].least > 0)
+            return true;
+    return false;
+}
+
 static void print_targets(const struct bench *bench)
 {
     char what[64];
@@ -194,7 +202,7 @@ static void print_clocks(const struct bench *bench)
 void report_print(const struct bench *bench)
 {
     print_table(bench);
-    if (bench->use[DOPPEL] && (bench->use[QEMU] || bench->use[NATIVE]))
+    if (bench->use[DOPPEL] && has_targets(bench))
         print_targets(bench);
     print_clocks(bench);
 }
@@ -266,7 +274,7 @@ bool report_json(const struct bench *bench, bool good)
 {
     char path[512], date[64];
     time_t now = time(NULL);
-    snprintf(path, sizeof path, "%s/bench.json", bench->build);
+    snprintf(path, sizeof path, "%s/bench-%s.json", bench->build, bench->set->name);
     FILE *out = fopen(path, "w");
     if (!out) {
         perror(path);

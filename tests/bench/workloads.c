@@ -4,6 +4,8 @@
 const struct set sets[] = {
     {"quick", "initrd", NULL, NULL, 256},
     {"debian", "initrd-disk", "bench/disk.img", "bench/root", 512},
+    {"jit", "initrd-disk", "bench/disk.img", "bench/root", 512},
+    {"code", "initrd-luajit", NULL, "luajit/root", 256},
     {0},
 };
 
@@ -33,6 +35,9 @@ const struct workload workloads[] = {
     {"pipe", SYSTEM, QUICK | DEBIAN, 1.5, 0},
     {"pagefault", SYSTEM, QUICK | DEBIAN, 2.5, 0},
     {"memcpy", SYSTEM, QUICK | DEBIAN, 1.5, 1.5},
+    {"selfmod", SYSTEM, JIT | CODE, 0, 0},
+    {"luajit", SYSTEM, JIT | CODE, 0, 0},
+    {"node", SYSTEM, JIT, 0, 0},
 };
 const size_t workload_count = sizeof workloads / sizeof *workloads;
 _Static_assert(sizeof workloads / sizeof *workloads <= MAX_WORKLOADS, "raise MAX_WORKLOADS");
