@@ -84,11 +84,11 @@ $(BUILD)/bios/kernelboot.bin: bios/kernelboot.S
 	@echo "  AS    $@"
 	$(Q)$(CC) -m32 -DROM_BLOCKS=$(KERNELBOOT_BLOCKS) -c -o $(@:.bin=.o) $<
 	$(Q)$(LD) -m elf_i386 -Ttext 0 --oformat binary -o $@ $(@:.bin=.o)
-$(BUILD)/bios/dsdt.aml: bios/dsdt.asl
+$(BUILD)/bios/%.aml: bios/%.asl $(wildcard bios/*.asi)
 	@mkdir -p $(@D)
 	@echo "  IASL  $@"
-	$(Q)iasl -p $(@:.aml=) -we $< >$(@:.aml=.log) 2>&1 || { cat $(@:.aml=.log); exit 1; }
-$(BUILD)/bios/blobs.S.o: $(BUILD)/bios/kernelboot.bin $(BUILD)/bios/dsdt.aml
+	$(Q)iasl -I bios -p $(@:.aml=) -we $< >$(@:.aml=.log) 2>&1 || { cat $(@:.aml=.log); exit 1; }
+$(BUILD)/bios/blobs.S.o: $(BUILD)/bios/kernelboot.bin $(BUILD)/bios/dsdt_pc.aml $(BUILD)/bios/dsdt_q35.aml
 $(BUILD)/bios/blobs.S.o: CPPFLAGS += -Wa,-I$(BUILD)/bios
 
 $(BUILD)/%.c.o: %.c

@@ -6,7 +6,7 @@
 #define DOPPEL_BIOS_BIOS_H
 
 #include "cpu/error.h"
-#include "hw/fw_cfg.h"
+#include "hw/machine.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -32,8 +32,27 @@ const char *firmware_path(const char *name, char *buffer, size_t size);
 #define FIRMWARE_VGA     "vgabios-stdvga.bin"
 #define FIRMWARE_PACKAGE "seabios"
 
-/* What the tables depend on. */
+/* UEFI: code in ROM, variables in flash memory below it. */
+#define FIRMWARE_UEFI         "OVMF_CODE_4M.fd"
+#define FIRMWARE_UEFI_VARS    "OVMF_VARS_4M.fd"
+#define FIRMWARE_UEFI_PACKAGE "ovmf"
+
+/* Flash memory, mapped from a file or without one. */
+struct flash {
+    uint8_t *bytes;
+    size_t size;
+    int fd;
+};
+
+/* `fresh` is what a new file (or, with a NULL path, memory that is forgotten) starts with. */
+bool flash_open(struct flash *flash, const char *path, const struct blob *fresh,
+                struct error *error);
+void flash_close(struct flash *flash);
+
+/* What the tables depend on. The machine (NULL in tests of the tables alone: a PC) is asked when
+ * the firmware reads them; it has to hold `fw_cfg`. */
 struct bios_config {
+    const struct machine *machine;
     uint64_t ram_low, ram_high; /* bytes below the PCI hole and above 4 GiB */
     unsigned cpus;
     const char *name;   /* machine's name, for SMBIOS */

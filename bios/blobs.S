@@ -9,6 +9,7 @@
     .endm
 
     blob bios_kernelboot_rom, "kernelboot.bin"
-    blob bios_dsdt_aml, "dsdt.aml"
+    blob bios_dsdt_pc, "dsdt_pc.aml"
+    blob bios_dsdt_q35, "dsdt_q35.aml"
 
     .section .note.GNU-stack, "", @progbits

@@ -131,6 +131,16 @@ static void add_boot_order(struct fw_cfg *fw_cfg, const struct bios_config *conf
     fw_cfg_add_u16(fw_cfg, FW_CFG_BOOT_MENU, menu);
 }
 
+/* Which sleep states there are (bit 7), by number, and that the firmware shall set the display up
+ * again when it resumes. */
+static void add_sleep_states(struct fw_cfg *fw_cfg)
+{
+    static const uint8_t states[6] = {0x80, 0, 0, 0x80, 0, 0x80};
+    static const uint8_t display[8] = {1};
+    fw_cfg_add_file(fw_cfg, "etc/system-states", states, sizeof states);
+    fw_cfg_add_file(fw_cfg, "etc/s3-resume-vga-init", display, sizeof display);
+}
+
 void bios_add_tables(struct fw_cfg *fw_cfg, const struct bios_config *config)
 {
     fw_cfg_add_u16(fw_cfg, FW_CFG_NB_CPUS, (uint16_t)config->cpus);
@@ -138,6 +148,7 @@ void bios_add_tables(struct fw_cfg *fw_cfg, const struct bios_config *config)
     fw_cfg_add_u64(fw_cfg, FW_CFG_RAM_SIZE, config->ram_low + config->ram_high);
     add_e820(fw_cfg, config);
     add_boot_order(fw_cfg, config);
+    add_sleep_states(fw_cfg);
     acpi_add_tables(fw_cfg, config);
     smbios_add_tables(fw_cfg, config);
 }

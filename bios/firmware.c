@@ -11,10 +11,8 @@
 #include <unistd.h>
 
 static const char *const firmware_folders[] = {
-    "/usr/share/seabios",
-    "/usr/share/qemu",
-    "/usr/share/seavgabios",
-    "/usr/local/share/seabios",
+    "/usr/share/seabios",       "/usr/share/qemu", "/usr/share/seavgabios",
+    "/usr/local/share/seabios", "/usr/share/OVMF",
 };
 
 void blob_free(struct blob *blob)

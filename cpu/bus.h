@@ -26,6 +26,11 @@ struct cpu_bus {
         uint8_t *host;
     } ram[CPU_BUS_RAM];
 
+    /* Physical address bits that are forced to 0: the A20 gate, while it is closed. The bus applies
+     * it to what it is asked; the processor to the pages it finds. Changes come with
+     * EVENT_FLUSH_TLB. */
+    gpa_t blocked_address_bits;
+
     struct bus_page (*page)(void *opaque, struct cpu *cpu, gpa_t gpa);
     /* Accesses without host memory: size 1, 2, 4, 8, naturally split by the caller at pages. */
     uint64_t (*mem_read)(void *opaque, struct cpu *cpu, gpa_t gpa, unsigned size);

@@ -473,6 +473,7 @@ static void use_leaf(struct cpu *cpu, struct walk *walk, uint64_t entry, unsigne
 {
     walk->page_shift = shift;
     walk->gpa = frame | (gva & ((1ull << shift) - 1) & ~0xfffull);
+    walk->gpa &= ~cpu->bus->blocked_address_bits;
     walk->dirty = entry & PTE_D;
     walk->global = entry & PTE_G && cpu->cr4 & CR4_PGE;
 }
@@ -547,7 +548,7 @@ static enum walk_result walk_tables(struct cpu *cpu, gva_t gva, struct walk *wal
 {
     *walk = (struct walk){.user = true, .writable = true, .executable = true};
     if (!(cpu->cr0 & CR0_PG)) {
-        walk->gpa = gva & ~0xfffull;
+        walk->gpa = gva & ~0xfffull & ~cpu->bus->blocked_address_bits;
         walk->page_shift = 12;
         walk->dirty = true;
         return WALK_OK;

@@ -6,12 +6,15 @@
  * CPU sets it, under the run lock, before it looks for work: so no wake-up is lost and a running
  * CPU costs the poster no lock.
  */
-#include "hw/chipset/piix3.h"
+#include "hw/chipset/acpi_pm.h"
+#include "hw/chipset/isa_bridge.h"
 #include "hw/irq/i8259.h"
 #include "hw/irq/lapic.h"
 #include "hw/machine_internal.h"
 
 #include <string.h>
+
+#define A20 (1u << 20)
 
 /* -- Bus -- */
 
@@ -22,14 +25,15 @@ static bool is_apic_page(const struct machine_cpu *cpu, gpa_t gpa)
 }
 
 /* Tells the processor where it may reach RAM without asking. Above 1 MiB and below the VGA's window
- * nothing hides it, unless the guest has moved the APIC page into it. */
+ * nothing hides it, unless the guest has moved the APIC page into it or closed the A20 gate. */
 static void update_plain_ram(struct machine_cpu *self)
 {
     struct memory *memory = self->machine->memory;
     uint8_t *host = memory_ram_host(memory);
     uint64_t low = memory_ram_low(memory), high = memory_ram_high(memory), apic;
     memset(self->bus.ram, 0, sizeof self->bus.ram);
-    if (lapic_page(self->lapic, &apic) && (apic < low || apic - MEMORY_HIGH_BASE < high))
+    if (self->bus.blocked_address_bits ||
+        (lapic_page(self->lapic, &apic) && (apic < low || apic - MEMORY_HIGH_BASE < high)))
         return;
     self->bus.ram[0].first = 1u << 20;
     self->bus.ram[0].end = low > 1u << 20 ? low : 1u << 20;
@@ -38,12 +42,23 @@ static void update_plain_ram(struct machine_cpu *self)
     self->bus.ram[2].host = host;
     self->bus.ram[1].first = MEMORY_HIGH_BASE;
     self->bus.ram[1].end = MEMORY_HIGH_BASE + high;
-    self->bus.ram[1].host = host - (MEMORY_HIGH_BASE - MEMORY_LOW_MAX);
+    self->bus.ram[1].host = host + low - MEMORY_HIGH_BASE;
+}
+
+void machine_cpu_open_a20(struct machine_cpu *self, bool open)
+{
+    gpa_t blocked = open ? 0 : A20;
+    if (self->bus.blocked_address_bits == blocked)
+        return;
+    self->bus.blocked_address_bits = blocked;
+    update_plain_ram(self);
+    cpu_post(self->cpu, EVENT_FLUSH_TLB);
 }
 
 static struct bus_page bus_page(void *opaque, struct cpu *cpu, gpa_t gpa)
 {
     struct machine_cpu *self = opaque;
+    gpa &= ~self->bus.blocked_address_bits;
     if (is_apic_page(self, gpa))
         return (struct bus_page){0};
     struct memory_page page = memory_find_page(self->machine->memory, gpa);
@@ -54,6 +69,7 @@ static uint64_t bus_mem_read(void *opaque, struct cpu *cpu, gpa_t gpa, unsigned 
 {
     struct machine_cpu *self = opaque;
     uint64_t value;
+    gpa &= ~self->bus.blocked_address_bits;
     machine_lock(self->machine);
     if (is_apic_page(self, gpa))
         value = lapic_read(self->lapic, gpa & 0xfff, size);
@@ -70,6 +86,7 @@ static void bus_mem_write(void *opaque, struct cpu *cpu, gpa_t gpa, uint64_t val
     struct machine_cpu *self = opaque;
     log_if(LOG_IO, "mmio write %#llx/%u <- %#llx", (unsigned long long)gpa, size,
            (unsigned long long)value);
+    gpa &= ~self->bus.blocked_address_bits;
     machine_lock(self->machine);
     if (is_apic_page(self, gpa))
         lapic_write(self->lapic, gpa & 0xfff, value, size);
@@ -178,7 +195,7 @@ static void bus_fpu_error(void *opaque, struct cpu *cpu)
 {
     struct machine *machine = ((struct machine_cpu *)opaque)->machine;
     machine_lock(machine);
-    piix3_fpu_error(machine->piix3);
+    isa_bridge_fpu_error(machine->isa);
     machine_unlock(machine);
 }
 
@@ -227,15 +244,22 @@ static uint64_t apic_tsc_to_ns(void *opaque, uint64_t tsc)
 static void perform_reset(struct machine_cpu *self)
 {
     struct machine *machine = self->machine;
-    if (machine->hold_resets) {
+    machine_lock(machine);
+    if (machine->hold_resets && !machine->waking) {
+        machine_unlock(machine);
         machine_end(machine, MACHINE_RESET_HELD);
         return;
     }
-    machine_lock(machine);
-    device_list_reset(&machine->devices);
+    board_reset(machine);
     cpu_reset(self->cpu);
     cpu_post(self->cpu, EVENT_FLUSH_TLB | EVENT_FLUSH_CODE); /* the devices moved memory about */
     machine_unlock(machine);
+}
+
+/* Suspended to RAM: the processors stand still, the clock runs. */
+static bool is_asleep(struct machine *machine)
+{
+    return acpi_pm_asleep(machine->pm) && !atomic_load(&machine->waking);
 }
 
 /* Sleeps until the machine runs and the CPU has something to do. False: the thread ends. */
@@ -247,7 +271,7 @@ static bool wait_for_work(struct machine_cpu *self, bool halted)
     pthread_cond_broadcast(&machine->run_changed);
     atomic_store(&self->sleeping, true);
     while (!machine->quitting && (atomic_load(&machine->state) != MACHINE_RUNNING ||
-                                  (halted && !cpu_has_work(self->cpu))))
+                                  is_asleep(machine) || (halted && !cpu_has_work(self->cpu))))
         pthread_cond_wait(&machine->run_changed, &machine->run_lock);
     atomic_store(&self->sleeping, false);
     bool go_on = !machine->quitting;

@@ -64,6 +64,7 @@ struct fw_cfg {
     uint16_t next_file_key;
     void (*selected)(void *opaque, uint16_t key);
     void *selected_opaque;
+    void *kept;
 
     uint16_t selector;
     uint32_t offset;   /* within the selected item */
@@ -199,6 +200,12 @@ void fw_cfg_on_select(struct fw_cfg *fw_cfg, void (*selected)(void *opaque, uint
 {
     fw_cfg->selected = selected;
     fw_cfg->selected_opaque = opaque;
+}
+
+void fw_cfg_keep(struct fw_cfg *fw_cfg, void *memory)
+{
+    free(fw_cfg->kept);
+    fw_cfg->kept = memory;
 }
 
 /* -- Selecting and reading -- */
@@ -343,6 +350,7 @@ static void fw_cfg_destroy(struct device *device)
     for (size_t i = 0; i < fw_cfg->item_count; i++)
         free(fw_cfg->items[i].data);
     free(fw_cfg->items);
+    free(fw_cfg->kept);
     free(fw_cfg);
 }
 

@@ -60,6 +60,8 @@ const void *fw_cfg_file(const struct fw_cfg *fw_cfg, const char *name, size_t *s
 /* Called each time the guest selects an item, before it can read it: may replace its contents. */
 void fw_cfg_on_select(struct fw_cfg *fw_cfg, void (*selected)(void *opaque, uint16_t key),
                       void *opaque);
+/* Frees `memory` (from malloc) with the device: what a callback needs as long. */
+void fw_cfg_keep(struct fw_cfg *fw_cfg, void *memory);
 /* The key of a file, or 0 if there is none: to know it in the select callback. */
 uint16_t fw_cfg_file_key(const struct fw_cfg *fw_cfg, const char *name);
 

@@ -5,10 +5,10 @@
  * State changes are requested from anywhere (a device on a CPU's thread, the window, a timer) and
  * only noted there. CPUs notice at an instruction boundary; the event loop is woken to look.
  */
-#include "hw/chipset/piix4_pm.h"
+#include "hw/chipset/acpi_pm.h"
+#include "hw/chipset/mc146818.h"
+#include "hw/chipset/pvpanic.h"
 #include "hw/machine_internal.h"
-#include "hw/storage/ahci.h"
-#include "hw/storage/nvme.h"
 #include "hw/storage/piix_ide.h"
 #include "hw/virtio/virtio_console.h"
 
@@ -52,6 +52,68 @@ void machine_request_reset(void *opaque)
 void machine_request_power_off(void *opaque)
 {
     machine_end(opaque, MACHINE_OFF);
+}
+
+/* The byte of CMOS memory that tells firmware after a reset why it happened, and the value by which
+ * it resumes a suspended system. */
+#define CMOS_RESET_CODE 0x0f
+#define RESET_CODE_WAKE 0xfe
+
+void machine_request_sleep(void *opaque)
+{
+    struct machine *machine = opaque;
+    mc146818_set_cmos(machine->rtc, CMOS_RESET_CODE, RESET_CODE_WAKE);
+    wake_all(machine, EVENT_STOP); /* they stand still while acpi_pm_asleep() */
+}
+
+void machine_request_wake(void *opaque)
+{
+    struct machine *machine = opaque;
+    atomic_store(&machine->waking, true);
+    machine_cpu_post(&machine->cpu[0], EVENT_RESET);
+}
+
+void machine_request_a20(void *opaque, bool open)
+{
+    struct machine *machine = opaque;
+    for (int i = 0; i < MACHINE_CPUS; i++)
+        if (machine->cpu[i].cpu)
+            machine_cpu_open_a20(&machine->cpu[i], open);
+}
+
+/* Without waiting until the CPUs stand: for those who hold the board lock. */
+static void request_pause(struct machine *machine)
+{
+    int running = MACHINE_RUNNING;
+    if (!atomic_compare_exchange_strong(&machine->state, &running, MACHINE_PAUSED))
+        return;
+    wake_all(machine, EVENT_STOP);
+    clock_run(machine->clock, false);
+}
+
+void machine_watchdog_expired(void *opaque)
+{
+    static const char *const done[] = {"is reset", "is switched off", "stands still"};
+    struct machine *machine = opaque;
+    log_line("the guest's watchdog ran out: the machine %s", done[machine->watchdog_action]);
+    switch (machine->watchdog_action) {
+    case MACHINE_DO_RESET:
+        machine_request_reset(machine);
+        break;
+    case MACHINE_DO_POWER_OFF:
+        machine_request_power_off(machine);
+        break;
+    case MACHINE_DO_PAUSE:
+        request_pause(machine);
+        break;
+    }
+}
+
+void machine_guest_panicked(void *opaque, unsigned events)
+{
+    log_line(events & PVPANIC_PANICKED
+                 ? "the guest's kernel has crashed (pvpanic)"
+                 : "the guest's kernel has crashed and starts a crash kernel");
 }
 
 void machine_request_exit(void *opaque, int status)
@@ -180,7 +242,7 @@ void machine_reset(struct machine *machine)
 void machine_power_button(struct machine *machine)
 {
     machine_lock(machine);
-    piix4_pm_power_button(machine->pm);
+    acpi_pm_power_button(machine->pm);
     machine_unlock(machine);
 }
 
@@ -284,7 +346,8 @@ struct input_port *machine_input(struct machine *machine)
 
 uint64_t machine_disk_activity(const struct machine *machine)
 {
-    return piix_ide_activity(machine->ide) + atomic_load(&machine->drive_activity);
+    return (machine->ide ? piix_ide_activity(machine->ide) : 0) +
+           atomic_load(&machine->drive_activity);
 }
 
 uint64_t machine_instructions(const struct machine *machine)

@@ -20,6 +20,14 @@
 #define MACHINE_IDE_UNITS  4
 #define MACHINE_AHCI_PORTS 6
 
+enum machine_board {
+    MACHINE_PC, /* i440FX + PIIX */
+    MACHINE_Q35 /* Q35 + ICH9, PCI Express; it has no IDE */
+};
+
+/* What happens when a watchdog runs out. */
+enum machine_action { MACHINE_DO_RESET, MACHINE_DO_POWER_OFF, MACHINE_DO_PAUSE };
+
 /* What a drive is attached to. */
 enum machine_bus {
     MACHINE_IDE,
@@ -45,11 +53,16 @@ struct machine_drive {
 enum machine_nic { MACHINE_NO_NIC, MACHINE_E1000, MACHINE_VIRTIO_NET };
 
 struct machine_config {
+    enum machine_board board;
     uint64_t memory_bytes;
     const struct cpu_model *model;
     const struct accel *accel;
     const void *bios; /* image that ends at 4 GiB; copied */
     size_t bios_size;
+    /* Flash memory right below the firmware image, or NULL: a multiple of 4 KiB at a page boundary,
+     * the caller's, outlives the machine. */
+    uint8_t *flash;
+    size_t flash_size;
     const void *vga_rom; /* option ROM of the display adapter; copied */
     size_t vga_rom_size;
     struct machine_drive drive[MACHINE_DRIVES];
@@ -61,7 +74,9 @@ struct machine_config {
     unsigned consoles;                          /* ports of a virtio console */
     const char *console_name[MACHINE_CONSOLES]; /* NULL: a console, else a named port; copied */
     bool exit_port;                             /* isa-debug-exit at 0xf4 */
-    uint8_t boot_3d, boot_38;                   /* CMOS boot order */
+    bool watchdog;                              /* an i6300ESB */
+    enum machine_action watchdog_action;
+    uint8_t boot_3d, boot_38; /* CMOS boot order */
 };
 
 enum machine_state {
@@ -94,6 +109,15 @@ void machine_turn(struct machine *machine, uint64_t max_ns);
 
 void machine_lock(struct machine *machine);
 void machine_unlock(struct machine *machine);
+
+/* What firmware tables say about the board and where the firmware placed things. */
+struct machine_platform {
+    enum machine_board board;
+    uint16_t pm_base; /* ACPI registers, 0 if the firmware has not placed them */
+    uint64_t ecam;    /* memory-mapped PCI configuration space, or 0 */
+    unsigned ecam_buses;
+};
+struct machine_platform machine_platform(const struct machine *machine);
 
 /* -- Ports and parts for those outside -- */
 

@@ -141,7 +141,7 @@ static uint64_t largest_ram(const struct memory *memory, const struct view *view
         const struct segment *segment = &view->segments[i];
         if (segment->kind == REGION_RAM && !segment->log &&
             segment->end - segment->start > end - first &&
-            segment->host == memory->ram + main_ram_offset(segment->start)) {
+            segment->host == memory->ram + main_ram_offset(memory, segment->start)) {
             first = segment->start;
             end = segment->end;
         }
@@ -213,6 +213,20 @@ struct region *memory_add_host(struct memory *memory, enum region_kind kind, uin
                                                .size = size,
                                                .host = host,
                                                .log = log_dirty ? new_log(size) : NULL});
+}
+
+struct region *memory_add_flash(struct memory *memory, uint64_t base, uint64_t size, int priority,
+                                void *host, const struct access_ops *ops, void *opaque,
+                                const char *name)
+{
+    return add_region(memory, &(struct region){.name = name,
+                                               .kind = REGION_ROM,
+                                               .priority = priority,
+                                               .base = base,
+                                               .size = size,
+                                               .host = host,
+                                               .ops = ops,
+                                               .opaque = opaque});
 }
 
 struct region *memory_add_ram_alias(struct memory *memory, enum region_kind kind, uint64_t base,
@@ -324,6 +338,11 @@ static bool map_ram(struct memory *memory, struct error *error)
 
 struct memory *memory_new(uint64_t ram_bytes, struct error *error)
 {
+    return memory_new_split(ram_bytes, MEMORY_LOW_MAX, error);
+}
+
+struct memory *memory_new_split(uint64_t ram_bytes, uint64_t low_max, struct error *error)
+{
     if (ram_bytes == 0 || ram_bytes % GUEST_PAGE_SIZE != 0) {
         error_set(error, "guest memory must be a multiple of %u bytes and not zero",
                   GUEST_PAGE_SIZE);
@@ -334,6 +353,7 @@ struct memory *memory_new(uint64_t ram_bytes, struct error *error)
 
     struct memory *memory = alloc_zeroed(sizeof *memory);
     memory->ram_bytes = ram_bytes;
+    memory->low_max = low_max;
     memory->fd = -1;
     if (!map_ram(memory, error)) {
         memory_free(memory);
@@ -342,7 +362,7 @@ struct memory *memory_new(uint64_t ram_bytes, struct error *error)
     memory_add_ram_alias(memory, REGION_RAM, 0, memory_ram_low(memory), PRIORITY_RAM, 0, "ram");
     if (memory_ram_high(memory))
         memory_add_ram_alias(memory, REGION_RAM, MEMORY_HIGH_BASE, memory_ram_high(memory),
-                             PRIORITY_RAM, MEMORY_LOW_MAX, "ram above 4 GiB");
+                             PRIORITY_RAM, low_max, "ram above 4 GiB");
     return memory;
 }
 
@@ -376,7 +396,7 @@ uint8_t *memory_ram_host(const struct memory *memory)
 
 uint64_t memory_ram_low(const struct memory *memory)
 {
-    return memory->ram_bytes < MEMORY_LOW_MAX ? memory->ram_bytes : MEMORY_LOW_MAX;
+    return memory->ram_bytes < memory->low_max ? memory->ram_bytes : memory->low_max;
 }
 
 uint64_t memory_ram_high(const struct memory *memory)

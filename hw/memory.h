@@ -3,8 +3,8 @@
  * dirty logs, and DMA.
  *
  * Layout is a list of regions; a higher priority region hides a lower one, a later one hides an
- * earlier one of the same priority. Changing it (BARs, PAM,
- * A20 is not modelled here) makes the flat view anew and tells CPUs to drop their TLBs.
+ * earlier one of the same priority. Changing it (BARs, PAM) makes the flat view anew and tells CPUs
+ * to drop their TLBs.
  *
  * Locking: region calls under the board lock. RAM bytes are reached without locks.
  */
@@ -17,15 +17,19 @@
 
 struct memory;
 
-#define GUEST_PAGE_SIZE 4096u
+#define GUEST_PAGE_SIZE  4096u
 #define GUEST_PAGE_SHIFT 12
 
-/* Guest RAM: below 3 GiB at 0, the rest from 4 GiB up (the PCI hole lies between). */
-#define MEMORY_LOW_MAX 0xc0000000ull
+/* Guest RAM: below 3 GiB (or what the board says) at 0, the rest from 4 GiB up: the PCI hole lies
+ * between. */
+#define MEMORY_LOW_MAX   0xc0000000ull
 #define MEMORY_HIGH_BASE 0x100000000ull
 
 /* NULL + error if the host cannot give that much. `ram_bytes` is a multiple of the page size. */
 struct memory *memory_new(uint64_t ram_bytes, struct error *error);
+/* The same with at most `low_max` bytes below the hole; a multiple of 1 MiB, up to MEMORY_LOW_MAX.
+ */
+struct memory *memory_new_split(uint64_t ram_bytes, uint64_t low_max, struct error *error);
 void memory_free(struct memory *memory);
 uint64_t memory_ram_bytes(const struct memory *memory);
 /* All of RAM as one host mapping, in the order of RAM offsets (saving RAM, shadowing). */
@@ -36,7 +40,7 @@ uint64_t memory_ram_high(const struct memory *memory);
 
 enum region_kind {
     REGION_RAM,  /* host memory, read and write */
-    REGION_ROM,  /* host memory, writes ignored */
+    REGION_ROM,  /* host memory, writes ignored or handled */
     REGION_MMIO, /* handlers */
 };
 
@@ -57,7 +61,12 @@ struct region *memory_add_mmio(struct memory *memory, uint64_t base, uint64_t si
 struct region *memory_add_host(struct memory *memory, enum region_kind kind, uint64_t base,
                                uint64_t size, int priority, void *host, bool log_dirty,
                                const char *name);
-/* Part of main RAM shown at another place, e.g. shadow RAM under the BIOS area: priority over ROM. */
+/* ROM whose reads come from `host` and whose writes go to ops->write (flash memory). */
+struct region *memory_add_flash(struct memory *memory, uint64_t base, uint64_t size, int priority,
+                                void *host, const struct access_ops *ops, void *opaque,
+                                const char *name);
+/* Part of main RAM shown at another place, e.g. shadow RAM under the BIOS area: priority over ROM.
+ */
 struct region *memory_add_ram_alias(struct memory *memory, enum region_kind kind, uint64_t base,
                                     uint64_t size, int priority, uint64_t ram_offset,
                                     const char *name);
@@ -84,9 +93,9 @@ void region_note_write(struct region *region, uint64_t offset, uint64_t length);
 
 /* What backs the page that holds `gpa`: the CPU's TLB fill asks this. */
 struct memory_page {
-    uint8_t *host;         /* start of the page in host memory; NULL for MMIO and nothing */
-    bool writable;         /* false for ROM */
-    bool log_dirty;        /* first write must call memory_note_write */
+    uint8_t *host;  /* start of the page in host memory; NULL for MMIO and nothing */
+    bool writable;  /* false for ROM */
+    bool log_dirty; /* first write must call memory_note_write */
 };
 struct memory_page memory_find_page(struct memory *memory, uint64_t gpa);
 
@@ -99,9 +108,9 @@ void memory_mmio_write(struct memory *memory, uint64_t gpa, uint64_t value, unsi
 
 /*
  * DMA by devices: any address and length, crosses regions; reads of nothing are all ones, writes to
- * nothing and to ROM are dropped; MMIO is not reached by DMA (logged). Returns false if any byte did
- * not hit RAM (or ROM, for reads). memory_dma_write keeps translated code and dirty logs coherent.
- * Any thread.
+ * nothing and to ROM are dropped; MMIO is not reached by DMA (logged). Returns false if any byte
+ * did not hit RAM (or ROM, for reads). memory_dma_write keeps translated code and dirty logs
+ * coherent. Any thread.
  */
 bool memory_dma_read(struct memory *memory, uint64_t gpa, void *data, size_t length);
 bool memory_dma_write(struct memory *memory, uint64_t gpa, const void *data, size_t length);
@@ -126,7 +135,7 @@ void memory_write_ram(struct memory *memory, uint64_t ram_offset, const void *da
 /* -- Hooks for the CPUs -- */
 
 struct memory_observer {
-    void (*layout_changed)(void *opaque);                          /* drop TLBs */
+    void (*layout_changed)(void *opaque);                           /* drop TLBs */
     void (*ram_written)(void *opaque, uint64_t gpa, uint64_t size); /* DMA wrote: drop stale code */
     void (*dirty_cleared)(void *opaque, uint64_t gpa, uint64_t size); /* write-protect again */
     void *opaque;

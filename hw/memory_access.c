@@ -53,7 +53,7 @@ struct memory_page memory_find_page(struct memory *memory, uint64_t gpa)
     /* Nearly all TLB fills end here: main RAM never moves, so no view needs to be held. */
     uint64_t plain = atomic_load_explicit(&memory->plain_ram, memory_order_relaxed);
     if (gpa >> GUEST_PAGE_SHIFT >= (uint32_t)plain && gpa >> GUEST_PAGE_SHIFT < plain >> 32)
-        return (struct memory_page){memory->ram + main_ram_offset(page), true, false};
+        return (struct memory_page){memory->ram + main_ram_offset(memory, page), true, false};
 
     if (!memory_lookup(memory, page, &segment) || segment.kind == REGION_MMIO ||
         segment.end - page < GUEST_PAGE_SIZE)
@@ -210,10 +210,10 @@ static void write_bytes(struct memory *memory, uint64_t gpa, uint64_t value, uns
         write_bytes(memory, gpa + size / 2, value >> (4 * size), size / 2);
         return;
     }
-    if (!found || segment.kind == REGION_ROM)
+    if (!found || (segment.kind == REGION_ROM && !segment.ops))
         return;
     uint64_t offset = gpa - segment.start;
-    if (segment.kind == REGION_MMIO) {
+    if (segment.kind != REGION_RAM) {
         access_write(segment.ops, segment.opaque, segment.offset + offset, value, size);
         return;
     }
@@ -360,11 +360,11 @@ void memory_write_ram(struct memory *memory, uint64_t ram_offset, const void *da
     memcpy(memory->ram + ram_offset, data, length);
     for (uint64_t done = 0; done < length;) {
         uint64_t offset = ram_offset + done;
-        bool low = offset < MEMORY_LOW_MAX;
-        uint64_t gpa = low ? offset : MEMORY_HIGH_BASE + (offset - MEMORY_LOW_MAX);
+        bool low = offset < memory->low_max;
+        uint64_t gpa = low ? offset : MEMORY_HIGH_BASE + (offset - memory->low_max);
         uint64_t step = length - done;
-        if (low && step > MEMORY_LOW_MAX - offset)
-            step = MEMORY_LOW_MAX - offset;
+        if (low && step > memory->low_max - offset)
+            step = memory->low_max - offset;
         tell_written(memory, gpa, step);
         done += step;
     }

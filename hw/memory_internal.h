@@ -57,6 +57,7 @@ struct memory {
 
     uint8_t *ram;
     uint64_t ram_bytes;
+    uint64_t low_max; /* at most so many bytes lie below the PCI hole */
     int fd;
 
     struct region *regions;
@@ -67,9 +68,9 @@ struct memory {
 };
 
 /* Where main RAM at its usual guest address lies in memory->ram. */
-static inline uint64_t main_ram_offset(uint64_t gpa)
+static inline uint64_t main_ram_offset(const struct memory *memory, uint64_t gpa)
 {
-    return gpa < MEMORY_HIGH_BASE ? gpa : gpa - (MEMORY_HIGH_BASE - MEMORY_LOW_MAX);
+    return gpa < MEMORY_HIGH_BASE ? gpa : gpa - (MEMORY_HIGH_BASE - memory->low_max);
 }
 
 /* Copies the segment that holds `gpa` to *segment; false (and *segment spans the gap up to the next

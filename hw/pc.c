@@ -1,14 +1,20 @@
 /*
- * The board: an i440FX + PIIX3 PC. This file is the schematic: every device in the order of
- * construction, with all addresses, PCI slots and interrupt numbers.
+ * The boards: an i440FX + PIIX3 PC, and a Q35 + ICH9 with PCI Express. This file is the schematic:
+ * every device in the order of construction, with all addresses, PCI slots and interrupt numbers.
  */
 #include "hw/chipset/debug_port.h"
+#include "hw/chipset/hpet.h"
 #include "hw/chipset/i440fx.h"
+#include "hw/chipset/i6300esb.h"
 #include "hw/chipset/i8237.h"
 #include "hw/chipset/i8254.h"
+#include "hw/chipset/ich9_lpc.h"
 #include "hw/chipset/mc146818.h"
+#include "hw/chipset/pflash.h"
 #include "hw/chipset/piix3.h"
 #include "hw/chipset/piix4_pm.h"
+#include "hw/chipset/pvpanic.h"
+#include "hw/chipset/q35.h"
 #include "hw/chipset/uart16550.h"
 #include "hw/display/vga.h"
 #include "hw/input/i8042.h"
@@ -17,6 +23,7 @@
 #include "hw/irq/lapic.h"
 #include "hw/machine_internal.h"
 #include "hw/network/e1000.h"
+#include "hw/pcie_port.h"
 #include "hw/storage/ahci.h"
 #include "hw/storage/nvme.h"
 #include "hw/storage/piix_ide.h"
@@ -27,11 +34,22 @@
 #include "hw/virtio/virtio_rng.h"
 #include "hw/virtio/virtio_scsi.h"
 
-/* PCI slots (00:00 host bridge, 00:01 the PIIX functions belong to their devices). */
+#include <assert.h>
+#include <string.h>
+
+/* PCI slots. (The host bridges at 00:00, the PIIX functions at 00:01 and the ICH9's at 00:1f belong
+ * to their devices.) */
 #define DEVFN(slot, function) ((slot) << 3 | (function))
-enum { DEVFN_IDE = DEVFN(1, 1), DEVFN_VGA = DEVFN(2, 0), DEVFN_NIC = DEVFN(3, 0) };
-/* Devices that a configuration adds take the free slots in order. */
-#define SLOT_FIRST_FREE 4
+static const struct slots {
+    uint8_t vga, nic;
+    uint8_t first_free; /* cards take the slots from here up, in order */
+} slots[] = {
+    [MACHINE_PC] = {DEVFN(2, 0), DEVFN(3, 0), 4},
+    [MACHINE_Q35] = {DEVFN(1, 0), DEVFN(2, 0), 3},
+};
+#define DEVFN_PC_IDE         DEVFN(1, 1)
+#define DEVFN_Q35_AHCI       DEVFN(31, 2)
+#define DEVFN_Q35_PORT(port) DEVFN(28, port)
 
 /* ISA interrupts. */
 enum {
@@ -64,7 +82,26 @@ static void isa_interrupt(void *opaque, int irq, bool level)
 /* Devices reach it through the ISA bridge, which ors PCI interrupts in. */
 static struct irq_line isa_line(struct machine *machine, int irq)
 {
-    return piix3_isa_line(machine->piix3, irq);
+    return isa_bridge_line(machine->isa, irq);
+}
+
+/* The clock chip's interrupt passes the HPET, and may wake a sleeping machine. */
+static void rtc_interrupt(void *opaque, int number, bool level)
+{
+    struct machine *machine = opaque;
+    if (level)
+        acpi_pm_rtc_interrupt(machine->pm);
+    irq_set(hpet_legacy_line(machine->hpet, 1), level);
+}
+
+/* Any key wakes a sleeping machine, and means nothing else to it. */
+static void key_pressed(void *opaque, uint16_t hid_usage, bool down)
+{
+    struct machine *machine = opaque;
+    if (!acpi_pm_asleep(machine->pm))
+        machine->key(machine->keyboard, hid_usage, down);
+    else if (down)
+        acpi_pm_wake(machine->pm);
 }
 
 /* INTR of the 8259 goes to LINT0 of the bootstrap processor. */
@@ -127,25 +164,69 @@ static bool add_interrupt_controllers(struct machine *machine, const struct mach
     return true;
 }
 
+static void add_pc_bridges(struct machine *machine, const struct irq_line isa[ISA_IRQS],
+                           const struct board_requests *requests)
+{
+    struct device_list *list = &machine->devices;
+    machine->isa = piix3_isa(piix3_new(list, machine->pci, machine->io, isa, requests));
+    machine->piix4_pm = piix4_pm_new(list, machine->pci, machine->io, machine->clock,
+                                     isa_line(machine, IRQ_SCI), requests);
+    machine->pm = piix4_pm_acpi(machine->piix4_pm);
+}
+
+static void add_q35_bridges(struct machine *machine, const struct irq_line isa[ISA_IRQS],
+                            const struct board_requests *requests)
+{
+    struct device_list *list = &machine->devices;
+    struct irq_line pirq[PCI_PIRQS];
+    for (int i = 0; i < PCI_PIRQS; i++)
+        pirq[i] = ioapic_line(machine->ioapic, ICH9_PIRQ_PINS + i);
+    machine->lpc = ich9_lpc_new(list, machine->pci, machine->io, machine->memory, machine->clock,
+                                isa, pirq, requests);
+    machine->isa = ich9_lpc_isa(machine->lpc);
+    machine->pm = ich9_lpc_acpi(machine->lpc);
+    ich9_smbus_new(list, machine->pci);
+    for (unsigned i = 0; i < MACHINE_PCIE_PORTS; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "slot%u", i + 1);
+        machine->port[i] = pcie_port_new(list, machine->pci, DEVFN_Q35_PORT(i), i + 1, id);
+    }
+}
+
 static bool add_chipset(struct machine *machine, const struct machine_config *config,
                         struct error *error)
 {
-    const struct board_requests requests = {machine_request_reset, machine_request_power_off,
-                                            machine};
-    static const struct irq_line unconnected[4];
+    const struct board_requests requests = {
+        .reset = machine_request_reset,
+        .power_off = machine_request_power_off,
+        .sleep = machine_request_sleep,
+        .wake = machine_request_wake,
+        .a20 = machine_request_a20,
+        .opaque = machine,
+    };
+    struct device_list *list = &machine->devices;
     struct irq_line isa[ISA_IRQS] = {0};
     for (int irq = 0; irq < ISA_IRQS; irq++)
         if (irq !=
             IRQ_CASCADE) /* exists only between the two 8259s; its I/O APIC pin is the timer's */
             isa[irq] = (struct irq_line){isa_interrupt, machine, irq};
-    machine->pci = pci_bus_new(&machine->devices, machine->io, machine->memory, unconnected);
+    machine->pci = pci_bus_new(list, machine->io, machine->memory, NULL);
     pci_bus_route_messages(machine->pci, pci_message, machine);
-    if (!i440fx_new(&machine->devices, machine->pci, machine->memory, config->bios,
-                    config->bios_size, error))
-        return false;
-    machine->piix3 = piix3_new(&machine->devices, machine->pci, machine->io, isa, &requests);
-    machine->pm = piix4_pm_new(&machine->devices, machine->pci, machine->io, machine->clock,
-                               isa_line(machine, IRQ_SCI), &requests);
+    if (machine->board == MACHINE_Q35) {
+        machine->q35 =
+            q35_new(list, machine->pci, machine->memory, config->bios, config->bios_size, error);
+        if (!machine->q35)
+            return false;
+        add_q35_bridges(machine, isa, &requests);
+    } else {
+        if (!i440fx_new(list, machine->pci, machine->memory, config->bios, config->bios_size,
+                        error))
+            return false;
+        add_pc_bridges(machine, isa, &requests);
+    }
+    if (config->flash)
+        pflash_new(list, machine->memory, MEMORY_HIGH_BASE - config->bios_size - config->flash_size,
+                   config->flash, config->flash_size, "flash");
     return true;
 }
 
@@ -153,14 +234,21 @@ static void add_isa_devices(struct machine *machine, const struct machine_config
 {
     struct device_list *list = &machine->devices;
     struct io_bus *io = machine->io;
-    i8254_new(list, io, machine->clock, isa_line(machine, IRQ_TIMER), "i8254");
+    machine->hpet = hpet_new(list, machine->memory, machine->clock, machine->apic_bus,
+                             isa_line(machine, IRQ_TIMER), isa_line(machine, IRQ_RTC), "hpet");
+    i8254_new(list, io, machine->clock, hpet_legacy_line(machine->hpet, 0), "i8254");
     const struct irq_line no_nmi_source = {0}; /* nothing on this board could be masked by it */
-    machine->rtc =
-        mc146818_new(list, io, machine->clock, isa_line(machine, IRQ_RTC), no_nmi_source, "rtc");
+    machine->rtc = mc146818_new(list, io, machine->clock,
+                                (struct irq_line){rtc_interrupt, machine, 0}, no_nmi_source, "rtc");
     i8237_new(list, io, machine->memory, "i8237");
-    i8042_new(list, io, machine->clock, isa_line(machine, IRQ_KEYBOARD),
-              isa_line(machine, IRQ_MOUSE), machine_request_reset, machine, &machine->input,
-              "i8042");
+    struct i8042 *kbc = i8042_new(list, io, machine->clock, isa_line(machine, IRQ_KEYBOARD),
+                                  isa_line(machine, IRQ_MOUSE), machine_request_reset, machine,
+                                  &machine->input, "i8042");
+    i8042_connect_a20(kbc, isa_bridge_a20_line(machine->isa));
+    machine->key = machine->input.key;
+    machine->keyboard = machine->input.keyboard;
+    machine->input.key = key_pressed;
+    machine->input.keyboard = machine;
     machine->serial[0] = uart16550_port(uart16550_new(list, io, PORT_SERIAL1, machine->clock,
                                                       isa_line(machine, IRQ_SERIAL1), "serial0"));
     machine->serial[1] = uart16550_port(uart16550_new(list, io, PORT_SERIAL2, machine->clock,
@@ -168,6 +256,7 @@ static void add_isa_devices(struct machine *machine, const struct machine_config
     debug_console_new(list, io, &machine->debug_console, "debug-console");
     if (config->exit_port)
         exit_port_new(list, io, machine_request_exit, machine, "exit-port");
+    pvpanic_new(list, io, machine_guest_panicked, machine);
     machine->fw_cfg = fw_cfg_new(list, io, machine->memory);
     fill_cmos(machine, config);
 }
@@ -175,6 +264,7 @@ static void add_isa_devices(struct machine *machine, const struct machine_config
 static void add_ide_drive(struct machine *machine, const struct machine_drive *drive)
 {
     unsigned channel = drive->unit / 2, unit = drive->unit % 2;
+    assert(machine->ide && "the caller has looked at the board");
     if (drive->cdrom)
         piix_ide_attach_cdrom(machine->ide, channel, unit, drive->image);
     else
@@ -183,7 +273,7 @@ static void add_ide_drive(struct machine *machine, const struct machine_drive *d
 
 static uint8_t free_slot(struct machine *machine)
 {
-    unsigned slot = SLOT_FIRST_FREE;
+    unsigned slot = slots[machine->board].first_free;
     while (pci_bus_device(machine->pci, PCI_DEVFN(slot, 0)))
         slot++;
     return PCI_DEVFN(slot, 0);
@@ -243,9 +333,13 @@ static void add_drives(struct machine *machine, const struct machine_config *con
         [MACHINE_VIRTIO] = add_virtio_disk,
         [MACHINE_VIRTIO_SCSI] = add_virtio_scsi_drive,
     };
-    machine->ide =
-        piix_ide_new(&machine->devices, machine->pci, DEVFN_IDE, machine->io,
-                     isa_line(machine, IRQ_IDE1), isa_line(machine, IRQ_IDE2), machine->loop);
+    if (machine->board == MACHINE_Q35)
+        machine->ahci = ahci_new(&machine->devices, machine->pci, DEVFN_Q35_AHCI, machine->loop,
+                                 &machine->drive_activity, "ahci");
+    else
+        machine->ide =
+            piix_ide_new(&machine->devices, machine->pci, DEVFN_PC_IDE, machine->io,
+                         isa_line(machine, IRQ_IDE1), isa_line(machine, IRQ_IDE2), machine->loop);
     for (unsigned i = 0; i < MACHINE_DRIVES; i++) {
         const struct machine_drive *drive = &config->drive[i];
         machine->image[i] = drive->image;
@@ -256,13 +350,14 @@ static void add_drives(struct machine *machine, const struct machine_config *con
 
 static void add_nic(struct machine *machine, const struct machine_config *config)
 {
+    uint8_t devfn = slots[machine->board].nic;
     machine->has_nic = config->nic != MACHINE_NO_NIC;
     if (config->nic == MACHINE_E1000) {
-        e1000_new(&machine->devices, machine->pci, DEVFN_NIC, machine->clock, config->mac,
+        e1000_new(&machine->devices, machine->pci, devfn, machine->clock, config->mac,
                   &machine->packet, "nic0");
     } else if (config->nic == MACHINE_VIRTIO_NET) {
-        const struct virtio_place place = {&machine->devices, machine->pci, DEVFN_NIC,
-                                           machine->loop, "nic0"};
+        const struct virtio_place place = {&machine->devices, machine->pci, devfn, machine->loop,
+                                           "nic0"};
         virtio_net_new(&place, machine->memory, machine->clock, config->mac, &machine->packet,
                        MACHINE_CPUS);
     }
@@ -288,7 +383,11 @@ static void add_virtio_extras(struct machine *machine, const struct machine_conf
 
 bool pc_build(struct machine *machine, const struct machine_config *config, struct error *error)
 {
-    machine->memory = memory_new(config->memory_bytes, error);
+    machine->board = config->board;
+    machine->watchdog_action = config->watchdog_action;
+    machine->memory = memory_new_split(
+        config->memory_bytes,
+        config->board == MACHINE_Q35 ? Q35_LOW_MAX(config->memory_bytes) : MEMORY_LOW_MAX, error);
     if (!machine->memory)
         return false;
     uint64_t high = memory_ram_high(machine->memory);
@@ -300,11 +399,43 @@ bool pc_build(struct machine *machine, const struct machine_config *config, stru
         return false;
     add_isa_devices(machine, config);
     add_drives(machine, config);
-    vga_new(&machine->devices, machine->pci, DEVFN_VGA, machine->io, machine->memory,
-            machine->clock, &machine->display, config->vga_rom, config->vga_rom_size, "vga");
+    vga_new(&machine->devices, machine->pci, slots[machine->board].vga, machine->io,
+            machine->memory, machine->clock, &machine->display, config->vga_rom,
+            config->vga_rom_size, "vga");
     add_nic(machine, config);
     add_virtio_extras(machine, config);
+    if (config->watchdog)
+        i6300esb_new(&machine->devices, machine->pci, free_slot(machine), machine->clock,
+                     machine_watchdog_expired, machine);
     return true;
+}
+
+void board_reset(struct machine *machine)
+{
+    struct pci_device *host = pci_bus_device(machine->pci, PCI_DEVFN(0, 0));
+    uint16_t cause = machine->pm->status;
+    uint8_t config[PCI_CONFIG_SIZE];
+    struct error error;
+    memcpy(config, host->config, sizeof config);
+    device_list_reset(&machine->devices);
+    if (!machine->waking)
+        return;
+    machine->waking = false;
+    memcpy(host->config, config, sizeof config);
+    host->device.ops->post_load(&host->device, &error);
+    acpi_pm_woken(machine->pm, cause);
+}
+
+struct machine_platform machine_platform(const struct machine *machine)
+{
+    struct machine_platform platform = {.board = machine->board};
+    if (machine->board == MACHINE_Q35) {
+        platform.pm_base = ich9_lpc_pm_base(machine->lpc);
+        platform.ecam = q35_ecam(machine->q35, &platform.ecam_buses);
+    } else {
+        platform.pm_base = piix4_pm_base(machine->piix4_pm);
+    }
+    return platform;
 }
 
 void pc_free(struct machine *machine)

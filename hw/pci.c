@@ -1,11 +1,13 @@
 /*
- * PCI bus 0: configuration mechanism 1 (PCI Local Bus 3.0, section 3.2.2.3.2), type 0 headers
- * (section 6.1), base address registers (6.2.5), INTx as a wired-or per PIRQ.
+ * PCI buses: configuration mechanism 1 (PCI Local Bus 3.0, section 3.2.2.3.2) and, on boards with
+ * PCI Express, the memory-mapped one (PCI Express Base 3.0, section 7.2.2); type 0 headers (section
+ * 6.1), base address registers (6.2.5), INTx as a wired-or per PIRQ. Bridges are in pci_bridge.c.
  *
- * Not modelled: further buses and bridges, 64-bit BARs, special cycles, parity and abort reporting.
+ * Not modelled: 64-bit BARs, special cycles, parity and abort reporting.
  */
 #include "hw/pci.h"
 #include "hw/alloc.h"
+#include "hw/pci_bridge.h"
 #include "hw/pci_msi.h"
 
 #include <assert.h>
@@ -34,8 +36,12 @@ struct pci_bus {
     struct device device;
     struct io_bus *io;
     struct memory *memory;
-    struct irq_line irq[4];
-    unsigned driven[4]; /* devices that pull each PIRQ */
+    struct pci_bridge *bridge; /* what leads here, NULL on bus 0 */
+    struct irq_line irq[PCI_PIRQS];
+    unsigned driven[PCI_PIRQS]; /* devices that pull each PIRQ */
+    unsigned (*map_irq)(void *opaque, unsigned slot, unsigned pin);
+    void *map_opaque;
+    struct region *ecam[PCI_ECAM_SIZES];
     struct pci_device *slot[256];
     struct rom_copy *roms;
     void (*take_message)(void *opaque, uint64_t address, uint32_t data);
@@ -53,6 +59,13 @@ const struct field pci_device_fields[] = {
     FIELD(struct pci_device, irq_level, 1),
     FIELD_END,
 };
+
+static struct pci_bus *root_of(struct pci_bus *bus)
+{
+    while (bus->bridge)
+        bus = bus->bridge->pci.bus;
+    return bus;
+}
 
 uint32_t pci_get(const uint8_t *config, unsigned offset, unsigned size)
 {
@@ -83,9 +96,22 @@ static bool decodable(uint32_t base, uint32_t size, uint32_t last_possible)
     return base != 0 && base - 1 < last_possible - size;
 }
 
+/* Every bridge on the way passes these addresses on. */
+static bool reachable(const struct pci_device *device, enum bridge_space space, uint64_t base,
+                      uint64_t size)
+{
+    for (const struct pci_bridge *bridge = device->bus->bridge; bridge;
+         bridge = bridge->pci.bus->bridge) {
+        if (!pci_bridge_passes(bridge, space, base, size))
+            return false;
+    }
+    return true;
+}
+
 static void map_io_bar(struct pci_device *device, struct pci_bar *bar, uint32_t base)
 {
-    bool wanted = (command(device) & PCI_COMMAND_IO) && decodable(base, bar->size, 0x10000);
+    bool wanted = (command(device) & PCI_COMMAND_IO) && decodable(base, bar->size, 0x10000) &&
+                  reachable(device, BRIDGE_IO, base, bar->size);
 
     if (bar->range && (!wanted || bar->mapped_base != base)) {
         io_bus_remove(device->bus->io, bar->range);
@@ -108,7 +134,9 @@ static void map_bar(struct pci_device *device, int index)
         map_io_bar(device, bar, base);
         return;
     }
-    bool wanted = (command(device) & PCI_COMMAND_MEMORY) && decodable(base, bar->size, UINT32_MAX);
+    bool wanted = (command(device) & PCI_COMMAND_MEMORY) &&
+                  decodable(base, bar->size, UINT32_MAX) &&
+                  reachable(device, BRIDGE_MEMORY, base, bar->size);
     bar->mapped_base = base;
     region_place(bar->region, base, wanted);
 }
@@ -121,7 +149,8 @@ static void map_rom(struct pci_device *device)
     uint32_t base = bar & ~(device->rom_size - 1);
     region_place(device->rom_region, base,
                  (bar & ROM_ENABLE) && (command(device) & PCI_COMMAND_MEMORY) &&
-                     decodable(base, device->rom_size, UINT32_MAX));
+                     decodable(base, device->rom_size, UINT32_MAX) &&
+                     reachable(device, BRIDGE_MEMORY, base, device->rom_size));
 }
 
 static void map_all(struct pci_device *device)
@@ -133,24 +162,45 @@ static void map_all(struct pci_device *device)
 
 /* -- Interrupts -- */
 
-/* The PIRQ that the device's pin is wired to. */
+/* How PIIX3 boards are wired. */
+static unsigned map_irq_plain(void *opaque, unsigned slot, unsigned pin)
+{
+    return (slot + pin - 1) & 3;
+}
+
+/* The PIRQ that the device's pin is wired to. Each bridge turns the pins by the slot behind it
+ * (PCI-to-PCI Bridge Architecture 1.2, table 9-1). */
 static unsigned pirq_of(const struct pci_device *device)
 {
     unsigned slot = device->devfn >> 3, pin = device->identity.interrupt_pin - 1u;
+    const struct pci_bus *bus = device->bus;
 
-    return (slot + pin - 1) & 3;
+    for (; bus->bridge; bus = bus->bridge->pci.bus) {
+        pin = (pin + slot) & 3;
+        slot = bus->bridge->pci.devfn >> 3;
+    }
+    return bus->map_irq(bus->map_opaque, slot, pin) % PCI_PIRQS;
+}
+
+static bool absent(const struct pci_bus *bus)
+{
+    for (; bus->bridge; bus = bus->bridge->pci.bus) {
+        if (!bus->bridge->connected)
+            return true;
+    }
+    return false;
 }
 
 static bool should_drive(struct pci_device *device)
 {
-    return device->irq_level && device->identity.interrupt_pin != 0 &&
+    return device->irq_level && !absent(device->bus) && device->identity.interrupt_pin != 0 &&
            !(command(device) & PCI_COMMAND_INTX_DISABLE) && !pci_msi_enabled(device) &&
            !pci_msix_enabled(device);
 }
 
 static void update_irq(struct pci_device *device)
 {
-    struct pci_bus *bus = device->bus;
+    struct pci_bus *bus = root_of(device->bus);
     bool drive = should_drive(device);
 
     if (device->irq_level)
@@ -178,10 +228,28 @@ struct pci_device *pci_bus_device(struct pci_bus *bus, uint8_t devfn)
     return bus->slot[devfn];
 }
 
-uint32_t pci_config_read(struct pci_bus *bus, uint8_t devfn, uint8_t offset, unsigned size)
+/* The bus with that number, as the bridges have been programmed; or NULL. */
+static struct pci_bus *find_bus(struct pci_bus *bus, unsigned number)
+{
+    for (unsigned devfn = 0; number != 0 && bus && devfn < 256;) {
+        struct pci_bridge *bridge = pci_bridge_of(bus->slot[devfn++]);
+        if (!bridge || !bridge->connected || !pci_bridge_leads_to(bridge, number))
+            continue;
+        if (bridge->pci.config[PCI_SECONDARY_BUS] == number)
+            return bridge->bus;
+        bus = bridge->bus;
+        devfn = 0;
+    }
+    return number == 0 ? bus : NULL;
+}
+
+uint32_t pci_config_read(struct pci_bus *bus, uint8_t devfn, unsigned offset, unsigned size)
 {
     struct pci_device *device = bus->slot[devfn];
 
+    /* A PCI Express function without extended capabilities shows zeros there. */
+    if (device && device->express && offset >= PCI_CONFIG_SIZE)
+        return 0;
     if (!device || offset + size > PCI_CONFIG_SIZE)
         return UINT32_MAX >> (32 - 8 * size);
     if (device->config_reading)
@@ -192,7 +260,7 @@ uint32_t pci_config_read(struct pci_bus *bus, uint8_t devfn, uint8_t offset, uns
 static void write_config_byte(struct pci_device *device, unsigned offset, uint8_t value)
 {
     uint8_t mask = device->write_mask[offset];
-    uint8_t clears = 0;
+    uint8_t clears = device->write_one_clears[offset];
 
     if (offset == PCI_STATUS || offset == PCI_STATUS + 1)
         clears = (uint8_t)(STATUS_WRITE_CLEARS >> (8 * (offset - PCI_STATUS)));
@@ -205,7 +273,7 @@ static bool touches(unsigned offset, unsigned size, unsigned first, unsigned cou
     return offset < first + count && first < offset + size;
 }
 
-void pci_config_write(struct pci_bus *bus, uint8_t devfn, uint8_t offset, uint32_t value,
+void pci_config_write(struct pci_bus *bus, uint8_t devfn, unsigned offset, uint32_t value,
                       unsigned size)
 {
     struct pci_device *device = bus->slot[devfn];
@@ -249,34 +317,70 @@ static void address_write(void *opaque, uint64_t offset, uint64_t value, unsigne
                   size, (unsigned)(CONFIG_ADDRESS + offset));
 }
 
-static bool selected(const struct pci_bus *bus)
+/* The bus that the address register selects, or NULL. */
+static struct pci_bus *selected(struct pci_bus *bus)
 {
-    return (bus->config_address & ADDRESS_ENABLE) && ADDRESS_BUS(bus->config_address) == 0;
+    if (!(bus->config_address & ADDRESS_ENABLE))
+        return NULL;
+    return find_bus(bus, ADDRESS_BUS(bus->config_address));
 }
 
 static uint64_t data_read(void *opaque, uint64_t offset, unsigned size)
 {
-    struct pci_bus *bus = opaque;
-    uint32_t address = bus->config_address;
+    uint32_t address = ((struct pci_bus *)opaque)->config_address;
+    struct pci_bus *bus = selected(opaque);
 
-    if (!selected(bus))
+    if (!bus)
         return UINT64_MAX;
-    return pci_config_read(bus, (uint8_t)(address >> 8), (uint8_t)((address & 0xfc) + offset),
-                           size);
+    return pci_config_read(bus, (uint8_t)(address >> 8), (address & 0xfc) + (unsigned)offset, size);
 }
 
 static void data_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
-    struct pci_bus *bus = opaque;
-    uint32_t address = bus->config_address;
+    uint32_t address = ((struct pci_bus *)opaque)->config_address;
+    struct pci_bus *bus = selected(opaque);
 
-    if (selected(bus))
-        pci_config_write(bus, (uint8_t)(address >> 8), (uint8_t)((address & 0xfc) + offset),
+    if (bus)
+        pci_config_write(bus, (uint8_t)(address >> 8), (address & 0xfc) + (unsigned)offset,
                          (uint32_t)value, size);
 }
 
 static const struct access_ops address_ops = {address_read, address_write, 1, 4};
 static const struct access_ops data_ops = {data_read, data_write, 1, 4};
+
+/* -- Enhanced configuration access: bus << 20 | device << 15 | function << 12 | register -- */
+
+static uint64_t ecam_read(void *opaque, uint64_t offset, unsigned size)
+{
+    struct pci_bus *bus = find_bus(opaque, (unsigned)(offset >> 20));
+
+    if (!bus || (offset & 3) + size > 4)
+        return UINT64_MAX;
+    return pci_config_read(bus, (uint8_t)(offset >> 12), offset & 0xfff, size);
+}
+
+static void ecam_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+    struct pci_bus *bus = find_bus(opaque, (unsigned)(offset >> 20));
+
+    if (bus && (offset & 3) + size <= 4)
+        pci_config_write(bus, (uint8_t)(offset >> 12), offset & 0xfff, (uint32_t)value, size);
+}
+
+static const struct access_ops ecam_ops = {ecam_read, ecam_write, 1, 4};
+
+void pci_bus_place_ecam(struct pci_bus *bus, enum pci_ecam_size size, uint64_t base, bool enabled)
+{
+    for (int i = 0; i < PCI_ECAM_SIZES; i++) {
+        bool chosen = enabled && i == (int)size;
+        if (!bus->ecam[i] && !chosen)
+            continue;
+        if (!bus->ecam[i])
+            bus->ecam[i] = memory_add_mmio(bus->memory, base, (uint64_t)(256u >> i) << 20,
+                                           PRIORITY_BOARD, &ecam_ops, bus, "ecam");
+        region_place(bus->ecam[i], base, chosen);
+    }
+}
 
 /* -- The bus as a device -- */
 
@@ -285,20 +389,46 @@ static void pci_bus_reset(struct device *device)
     ((struct pci_bus *)device)->config_address = 0;
 }
 
-/* Counts anew who pulls which PIRQ, from the devices' own fields. */
-static void recount(struct pci_bus *bus)
+static void count_drivers(struct pci_bus *root, struct pci_bus *bus)
 {
-    memset(bus->driven, 0, sizeof bus->driven);
     for (int i = 0; i < 256; i++) {
         struct pci_device *device = bus->slot[i];
         if (!device)
             continue;
         device->irq_driven = should_drive(device);
         if (device->irq_driven)
-            bus->driven[pirq_of(device)]++;
+            root->driven[pirq_of(device)]++;
+        if (pci_bridge_of(device))
+            count_drivers(root, pci_bridge_of(device)->bus);
     }
-    for (int i = 0; i < 4; i++)
-        irq_set(bus->irq[i], bus->driven[i] > 0);
+}
+
+/* Counts anew who pulls which PIRQ, from the devices' own fields. */
+static void recount(struct pci_bus *bus)
+{
+    struct pci_bus *root = root_of(bus);
+
+    memset(root->driven, 0, sizeof root->driven);
+    count_drivers(root, root);
+    for (int i = 0; i < PCI_PIRQS; i++)
+        irq_set(root->irq[i], root->driven[i] > 0);
+}
+
+void pci_bus_irqs_changed(struct pci_bus *bus)
+{
+    recount(bus);
+}
+
+void pci_bus_windows_changed(struct pci_bus *bus)
+{
+    for (int i = 0; i < 256; i++) {
+        struct pci_device *device = bus->slot[i];
+        if (!device)
+            continue;
+        map_all(device);
+        if (pci_bridge_of(device))
+            pci_bus_windows_changed(pci_bridge_of(device)->bus);
+    }
 }
 
 static bool pci_bus_post_load(struct device *device, struct error *error)
@@ -310,16 +440,19 @@ static bool pci_bus_post_load(struct device *device, struct error *error)
     return true;
 }
 
-static void pci_bus_destroy(struct device *device)
+static void free_roms(struct pci_bus *bus)
 {
-    struct pci_bus *bus = (struct pci_bus *)device;
-
     for (struct rom_copy *rom = bus->roms, *next; rom; rom = next) {
         next = rom->next;
         memory_free_host(rom->host, rom->size);
         free(rom);
     }
-    free(bus);
+}
+
+static void pci_bus_destroy(struct device *device)
+{
+    free_roms((struct pci_bus *)device);
+    free(device);
 }
 
 static const struct device_ops pci_bus_ops = {
@@ -338,17 +471,51 @@ struct pci_bus *pci_bus_new(struct device_list *list, struct io_bus *io, struct 
 
     bus->io = io;
     bus->memory = memory;
+    bus->map_irq = map_irq_plain;
     if (irq)
-        memcpy(bus->irq, irq, sizeof bus->irq);
+        pci_bus_route(bus, irq);
     io_bus_add(io, CONFIG_ADDRESS, 4, &address_ops, bus);
     io_bus_add(io, CONFIG_DATA, 4, &data_ops, bus);
     device_add(list, &bus->device, &pci_bus_ops, "pci0");
     return bus;
 }
 
+void pci_bus_reset_devices(struct pci_bus *bus)
+{
+    for (int i = 0; i < 256; i++) {
+        struct device *device = bus->slot[i] ? &bus->slot[i]->device : NULL;
+        if (device && device->ops->reset)
+            device->ops->reset(device);
+    }
+}
+
+struct pci_bus *pci_bus_new_behind(struct pci_bridge *bridge)
+{
+    struct pci_bus *bus = alloc_zeroed(sizeof *bus);
+
+    bus->io = bridge->pci.bus->io;
+    bus->memory = bridge->pci.bus->memory;
+    bus->bridge = bridge;
+    return bus;
+}
+
+void pci_bus_free_behind(struct pci_bus *bus)
+{
+    free_roms(bus);
+    free(bus);
+}
+
 void pci_bus_route(struct pci_bus *bus, const struct irq_line irq[4])
 {
+    memcpy(bus->irq, irq, 4 * sizeof *irq);
+}
+
+void pci_bus_route_mapped(struct pci_bus *bus, const struct irq_line irq[PCI_PIRQS],
+                          unsigned (*map)(void *opaque, unsigned slot, unsigned pin), void *opaque)
+{
     memcpy(bus->irq, irq, sizeof bus->irq);
+    bus->map_irq = map;
+    bus->map_opaque = opaque;
 }
 
 void pci_bus_route_messages(struct pci_bus *bus,
@@ -361,6 +528,7 @@ void pci_bus_route_messages(struct pci_bus *bus,
 
 void pci_bus_send_message(struct pci_bus *bus, uint64_t address, uint32_t data)
 {
+    bus = root_of(bus);
     if (bus->take_message)
         bus->take_message(bus->message_opaque, address, data);
 }
@@ -384,8 +552,10 @@ void pci_device_init(struct pci_device *device, struct pci_bus *bus, uint8_t dev
     config[PCI_REVISION] = identity->revision;
     config[PCI_PROG_IF] = identity->prog_if;
     pci_put(config, PCI_CLASS, identity->class_code, 2);
-    pci_put(config, PCI_SUBSYSTEM_VENDOR_ID, identity->subsystem_vendor, 2);
-    pci_put(config, PCI_SUBSYSTEM_ID, identity->subsystem, 2);
+    if (identity->class_code != PCI_CLASS_BRIDGE) {
+        pci_put(config, PCI_SUBSYSTEM_VENDOR_ID, identity->subsystem_vendor, 2);
+        pci_put(config, PCI_SUBSYSTEM_ID, identity->subsystem, 2);
+    }
     config[PCI_INTERRUPT_PIN] = identity->interrupt_pin;
 
     pci_put(device->write_mask, PCI_COMMAND, COMMAND_WRITABLE, 2);
@@ -500,7 +670,10 @@ bool pci_device_post_load(struct pci_device *device, struct error *error)
 
 bool pci_bus_master(const struct pci_device *device)
 {
-    return command(device) & PCI_COMMAND_MASTER;
+    if (!(command(device) & PCI_COMMAND_MASTER))
+        return false;
+    return !device->bus->bridge ||
+           (device->bus->bridge->connected && pci_bus_master(&device->bus->bridge->pci));
 }
 
 static bool may_master(const struct pci_device *device)

@@ -1,6 +1,7 @@
 /*
- * PCI conventional bus 0: configuration mechanism 1, devices with type 0 headers, BARs, INTx
- * routing. (PCI Local Bus 3.0.) Interrupt messages and capabilities: hw/pci_msi.h.
+ * PCI: bus 0 with both ways to configuration space, devices with type 0 headers, BARs, INTx
+ * routing. (PCI Local Bus 3.0.) Interrupt messages and capabilities: hw/pci_msi.h; bridges and the
+ * buses behind them: hw/pci_bridge.h.
  */
 #ifndef DOPPEL_HW_PCI_H
 #define DOPPEL_HW_PCI_H
@@ -8,9 +9,11 @@
 #include "hw/memory.h"
 
 struct pci_bus;
+struct pci_bridge;
 struct pci_device;
 
 #define PCI_CONFIG_SIZE 256
+#define PCI_PIRQS       8 /* interrupt inputs of a chipset, at most */
 #define PCI_BARS        6
 
 /* Configuration registers of the type 0 header (section 6.1). */
@@ -33,6 +36,7 @@ enum pci_register {
     PCI_INTERRUPT_LINE = 0x3c,
     PCI_INTERRUPT_PIN = 0x3d,
 };
+#define PCI_CLASS_BRIDGE          0x0604 /* PCI-to-PCI: a type 1 header */
 #define PCI_COMMAND_IO            0x0001
 #define PCI_COMMAND_MEMORY        0x0002
 #define PCI_COMMAND_MASTER        0x0004
@@ -60,9 +64,12 @@ struct pci_identity {
 struct pci_device {
     struct device device;
     struct pci_bus *bus;
-    uint8_t devfn; /* device << 3 | function */
+    uint8_t devfn;  /* device << 3 | function */
+    bool express;   /* has extended configuration space */
+    bool is_bridge; /* the start of a struct pci_bridge */
     uint8_t config[PCI_CONFIG_SIZE];
-    uint8_t write_mask[PCI_CONFIG_SIZE]; /* bits the guest can write */
+    uint8_t write_mask[PCI_CONFIG_SIZE];       /* bits the guest can write */
+    uint8_t write_one_clears[PCI_CONFIG_SIZE]; /* bits it clears by writing 1 (not PCI_STATUS) */
     struct pci_bar {
         enum pci_bar_kind kind;
         uint32_t size; /* a power of two */
@@ -82,7 +89,8 @@ struct pci_device {
     uint32_t rom_size;
     /* The guest wrote [offset, offset + size) and the common part was handled. May be NULL. */
     void (*config_written)(struct pci_device *device, unsigned offset, unsigned size);
-    /* The guest is about to read [offset, offset + size): bring config[] up to date. May be NULL. */
+    /* The guest is about to read [offset, offset + size): bring config[] up to date. May be NULL.
+     */
     void (*config_reading)(struct pci_device *device, unsigned offset, unsigned size);
 };
 
@@ -97,6 +105,15 @@ struct pci_bus *pci_bus_new(struct device_list *list, struct io_bus *io, struct 
 /* Connects the PIRQ inputs afterwards: the chipset that owns them sits on this bus itself (irq may
  * be NULL in pci_bus_new then). */
 void pci_bus_route(struct pci_bus *bus, const struct irq_line irq[4]);
+/* The same for a chipset with up to PCI_PIRQS inputs and wiring of its own: `map` says to which of
+ * them pin (0: INTA) of a slot on bus 0 leads. */
+void pci_bus_route_mapped(struct pci_bus *bus, const struct irq_line irq[PCI_PIRQS],
+                          unsigned (*map)(void *opaque, unsigned slot, unsigned pin), void *opaque);
+/* What `map` answers has changed. */
+void pci_bus_irqs_changed(struct pci_bus *bus);
+/* Places the memory-mapped configuration space, 1 MiB a bus (or hides it). Bus 0 only. */
+enum pci_ecam_size { PCI_ECAM_256M, PCI_ECAM_128M, PCI_ECAM_64M, PCI_ECAM_SIZES };
+void pci_bus_place_ecam(struct pci_bus *bus, enum pci_ecam_size size, uint64_t base, bool enabled);
 /* Connects whatever takes interrupt messages: writes of `data` to `address`. */
 void pci_bus_route_messages(struct pci_bus *bus,
                             void (*take)(void *opaque, uint64_t address, uint32_t data),
@@ -105,8 +122,8 @@ void pci_bus_send_message(struct pci_bus *bus, uint64_t address, uint32_t data);
 /* The device at devfn, or NULL. */
 struct pci_device *pci_bus_device(struct pci_bus *bus, uint8_t devfn);
 /* Configuration cycles; size 1, 2 or 4 within one dword. Nothing at devfn reads as all ones. */
-uint32_t pci_config_read(struct pci_bus *bus, uint8_t devfn, uint8_t offset, unsigned size);
-void pci_config_write(struct pci_bus *bus, uint8_t devfn, uint8_t offset, uint32_t value,
+uint32_t pci_config_read(struct pci_bus *bus, uint8_t devfn, unsigned offset, unsigned size);
+void pci_config_write(struct pci_bus *bus, uint8_t devfn, unsigned offset, uint32_t value,
                       unsigned size);
 /* Little-endian numbers in config[] and write_mask[], for constructors and config_written. */
 uint32_t pci_get(const uint8_t *config, unsigned offset, unsigned size);

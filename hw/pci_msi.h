@@ -35,6 +35,8 @@
 enum pci_capability {
     PCI_CAPABILITY_MSI = 0x05,
     PCI_CAPABILITY_VENDOR = 0x09,
+    PCI_CAPABILITY_SUBSYSTEM = 0x0d, /* of bridges */
+    PCI_CAPABILITY_EXPRESS = 0x10,
     PCI_CAPABILITY_MSIX = 0x11,
 };
 

@@ -184,6 +184,61 @@ static bool set_cdrom(struct run_options *options, const struct option_row *row,
     return true;
 }
 
+static bool set_board(struct run_options *options, const struct option_row *row, const char *value,
+                      struct error *error)
+{
+    if (strcmp(value, "pc") == 0)
+        options->board = MACHINE_PC;
+    else if (strcmp(value, "q35") == 0)
+        options->board = MACHINE_Q35;
+    else
+        return error_set(error, "--board: '%s' is unknown; use pc or q35", value);
+    return true;
+}
+
+static bool set_firmware(struct run_options *options, const struct option_row *row,
+                         const char *value, struct error *error)
+{
+    const char *file = value;
+    char *kind = next_word(&value), *word = NULL;
+    bool ok = true;
+    options->uefi = strcmp(kind, "uefi") == 0;
+    options->firmware = options->uefi || strcmp(kind, "bios") == 0 ? NULL : file;
+    if (!options->firmware && *value) {
+        word = next_word(&value);
+        ok = options->uefi && strncmp(word, "vars=", 5) == 0 && word[5] && !*value;
+        if (!ok)
+            error_set(error, "--firmware: '%s' is unknown; after uefi comes vars=FILE", word);
+        else
+            options->uefi_vars = strdup(word + 5);
+    }
+    free(kind);
+    free(word);
+    return ok;
+}
+
+static bool set_watchdog(struct run_options *options, const struct option_row *row,
+                         const char *value, struct error *error)
+{
+    static const char *const actions[] = {"reset", "poweroff", "pause"};
+    for (unsigned i = 0; i < sizeof actions / sizeof actions[0]; i++)
+        if (strcmp(value, actions[i]) == 0) {
+            options->watchdog = true;
+            options->watchdog_action = (enum machine_action)i;
+            return true;
+        }
+    return error_set(error, "--watchdog: '%s' is no action; use reset, poweroff or pause", value);
+}
+
+static bool set_module(struct run_options *options, const struct option_row *row, const char *value,
+                       struct error *error)
+{
+    if (options->modules == OPTIONS_MODULES)
+        return error_set(error, "--module: a kernel gets at most %d modules", OPTIONS_MODULES);
+    options->module[options->modules++] = value;
+    return true;
+}
+
 static bool set_boot(struct run_options *options, const struct option_row *row, const char *value,
                      struct error *error)
 {
@@ -347,10 +402,17 @@ static const struct option_row rows[] = {
     {0, "cdrom", "FILE[,bus=B]", set_cdrom,
      "CD-ROM image on bus ide (default), ahci or virtio-scsi"},
     {0, "floppy", "FILE", NULL, "floppy image"},
-    {0, "kernel", "FILE", set_kernel, "start this Linux kernel directly"},
+    {0, "kernel", "FILE", set_kernel,
+     "start this kernel directly: Linux bzImage, Multiboot 1 or 2, PVH ELF"},
     {0, "initrd", "FILE", set_initrd, "initial RAM disk of the kernel"},
     {0, "append", "TEXT", set_append, "command line of the kernel"},
-    {0, "firmware", "KIND", NULL, "bios, uefi or a file"},
+    {0, "module", "FILE [ARGS]", set_module,
+     "module for a Multiboot or PVH kernel, after the initrd; repeatable"},
+    {0, "board", "NAME", set_board, "pc (i440FX, default) or q35 (PCI Express, SATA)"},
+    {0, "firmware", "KIND", set_firmware,
+     "bios (default), uefi[,vars=FILE keeps its variables], or a ROM file"},
+    {0, "watchdog", "ACTION", set_watchdog,
+     "an i6300ESB; when it runs out: reset, poweroff or pause"},
     {0, "boot", "ORDER", set_boot, "boot order: disk,cdrom,menu"},
     {0, "net", "KIND[,...]", set_net,
      "user[,forward=tcp:HOSTPORT:GUESTPORT][,mac=..][,restrict][,capture=F], none"},
@@ -419,6 +481,19 @@ static const struct option_row *find_row(const char *argument, const char **valu
     return NULL;
 }
 
+/* The Q35 has no IDE: its own controller, on which drives are unless an option says otherwise, is
+ * SATA. */
+static void choose_buses(struct run_options *options)
+{
+    if (options->board != MACHINE_Q35)
+        return;
+    for (unsigned i = 0; i < options->disks; i++)
+        if (options->disk[i].bus == MACHINE_IDE)
+            options->disk[i].bus = MACHINE_AHCI;
+    if (options->cdrom.bus == MACHINE_IDE)
+        options->cdrom.bus = MACHINE_AHCI;
+}
+
 static bool check_together(const struct run_options *options, struct error *error)
 {
     if ((options->initrd || options->append) && !options->kernel)
@@ -432,6 +507,10 @@ static bool check_together(const struct run_options *options, struct error *erro
                          options->cdrom.path ? "--cdrom" : "--disk", MACHINE_IDE_UNITS);
     if (used[MACHINE_AHCI] > MACHINE_AHCI_PORTS)
         return error_set(error, "--disk: the AHCI adapter has %d ports only", MACHINE_AHCI_PORTS);
+    if (options->modules && !options->kernel)
+        return error_set(error, "--module needs --kernel");
+    if (options->kernel && (options->uefi || options->firmware))
+        return error_set(error, "--kernel starts through the BIOS; leave --firmware out");
     unsigned terminals = 0;
     for (unsigned i = 0; i < options->serials; i++)
         terminals += strcmp(options->serial[i], "stdio") == 0;
@@ -472,6 +551,7 @@ bool options_parse(struct run_options *options, int argc, char **argv, struct er
     }
     if (options->headless && options->serials == 0)
         options->serial[options->serials++] = "stdio";
+    choose_buses(options);
     if (!check_together(options, error))
         return false;
     if (options->headless)
@@ -488,4 +568,5 @@ void options_free(struct run_options *options)
         free(options->console[i].where);
         free(options->console[i].name);
     }
+    free(options->uefi_vars);
 }

@@ -15,6 +15,7 @@
 
 #define OPTIONS_DISKS   (MACHINE_DRIVES - 1) /* the CD-ROM drive is one more */
 #define OPTIONS_SERIALS 2
+#define OPTIONS_MODULES 16
 
 struct disk_option {
     char *path;
@@ -32,6 +33,14 @@ enum display_kind { DISPLAY_DEFAULT, DISPLAY_WINDOW, DISPLAY_NONE };
 
 struct run_options {
     uint64_t memory_bytes;
+    enum machine_board board;
+    const char *firmware; /* a file, or NULL */
+    bool uefi;
+    char *uefi_vars; /* file that keeps the variables, or NULL */
+    bool watchdog;
+    enum machine_action watchdog_action;
+    const char *module[OPTIONS_MODULES];
+    unsigned modules;
     const char *cpu;   /* model text */
     const char *accel; /* auto, translator, interpreter */
     struct disk_option disk[OPTIONS_DISKS];

@@ -37,6 +37,38 @@ static bool open_disk(const struct disk_option *disk, struct machine_drive *driv
     return drive->image != NULL;
 }
 
+/* Firmware that wants system management mode to guard its variables would wait for it for ever. */
+static bool refuse_secure_boot(const char *path, struct error *error)
+{
+    char *real = realpath(path, NULL);
+    bool secure = real && strstr(real, ".secboot");
+    free(real);
+    return !secure ||
+           error_set(error,
+                     "the firmware '%s' needs system management mode, which is not modelled; use "
+                     "--firmware uefi",
+                     path);
+}
+
+static bool load_firmware(struct session *session, struct error *error)
+{
+    const struct run_options *options = &session->options;
+    session->flash.fd = -1;
+    if (!firmware_load(&session->vga, FIRMWARE_VGA, FIRMWARE_PACKAGE, error))
+        return false;
+    if (options->firmware)
+        return refuse_secure_boot(options->firmware, error) &&
+               blob_read(&session->bios, options->firmware, "firmware", 16u << 20, error);
+    if (!options->uefi)
+        return firmware_load(&session->bios, FIRMWARE_BIOS, FIRMWARE_PACKAGE, error);
+    struct blob fresh = {0};
+    bool ok = firmware_load(&session->bios, FIRMWARE_UEFI, FIRMWARE_UEFI_PACKAGE, error) &&
+              firmware_load(&fresh, FIRMWARE_UEFI_VARS, FIRMWARE_UEFI_PACKAGE, error) &&
+              flash_open(&session->flash, options->uefi_vars, &fresh, error);
+    blob_free(&fresh);
+    return ok;
+}
+
 static bool open_drives(struct session *session, struct error *error)
 {
     enum { CDROM_UNIT = 2 };
@@ -107,6 +139,11 @@ static bool build_machine(struct session *session, struct net_options *net, stru
     struct machine_config *config = &session->config;
     config->memory_bytes = options->memory_bytes;
     config->exit_port = options->exit_port;
+    config->board = options->board;
+    config->watchdog = options->watchdog;
+    config->watchdog_action = options->watchdog_action;
+    config->flash = session->flash.bytes;
+    config->flash_size = session->flash.size;
     config->bios = session->bios.bytes;
     config->bios_size = session->bios.size;
     config->vga_rom = session->vga.bytes;
@@ -127,6 +164,7 @@ static bool build_machine(struct session *session, struct net_options *net, stru
     memset(config->drive, 0, sizeof config->drive); /* the machine owns the images now */
     machine_hold_resets(session->machine, options->no_reboot);
     struct bios_config bios = {
+        .machine = session->machine,
         .ram_low = memory_ram_low(machine_memory(session->machine)),
         .ram_high = memory_ram_high(machine_memory(session->machine)),
         .cpus = 1,
@@ -146,9 +184,8 @@ bool session_open(struct session *session, struct error *error)
     if (!net_options_parse(&net, session->options.net ? session->options.net : "user", error))
         return false;
     if (!open_log(session, error) || !choose_engine(session, error) ||
-        !firmware_load(&session->bios, FIRMWARE_BIOS, FIRMWARE_PACKAGE, error) ||
-        !firmware_load(&session->vga, FIRMWARE_VGA, FIRMWARE_PACKAGE, error) ||
-        !open_drives(session, error) || !build_machine(session, &net, error))
+        !load_firmware(session, error) || !open_drives(session, error) ||
+        !build_machine(session, &net, error))
         return false;
     if (net.kind != NET_NONE) {
         session->net =
@@ -187,5 +224,6 @@ void session_close(struct session *session)
             image_close(session->config.drive[i].image);
     blob_free(&session->bios);
     blob_free(&session->vga);
+    flash_close(&session->flash);
     options_free(&session->options);
 }

@@ -15,6 +15,7 @@
 struct session {
     struct run_options options; /* parsed by the caller, freed by session_close */
     struct blob bios, vga;
+    struct flash flash;
     struct machine_config config;
     struct machine *machine;
     struct channel *channel[OPTIONS_SERIALS];

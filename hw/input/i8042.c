@@ -380,8 +380,7 @@ static bool i8042_post_load(struct device *device, struct error *error)
         (command < COMMAND_WRITE_OUTPUT_PORT || command > COMMAND_WRITE_AUX))
         return error_set(error, "%s: the saved keyboard controller state is impossible",
                          device->id);
-    irq_set(kbc->a20_line, kbc->a20);
-    update_irqs(kbc);
+    update_irqs(kbc); /* the A20 gate has a state of its own */
     timer_rearm(&kbc->wire);
     return true;
 }

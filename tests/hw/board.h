@@ -85,6 +85,7 @@ static inline struct machine *board_new(const struct board_parts *parts)
     struct machine *machine = machine_new(&config, &error);
     ck_assert_msg(machine != NULL, "%s", error.text);
     struct bios_config bios = {
+        .machine = machine,
         .ram_low = memory_ram_low(machine_memory(machine)),
         .ram_high = memory_ram_high(machine_memory(machine)),
         .cpus = 1,

@@ -51,7 +51,8 @@ static void on_power_off(void *opaque)
 static struct board *new_board(void)
 {
     struct board *made = calloc(1, sizeof *made);
-    struct board_requests requests = {on_reset, on_power_off, made};
+    struct board_requests requests = {
+        .reset = on_reset, .power_off = on_power_off, .opaque = made};
     struct irq_line isa[ISA_IRQS];
     struct error error = {""};
 
@@ -66,7 +67,7 @@ static struct board *new_board(void)
     ck_assert_msg(made->host != NULL, "%s", error.text);
     made->piix3 = piix3_new(&made->list, made->pci, made->io, isa, &requests);
     made->pm = piix4_pm_new(&made->list, made->pci, made->io, made->clock,
-                            piix3_isa_line(made->piix3, 9), &requests);
+                            isa_bridge_line(piix3_isa(made->piix3), 9), &requests);
     device_list_reset(&made->list);
     return made;
 }
@@ -247,10 +248,10 @@ START_TEST(pirqs_follow_their_routes)
     ck_assert(!board->irq[13]);
     /* Shared with an ISA device. */
     config_out(ISA, 0x62, 0x09, 1);
-    irq_set(piix3_isa_line(board->piix3, 9), true);
+    irq_set(isa_bridge_line(piix3_isa(board->piix3), 9), true);
     pci_set_irq(&probe.pci, false);
     ck_assert(board->irq[9]);
-    irq_set(piix3_isa_line(board->piix3, 9), false);
+    irq_set(isa_bridge_line(piix3_isa(board->piix3), 9), false);
     ck_assert(!board->irq[9]);
     pci_set_irq(&probe.pci, true);
     config_out(ISA, 0x62, 0x89, 1);
@@ -337,11 +338,11 @@ END_TEST
 START_TEST(power_button_and_power_off)
 {
     set_up_pm();
-    ck_assert(!piix4_pm_power_button(board->pm));
+    ck_assert(!acpi_pm_power_button(piix4_pm_acpi(board->pm)));
     out(PM_BASE, 0x100, 2);
     out(0xb2, 0xf1, 1);
     out(PM_BASE + 2, 0x100, 2);
-    ck_assert(piix4_pm_power_button(board->pm));
+    ck_assert(acpi_pm_power_button(piix4_pm_acpi(board->pm)));
     ck_assert(board->irq[9]);
     ck_assert_uint_eq(in(PM_BASE, 2), 0x100);
     out(0xb2, 0xf0, 1);
@@ -409,7 +410,7 @@ START_TEST(state_moves_to_another_board)
     config_out(ISA, 0x60, 0x0b0b0a0a, 4);
     out(0xb2, 0xf1, 1);
     out(PM_BASE + 2, 0x101, 2);
-    piix4_pm_power_button(first->pm);
+    acpi_pm_power_button(piix4_pm_acpi(first->pm));
     clock_set(second->clock, clock_now(first->clock));
     state_save_devices(&buffer, &first->list);
     ck_assert(!state_compare_devices(&first->list, &second->list, &error));

@@ -1,35 +1,25 @@
 /*
  * Differentiated System Description Table of the i440FX + PIIX3 board (ACPI 6.4, chapters 5-6).
  *
- * Static: it describes fixed wiring (hw/pc.c) only.
+ * It describes fixed wiring (hw/pc.c), but for the address windows (dsdt_windows.asi).
  */
-DefinitionBlock ("dsdt.aml", "DSDT", 2, "DOPPEL", "DOPPELPC", 1)
+DefinitionBlock ("dsdt_pc.aml", "DSDT", 2, "DOPPEL", "DOPPELPC", 1)
 {
-    /* Soft off is SLP_TYP 0 on the PIIX4 PM function. S3 is not offered. */
+    /* SLP_TYP of the PIIX4 PM function: suspend to RAM is 1, soft off 0. */
+    Name (\_S3, Package () { 0x01, 0x01, 0x00, 0x00 })
     Name (\_S5, Package () { 0x00, 0x00, 0x00, 0x00 })
 
     Scope (\_SB)
     {
+        #include "dsdt_board.asi"
+
         Device (PCI0)
         {
             Name (_HID, EisaId ("PNP0A03"))
             Name (_UID, 0)
             Name (_BBN, 0)
 
-            Name (_CRS, ResourceTemplate ()
-            {
-                WordBusNumber (ResourceProducer, MinFixed, MaxFixed, PosDecode,
-                    0x0000, 0x0000, 0x00FF, 0x0000, 0x0100)
-                IO (Decode16, 0x0CF8, 0x0CF8, 0x01, 0x08)
-                WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange,
-                    0x0000, 0x0000, 0x0CF7, 0x0000, 0x0CF8)
-                WordIO (ResourceProducer, MinFixed, MaxFixed, PosDecode, EntireRange,
-                    0x0000, 0x0D00, 0xFFFF, 0x0000, 0xF300)
-                DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, Cacheable, ReadWrite,
-                    0x00000000, 0x000A0000, 0x000BFFFF, 0x00000000, 0x00020000)
-                DWordMemory (ResourceProducer, PosDecode, MinFixed, MaxFixed, NonCacheable, ReadWrite,
-                    0x00000000, 0xC0000000, 0xFEBFFFFF, 0x00000000, 0x3EC00000)
-            })
+            #include "dsdt_windows.asi"
 
             /* Slot s, pin p uses PIRQ (s + p - 1) mod 4; slot 1 holds the chipset, whose INTA is
              * the SCI. Each row of four is one slot. */
@@ -61,78 +51,13 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "DOPPEL", "DOPPELPC", 1)
                     PRQA, 8, PRQB, 8, PRQC, 8, PRQD, 8
                 }
 
-                Device (RTC)
-                {
-                    Name (_HID, EisaId ("PNP0B00"))
-                    Name (_CRS, ResourceTemplate ()
-                    {
-                        IO (Decode16, 0x0070, 0x0070, 0x01, 0x08)
-                        IRQNoFlags () { 8 }
-                    })
-                }
-
-                Device (KBD)
-                {
-                    Name (_HID, EisaId ("PNP0303"))
-                    Name (_CRS, ResourceTemplate ()
-                    {
-                        IO (Decode16, 0x0060, 0x0060, 0x01, 0x01)
-                        IO (Decode16, 0x0064, 0x0064, 0x01, 0x01)
-                        IRQNoFlags () { 1 }
-                    })
-                }
-
-                Device (MOU)
-                {
-                    Name (_HID, EisaId ("PNP0F13"))
-                    Name (_CRS, ResourceTemplate ()
-                    {
-                        IRQNoFlags () { 12 }
-                    })
-                }
-
-                Device (COM1)
-                {
-                    Name (_HID, EisaId ("PNP0501"))
-                    Name (_UID, 1)
-                    Name (_CRS, ResourceTemplate ()
-                    {
-                        IO (Decode16, 0x03F8, 0x03F8, 0x01, 0x08)
-                        IRQNoFlags () { 4 }
-                    })
-                }
+                #include "dsdt_isa.asi"
             }
         }
 
         /* -- PCI interrupt links: the PIIX3 PIRQ route registers -- */
 
-        Method (LSTA, 1, NotSerialized)
-        {
-            If (Arg0 & 0x80)
-            {
-                Return (0x09)
-            }
-            Return (0x0B)
-        }
-
-        Method (LCRS, 1, Serialized)
-        {
-            Name (BUF0, ResourceTemplate ()
-            {
-                Interrupt (ResourceConsumer, Level, ActiveHigh, Shared) { 0 }
-            })
-            CreateDWordField (BUF0, 0x05, IRQN)
-            If (Arg0 < 0x80)
-            {
-                IRQN = Arg0
-            }
-            Return (BUF0)
-        }
-
-        Name (LPRS, ResourceTemplate ()
-        {
-            Interrupt (ResourceConsumer, Level, ActiveHigh, Shared) { 5, 10, 11 }
-        })
+        #include "dsdt_links.asi"
 
         Device (LNKA)
         {
