@@ -43,7 +43,7 @@ static bool needs_ymm(enum cpu_feature feature)
     }
 }
 
-bool host_has_feature(enum cpu_feature feature)
+static bool read_feature(enum cpu_feature feature)
 {
     uint32_t r[4];
     if (!__get_cpuid_count(places[feature].leaf, places[feature].subleaf, &r[0], &r[1], &r[2],
@@ -51,6 +51,19 @@ bool host_has_feature(enum cpu_feature feature)
         return false;
     return (r[places[feature].reg] >> places[feature].bit & 1) &&
            (!needs_ymm(feature) || ymm_enabled());
+}
+
+static uint64_t features[4]; /* constant after start-up: CPUID is slow where it is virtual */
+
+__attribute__((constructor)) static void read_features(void)
+{
+    for (unsigned i = 0; i < FEATURE_COUNT; i++)
+        feature_set(features, (enum cpu_feature)i, read_feature((enum cpu_feature)i));
+}
+
+bool host_has_feature(enum cpu_feature feature)
+{
+    return feature_test(features, feature);
 }
 
 #else

@@ -118,8 +118,8 @@ static const struct {
     uint32_t signature, basic_max, extended_max;
     const char *brand;
 } models[] = {
-    {"default", "x86-64-v2 and what else today's processors have, without AVX", ALL_BASIC | MODERN,
-     SIGNATURE_ICELAKE, 0x16, 0x80000008, BRAND},
+    {"default", "what is fastest on this host: x86-64-v3 and more if the host has AVX2, else v2",
+     ALL_BASIC | MODERN, SIGNATURE_ICELAKE, 0x16, 0x80000008, BRAND},
     {"host", "what this host and doppel both have", ALL_BASIC | V3 | MODERN | MODERN_VECTORS,
      SIGNATURE_ICELAKE, 0x16, 0x80000008, BRAND},
     {"max", "everything that doppel implements, however slow",
@@ -142,6 +142,19 @@ static void add_sets(uint64_t features[4], unsigned which)
     for (unsigned i = 0; i < sizeof sets / sizeof *sets; i++)
         for (unsigned j = 0; which & sets[i].bit && j < sets[i].count; j++)
             feature_set(features, sets[i].feature[j], true);
+}
+
+/* AVX and what needs it, of model "default", if the host executes all of it itself. */
+static void choose_vectors(struct cpu_model *model)
+{
+    if (!host_has_feature(FEATURE_AVX2) || !host_has_feature(FEATURE_FMA) ||
+        !host_has_feature(FEATURE_F16C) || !host_has_feature(FEATURE_BMI2) ||
+        !host_has_feature(FEATURE_LZCNT))
+        return;
+    add_sets(model->features, V3);
+    for (unsigned i = 0; i < sizeof features_modern_vectors; i++)
+        if (host_has_feature(features_modern_vectors[i]))
+            feature_set(model->features, features_modern_vectors[i], true);
 }
 
 static void keep_what_the_host_has(struct cpu_model *model)
@@ -309,6 +322,8 @@ const struct cpu_model *cpu_model_find(const char *text, struct error *error)
         model->extended_max = models[i].extended_max;
         model->brand = models[i].brand ? models[i].brand : "";
         add_sets(model->features, models[i].sets);
+        if (strcmp(model->name, "default") == 0)
+            choose_vectors(model);
         if (strcmp(model->name, "host") == 0)
             keep_what_the_host_has(model);
         if (apply_toggles(model, text + length, error) && check_dependencies(model, error))

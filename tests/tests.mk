@@ -23,7 +23,7 @@ $(BUILD)/tests/guests/run_guest: $(BUILD)/tests/cpu/engines.c.o
 
 # -- What `make check` runs: NAME=COMMAND for tests/check.sh, slow ones first so that they overlap with the rest --
 
-BOOT_TESTS = amd64-verify amd64-translator i386-translator amd64-interpreter i386-interpreter network disk ahci nvme grub-iso
+BOOT_TESTS = amd64-verify amd64-translator i386-translator amd64-interpreter i386-interpreter network disk ahci nvme vectors grub-iso
 WINDOW_TESTS = keyboard linux graphics
 LONG_TESTS = i386-verify
 boot_entry = "boot-$(1)=tests/boot/boot.sh $(BUILD) $(1)"
@@ -93,6 +93,15 @@ aarch64-binaries: $(BUILD)/tests/cpu/oracle $(GUEST_BINARIES)
 check-aarch64: deps
 	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) aarch64-binaries
 	$(Q)tests/check.sh $(BUILD) $(AARCH64_LONG_LIST) $(AARCH64_CHECK_LIST)
+
+# What boot.sh takes into guests: compiled for the processor that they have, static.
+$(BUILD)/tests/programs/vectors: tests/programs/vectors.c
+	@mkdir -p $(@D)
+	@echo "  CC    $@"
+	$(Q)gcc -std=gnu11 $(WARNINGS) -O3 -march=x86-64-v3 -static -o $@ $< -lm
+ifeq ($(shell uname -m),x86_64)
+TEST_BINARIES += $(BUILD)/tests/programs/vectors
+endif
 
 .PHONY: check check-long check-binaries
 check: deps

@@ -22,9 +22,17 @@ struct block;
 
 #define SHARES 5
 
+/* Which vector registers of the guest are in the host's of the same number. */
+enum vectors_kept {
+    KEEPS_NONE,
+    KEEPS_XMM, /* the upper halves of YMM are in struct cpu */
+    KEEPS_YMM,
+    KEEPS_COUNT
+};
+
 struct engine_hot {
     uint8_t overflow;       /* OF of the slot (0, 1); the other flags are in cpu->eflags */
-    uint8_t vectors_loaded; /* guest XMM registers and MXCSR are in the host's */
+    uint8_t vectors_loaded; /* enum vectors_kept: guest registers, and MXCSR, that are in the host's */
     uint8_t x87_loaded;     /* guest x87 state is in the host's, but for the two pointers */
     uint8_t padding;
     uint32_t exit;                 /* arena offset of the exit that was taken, 0: none */
@@ -181,7 +189,7 @@ struct block {
     bool straddles;          /* the first instruction continues in page[1] */
     bool needs_flags;        /* see R4 */
     bool loaded_needs_flags; /* the same for jumps to loaded_rw */
-    bool vectors;            /* keeps guest XMM registers in the host's */
+    uint8_t vectors;         /* enum vectors_kept: what it keeps in the host's registers */
     bool x87;                /* keeps the guest's x87 state in the host's */
     bool unshared;           /* each access is checked by itself (opt_checks.c) */
     uint8_t pages, ranges;

@@ -36,7 +36,7 @@ enum ir_value {
 };
 
 /* VECTOR: registers used (aux). MMX registers are part of the x87 state. */
-enum ir_vector_use { IR_VECTOR_MMX = 1, IR_VECTOR_NO_XMM = 2 };
+enum ir_vector_use { IR_VECTOR_MMX = 1, IR_VECTOR_NO_XMM = 2, IR_VECTOR_YMM = 4 };
 
 struct ir {
     uint8_t op;   /* enum ir_op */

@@ -23,7 +23,9 @@ typedef bool lifter(struct lift *l);
 extern lifter *const lifters_integer[OP_COUNT];
 extern lifter *const lifters_flow[OP_COUNT];
 extern lifter *const lifters_system[OP_COUNT];
-lifter lift_vector, lift_x87;
+lifter lift_vector, lift_x87, lift_bits;
+/* Is it an instruction of BMI or ADX that the host has? */
+bool lift_has_bits(const struct insn *insn);
 
 /* A new record at the end of the list, for the current instruction. */
 struct ir *lift_ir(struct lift *l, enum ir_op op, unsigned size);

@@ -18,9 +18,28 @@ static unsigned registers_used(const struct isa_row *row, const struct insn *ins
         case 'V':
         case 'W':
         case 'U':
+        case 'H':
             use &= ~(unsigned)IR_VECTOR_NO_XMM;
         }
-    return use;
+    return row->vex ? IR_VECTOR_YMM : use;
+}
+
+/* SSE memory operands must be aligned unless the row says otherwise; with VEX only those of these
+ * moves. */
+static bool needs_alignment(const struct isa_row *row)
+{
+    switch (row->op) {
+    case OP_VMOVAPS:
+    case OP_VMOVAPD:
+    case OP_VMOVDQA:
+    case OP_VMOVNTPS:
+    case OP_VMOVNTPD:
+    case OP_VMOVNTDQ:
+    case OP_VMOVNTDQA:
+        return true;
+    default:
+        return !row->vex && !(row->attributes & ISA_UNALIGNED);
+    }
 }
 
 bool lift_vector(struct lift *l)
@@ -28,18 +47,19 @@ bool lift_vector(struct lift *l)
     const struct insn *insn = l->insn;
     const struct isa_row *row = &isa_rows[insn->row];
     unsigned use = registers_used(row, insn);
-    if ((l->mode & MODE_NO_SSE && row->feature != FEATURE_MMX) ||
+    if ((row->vex ? l->mode & MODE_NO_AVX : l->mode & MODE_NO_SSE && row->feature != FEATURE_MMX) ||
         (l->mode & MODE_NO_X87 && use & IR_VECTOR_MMX))
         return false;
 
-    bool aligned = !(row->attributes & ISA_UNALIGNED);
+    if (row->vex && row->noperands == 0 && !(l->mode & MODE_CODE64))
+        return false; /* VZEROUPPER and VZEROALL: the other eight registers stay */
     for (unsigned n = 0; n < insn->noperands; n++)
         if (insn->operand[n].kind == OPERAND_MEM) {
             unsigned size = insn->operand[n].size;
             struct ir *mem = lift_memory(l, n == 0 ? IR_MEM_WRITE : IR_MEM_READ, size);
             if (!mem)
                 return false;
-            mem->aligned = aligned && size == 16;
+            mem->aligned = needs_alignment(row) && size >= 16;
         }
     struct ir *ir = lift_ir(l, IR_VECTOR, 16);
     int64_t imm = 0;

@@ -96,7 +96,8 @@ static bool describe(const struct checks *c, const struct ir *ir, struct group *
 {
     *key = (struct group){.base = NO_ROOT, .index = NO_ROOT, .seg = ir->seg};
     key->address_size = ir->aux >> 4;
-    if (ir->checked || ir->bit_offset || key->address_size != c->width || ir->size > 16)
+    if (ir->checked || ir->bit_offset || key->address_size != c->width ||
+        ir->size > (ir->aligned ? 16 : 32))
         return false;
     *offset = ir->imm;
     if (ir->a < 16) {

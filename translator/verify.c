@@ -428,12 +428,14 @@ static void report_rest(const struct verify *v)
             continue;
         if (i >= xmm && i < x87) {
             unsigned reg = (unsigned)((i - xmm) / sizeof(union vector));
-            uint64_t a[2], b[2];
-            memcpy(a, v->reference.rest + xmm + reg * sizeof(union vector), 16);
-            memcpy(b, v->result.rest + xmm + reg * sizeof(union vector), 16);
-            log_line("xmm%u: interpreter %016llx%016llx, translated %016llx%016llx", reg,
-                     (unsigned long long)a[1], (unsigned long long)a[0], (unsigned long long)b[1],
-                     (unsigned long long)b[0]);
+            uint64_t a[4], b[4];
+            memcpy(a, v->reference.rest + xmm + reg * sizeof(union vector), sizeof a);
+            memcpy(b, v->result.rest + xmm + reg * sizeof(union vector), sizeof b);
+            for (unsigned half = 2; half-- > 0;)
+                log_line("%s of ymm%u: interpreter %016llx%016llx, translated %016llx%016llx",
+                         half ? "upper half" : "lower half", reg,
+                         (unsigned long long)a[2 * half + 1], (unsigned long long)a[2 * half],
+                         (unsigned long long)b[2 * half + 1], (unsigned long long)b[2 * half]);
             i = xmm + (reg + 1) * sizeof(union vector) - 1;
         } else {
             log_line("struct cpu byte %zu: interpreter %02x, translated %02x", i + base,

@@ -71,6 +71,20 @@ disk | ahci | nvme)
     "$console" expect:"guest:" send:"until [ -b $device ]; do sleep 0.1; done; mount -t ext4 $device /tmp && md5sum -c /tmp/s; umount /tmp\n" \
         expect:"/tmp/f: OK" "${power_off[@]}" -- "${guest[@]}"
     ;;
+vectors)
+    # A program for x86-64-v3 prints the same checksums in the guest as on the host.
+    grep -q -w avx2 /proc/cpuinfo || { echo "the host has no AVX2 to compare with"; exit 77; }
+    folder=$(mktemp -d)
+    trap 'kill $server 2>/dev/null || true; rm -rf "$folder"' EXIT
+    port=$((20000 + ($$ + 2) % 20000))
+    sum=$("$build/tests/programs/vectors" | md5sum | cut -d' ' -f1)
+    "$build/tests/boot/file_server" "$port" "$build/tests/programs/vectors" &
+    server=$!
+    linux amd64 "$quiet" --net user --cpu x86-64-v3
+    "$console" expect:"Network: 10.0.2.15" expect:"guest:" \
+        send:"wget -q -O /tmp/vectors http://10.0.2.2:$port/vectors; chmod +x /tmp/vectors; for i in 1 2 3; do /tmp/vectors; done | md5sum"'\n' \
+        expect:"guest:" send:"/tmp/vectors | md5sum"'\n' expect:"$sum" "${power_off[@]}" -- "${guest[@]}"
+    ;;
 grub-iso)
     # GRUB's rescue CD through SeaBIOS and El Torito: its menu, keys that move in it, its command line.
     "$build/tests/boot/screen" expect:"GNU GRUB" expect:"*GNU/Linux" 'type:\d' absent:"*GNU/Linux" \

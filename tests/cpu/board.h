@@ -133,7 +133,9 @@ static inline struct board *board_new(uint64_t ram_size, const char *model_name,
     const struct cpu_model *model = cpu_model_find(model_name, &error);
 
     if (board && model) {
-        board->ram = calloc(1, ram_size);
+        board->ram = aligned_alloc(4096, ram_size); /* as pages of a machine are */
+        if (board->ram)
+            memset(board->ram, 0, ram_size);
         board->ram_size = ram_size;
         board->irq = -1;
         board->bus = (struct cpu_bus){

@@ -1,5 +1,6 @@
 #include "tests/translator/guest.h"
 
+#include "cpu/isa.h"
 #include "cpu/system.h"
 
 #include <pthread.h>
@@ -128,6 +129,10 @@ void guest_reset(struct guest *guest, enum guest_bits bits)
     cpu->gdtr.limit = 23;
     cpu->cr0 = CR0_ET | CR0_NE;
     cpu->cr4 = CR4_OSFXSR | CR4_OSXMMEXCPT;
+    if (feature_test(cpu->features, FEATURE_AVX)) {
+        cpu->cr4 |= CR4_OSXSAVE;
+        cpu->xcr0 = 7;
+    }
     uint16_t code = SEGMENT_P | SEGMENT_S | SEGMENT_CODE | SEGMENT_RW | SEGMENT_ACCESSED;
     uint16_t data = SEGMENT_P | SEGMENT_S | SEGMENT_RW | SEGMENT_ACCESSED;
     if (bits == GUEST_16) {

@@ -134,6 +134,12 @@ START_TEST(vectors)
     expect("pshufb xmm8, xmm3");
     emit_rr(&e, 0x2a | X_0F | X_F2 | X_W, 2, H_R12);
     expect("cvtsi2sd xmm2, r12");
+    emit_vex_rm(&e, 0x28 | X_0F | X_L, 9, 0, host_at(H_RSP, 0x200));
+    expect("vmovaps ymm9, ymmword ptr [rsp + 0x200]");
+    emit_vex_rr(&e, 0x58 | X_0F | X_F2, 1, 2, 12);
+    expect("vaddsd xmm1, xmm2, xmm12");
+    emit_vex_rr(&e, 0xb8 | X_0F38 | X_66 | X_W | X_L, 8, 15, 3);
+    expect("vfmadd231pd ymm8, ymm15, ymm3");
 }
 END_TEST
 

@@ -105,6 +105,8 @@ static bool row_usable(const struct isa_row *row)
     case OP_WRFSBASE:
     case OP_WRGSBASE:
     case OP_BOUND:
+    case OP_XSAVEC:
+    case OP_VLDMXCSR:
     case OP_XGETBV:
     case OP_RDPMC:
         return false;
@@ -117,6 +119,21 @@ static bool row_is_x87(const struct isa_row *row)
     return row->map == MAP_PRIMARY && (row->opcode & 0xf8) == 0xd8;
 }
 
+/* C4 with what the row asks for, and the rest at random. */
+static unsigned make_vex(const struct decode_context *context, const struct isa_row *row,
+                         uint8_t *bytes)
+{
+    bool wide = context->code_size == 8;
+    unsigned l = row->vex_l <= VEX_1 ? row->vex_l : below(2);
+    unsigned w = row->vex_w <= VEX_1 ? row->vex_w : below(2);
+    unsigned vvvv = row->has_vvvv ? below(wide ? 16 : 8) : 0;
+    bytes[0] = 0xc4;
+    bytes[1] = (uint8_t)((wide ? below(8) << 5 : 0xe0) | (row->map - MAP_VEX_0F + 1u));
+    bytes[2] =
+        (uint8_t)(w << 7 | (~vvvv & 15) << 3 | l << 2 | (unsigned)__builtin_ctz(row->prefixes));
+    return 3;
+}
+
 /* A random encoding of a random row; its length, or 0 if it is not wanted here. */
 static unsigned make_insn(const struct decode_context *context, bool first, uint8_t *bytes,
                           struct insn *insn, uint32_t *undefined)
@@ -126,13 +143,13 @@ static unsigned make_insn(const struct decode_context *context, bool first, uint
     unsigned n = 0;
     if (!row_usable(row) || (only_x87 && !row_is_x87(row) && below(12)))
         return 0;
-    if (row->mandatory) {
+    if (row->mandatory && !row->vex) {
         for (unsigned p = 1; p < 4; p++)
             if (row->prefixes >> p & 1) {
                 bytes[n++] = prefixes[p];
                 break;
             }
-    } else if (row->prefixes >> ISA_PREFIX_66 & 1 && below(4) == 0) {
+    } else if (!row->vex && row->prefixes >> ISA_PREFIX_66 & 1 && below(4) == 0) {
         bytes[n++] = 0x66;
     }
     if (row->attributes & ISA_LOCK && below(6) == 0)
@@ -140,9 +157,11 @@ static unsigned make_insn(const struct decode_context *context, bool first, uint
     /* Only while RCX is known to be small. */
     if (first && row->attributes & (ISA_REP | ISA_REPZ) && below(2))
         bytes[n++] = 0xf3;
-    if (context->code_size == 8 && (row->rex_w || below(2)))
+    if (row->vex)
+        n += make_vex(context, row, bytes);
+    else if (context->code_size == 8 && (row->rex_w || below(2)))
         bytes[n++] = (uint8_t)(0x40 | (row->rex_w ? 8 : 0) | below(16));
-    if (row->map != MAP_PRIMARY)
+    if (row->map != MAP_PRIMARY && !row->vex)
         bytes[n++] = 0x0f;
     if (row->map == MAP_0F38)
         bytes[n++] = 0x38;
@@ -203,7 +222,7 @@ struct program {
     unsigned length, count;
     unsigned at[INSNS + 1];
     uint32_t undefined[INSNS + 1]; /* flags before instruction i */
-    uint64_t gpr[16], xmm[16][2];
+    uint64_t gpr[16], xmm[16][4];
     uint32_t eflags;
     struct x87 x87;
 };
@@ -256,6 +275,8 @@ static void make_program(struct program *p, const struct decode_context *context
             p->gpr[i] = (uint32_t)p->gpr[i];
         p->xmm[i][0] = number();
         p->xmm[i][1] = number();
+        p->xmm[i][2] = number();
+        p->xmm[i][3] = number();
     }
     uint64_t data = bits == GUEST_16 ? 0x4000 : GUEST_DATA;
     uint64_t edge = below(4) ? 0x800 : below(2) ? 0xff8 : 0xff0;
@@ -288,7 +309,7 @@ static void start(struct guest *guest, const struct program *p, enum guest_bits 
     if (bits != GUEST_64)
         memset(&cpu->gpr[8], 0, 8 * sizeof cpu->gpr[0]);
     for (unsigned i = 0; i < 16; i++)
-        memcpy(cpu->xmm[i].u64, p->xmm[i], 16);
+        memcpy(cpu->xmm[i].u64, p->xmm[i], 32);
     cpu->eflags = p->eflags;
     cpu->x87 = p->x87;
 }
@@ -353,12 +374,15 @@ static bool same(const struct guest *a, const struct guest *b, const struct prog
                         (unsigned long long)x->gpr[i], (unsigned long long)y->gpr[i]);
         }
     for (unsigned i = 0; i < 16; i++)
-        if (memcmp(&x->xmm[i], &y->xmm[i], 16) != 0) {
+        if (memcmp(&x->xmm[i], &y->xmm[i], 32) != 0) {
             equal = false;
             if (print)
-                fprintf(stderr, "xmm%u: %016llx%016llx %016llx%016llx\n", i,
-                        (unsigned long long)x->xmm[i].u64[1], (unsigned long long)x->xmm[i].u64[0],
-                        (unsigned long long)y->xmm[i].u64[1], (unsigned long long)y->xmm[i].u64[0]);
+                for (unsigned half = 2; half-- > 0;)
+                    fprintf(stderr, "xmm%u.%u: %016llx%016llx %016llx%016llx\n", i, half,
+                            (unsigned long long)x->xmm[i].u64[2 * half + 1],
+                            (unsigned long long)x->xmm[i].u64[2 * half],
+                            (unsigned long long)y->xmm[i].u64[2 * half + 1],
+                            (unsigned long long)y->xmm[i].u64[2 * half]);
         }
     equal &= same_x87(&x->x87, &y->x87, print);
     uint32_t undefined = undefined_at(p, bits, a);

@@ -50,7 +50,7 @@ static void compare(const struct guest *wanted, const struct guest *found, const
     for (unsigned i = 0; i < 16; i++) {
         ck_assert_msg(a->gpr[i] == b->gpr[i], "%s, %s: register %u is %llx, not %llx", name, how, i,
                       (unsigned long long)b->gpr[i], (unsigned long long)a->gpr[i]);
-        ck_assert_msg(memcmp(&a->xmm[i], &b->xmm[i], 16) == 0, "%s, %s: xmm%u", name, how, i);
+        ck_assert_msg(memcmp(&a->xmm[i], &b->xmm[i], 32) == 0, "%s, %s: xmm%u", name, how, i);
     }
     ck_assert_msg(a->rip == b->rip, "%s, %s: rip %llx, not %llx", name, how,
                   (unsigned long long)b->rip, (unsigned long long)a->rip);

@@ -100,11 +100,18 @@ void emit_rm(struct emit *e, uint32_t opcode, unsigned reg, struct host_mem mem)
 static void emit_vex(struct emit *e, uint32_t opcode, unsigned reg, unsigned vvvv, unsigned x,
                      unsigned b)
 {
+    if ((opcode & X_MAP) == X_0F && !(opcode & X_W) && !((x | b) & 8)) {
+        emit_byte(e, 0xc5);
+        emit_byte(e, (uint8_t)((~reg & 8) << 4 | (~vvvv & 15) << 3 | (opcode & X_L ? 4 : 0) |
+                               (opcode & X_PREFIX) / X_66));
+        emit_byte(e, (uint8_t)opcode);
+        return;
+    }
     emit_byte(e, 0xc4);
     emit_byte(e,
               (uint8_t)((~reg & 8) << 4 | (~x & 8) << 3 | (~b & 8) << 2 | (opcode & X_MAP) / X_0F));
-    emit_byte(
-        e, (uint8_t)((opcode & X_W ? 0x80 : 0) | (~vvvv & 15) << 3 | (opcode & X_PREFIX) / X_66));
+    emit_byte(e, (uint8_t)((opcode & X_W ? 0x80 : 0) | (~vvvv & 15) << 3 | (opcode & X_L ? 4 : 0) |
+                           (opcode & X_PREFIX) / X_66));
     emit_byte(e, (uint8_t)opcode);
 }
 

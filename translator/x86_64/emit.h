@@ -59,6 +59,7 @@ enum {
     X_BYTE_REG = 1 << 13,
     X_BYTE_RM = 1 << 14,
     X_LOCK = 1 << 15,
+    X_L = 1 << 16, /* VEX.L: 256 bits */
 };
 
 /* Numbers of the eight classic operations: opcode 8 * n, extension /n of groups 80, 81, 83. */
@@ -108,8 +109,7 @@ void emit_rr(struct emit *e, uint32_t opcode, unsigned reg, unsigned rm);
 /* `opcode` with ModRM.reg and memory; `imm_bytes` follow (only RIP-relative operands would care).
  */
 void emit_rm(struct emit *e, uint32_t opcode, unsigned reg, struct host_mem mem);
-/* VEX-encoded general register instruction of BMI1/BMI2: `opcode` with X_0F38 or X_0F3A, prefix,
- * X_W. */
+/* VEX-encoded: `opcode` with map, prefix, X_W and X_L. */
 void emit_vex_rr(struct emit *e, uint32_t opcode, unsigned reg, unsigned vvvv, unsigned rm);
 void emit_vex_rm(struct emit *e, uint32_t opcode, unsigned reg, unsigned vvvv, struct host_mem mem);
 

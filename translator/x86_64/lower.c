@@ -270,7 +270,7 @@ void lower_slow_if(struct lower *l, enum host_cond cond)
 static const uint8_t *exec_stub(const struct lower *l)
 {
     const struct x86_stubs *stubs = stubs_of(l->engine);
-    return stubs->exec[l->block->vectors + 2 * l->block->x87];
+    return stubs->exec[l->block->vectors][l->block->x87];
 }
 
 /* -- Exits -- */
@@ -582,7 +582,7 @@ static void emit_cold(struct lower *l, struct cold *cold)
         break;
     case COLD_VECTORS:
         emit_mov_ri(e, H_RCX, cold->rip);
-        emit_call_to(e, stubs->load_vectors);
+        emit_call_to(e, stubs->load_vectors[l->block->vectors]);
         emit_jmp_to(e, cold->back);
         break;
     case COLD_X87:
@@ -618,6 +618,9 @@ static void lower_one(struct lower *l)
         break;
     case IR_VECTOR:
         lower_vector(l, ir);
+        break;
+    case IR_BITS:
+        lower_bits(l, ir);
         break;
     case IR_X87:
     case IR_X87_CONTROL:
@@ -678,10 +681,10 @@ static void lower_one(struct lower *l)
     }
 }
 
-static void emit_load_check(struct lower *l, int32_t flag, enum cold_kind kind)
+static void emit_load_check(struct lower *l, int32_t flag, unsigned wanted, enum cold_kind kind)
 {
-    emit_alu_mi(l->e, ALU_CMP, 1, cpu_mem(flag), 0, false);
-    struct cold *cold = lower_cold(l, kind, emit_jcc(l->e, CC_Z));
+    emit_alu_mi(l->e, ALU_CMP, 1, cpu_mem(flag), (int32_t)wanted, false);
+    struct cold *cold = lower_cold(l, kind, emit_jcc(l->e, CC_C));
     cold->back = l->e->at;
     cold->rip = l->block->rip;
 }
@@ -697,9 +700,9 @@ static void emit_entry(struct lower *l)
         emit_guard(l, &l->trace->page[0], block->rip);
     block->entry_rw = l->e->at;
     if (block->vectors)
-        emit_load_check(l, HOT_AT(vectors_loaded), COLD_VECTORS);
+        emit_load_check(l, HOT_AT(vectors_loaded), block->vectors, COLD_VECTORS);
     if (block->x87)
-        emit_load_check(l, HOT_AT(x87_loaded), COLD_X87);
+        emit_load_check(l, HOT_AT(x87_loaded), 1, COLD_X87);
     block->loaded_rw = l->e->at;
 }
 
@@ -755,7 +758,10 @@ static void find_kept(struct block *block, const struct ir_list *list)
     for (unsigned i = 0; i < list->count; i++)
         switch (list->at[i].op) {
         case IR_VECTOR:
-            block->vectors |= !(list->at[i].aux & IR_VECTOR_NO_XMM);
+            if (list->at[i].aux & IR_VECTOR_YMM)
+                block->vectors = KEEPS_YMM;
+            else if (!block->vectors && !(list->at[i].aux & IR_VECTOR_NO_XMM))
+                block->vectors = KEEPS_XMM;
             block->x87 |= (list->at[i].aux & IR_VECTOR_MMX) != 0;
             break;
         case IR_X87:

@@ -10,7 +10,7 @@
  *     add  rdx, [tlb]
  *     mov  rax, rcx
  *     xor  rax, [rdx + tag]
- *     cmp  rax, 4096 - size         ; test rax, ~0xff0 for aligned 16-byte operands
+ *     cmp  rax, 4096 - size         ; test rax, ~0xff0 for aligned 16-byte, ~0xfe0 for 32-byte operands
  *     ja   slow
  *     mov  rdx, [rdx + addend]      ; operand: [rdx + rcx]
  */
@@ -32,7 +32,7 @@ static void lower_constant(struct lower *l, const struct ir *ir, uint64_t gva)
     struct emit *e = l->e;
     int32_t entry = (int32_t)(tlb_index(gva) * sizeof(struct tlb_entry));
     uint64_t page = gva & ~0xfffull;
-    if ((gva & 0xfff) + ir->size > 4096 || (ir->aligned && gva & 15)) {
+    if ((gva & 0xfff) + ir->size > 4096 || (ir->aligned && gva & (ir->size - 1u))) {
         lower_cold(l, COLD_SLOW, emit_jmp(e));
         l->m = host_at(H_RDX, 0); /* what follows is never reached */
         return;
@@ -108,9 +108,9 @@ static void emit_check(struct lower *l, const struct ir *ir, unsigned gva, unsig
     emit_mov_rr(e, 8, H_RAX, gva);
     emit_alu_rm(e, ALU_XOR, 8, H_RAX, host_at(H_RDX, tag_of(ir)));
     struct cold *cold;
-    if (aligned && span == 16) {
+    if (aligned && (span == 16 || span == 32)) {
         emit_rr(e, 0xf7 | X_W, 0, H_RAX); /* test rax, ~0xff0 */
-        emit_u32(e, ~0xff0u);
+        emit_u32(e, span - 1 - 4096);
         cold = lower_cold(l, COLD_REFILL, emit_jcc(e, CC_NZ));
     } else {
         if (aligned) {          /* tags are page addresses: the low bits are the address's own */

@@ -155,7 +155,7 @@ static void lower_tsc(struct lower *l, const struct ir *ir)
         emit_byte(e, CR4_TSD);
         lower_slow_if(l, CC_NZ);
     }
-    emit_call_to(e, l->block->vectors ? stubs->tsc_vectors : stubs->tsc);
+    emit_call_to(e, stubs->tsc[l->block->vectors]);
     emit_mov_rr(e, 4, home_of[RAX], H_RAX);
     emit_shift_ri(e, SHIFT_SHR, 8, H_RAX, 32);
     emit_mov_rr(e, 4, home_of[RDX], H_RAX);

@@ -8,6 +8,7 @@
  */
 #include "translator/x86_64/lower.h"
 
+#include "cpu/host.h"
 #include "cpu/system.h"
 
 #include <stdlib.h>
@@ -45,13 +46,35 @@ static void load_homes(struct emit *e, int32_t pushed)
 /* Rounding, FTZ and DAZ must not leak into C code. */
 #define MXCSR_CONTROL 0xe040
 
-/* If the XMM registers hold the guest's: stores them and MXCSR. Uses RCX. */
+static struct host_mem vector_at(unsigned i, int32_t pushed)
+{
+    return at(CPU_AT(xmm) + (int32_t)(i * sizeof(union vector)), pushed);
+}
+
+/* MOVAPS and VMOVAPS, load; one more is a store. */
+#define MOVAPS (0x28 | X_0F)
+
+/* If vector registers hold the guest's: stores them and MXCSR. Uses RCX. C code does not run with
+ * upper halves in use, which would slow its SSE instructions down. */
 static void spill_vectors(struct emit *e, int32_t pushed)
 {
-    emit_alu_mi(e, ALU_CMP, 1, at(HOT_AT(vectors_loaded), pushed), 0, false);
-    uint8_t *none = emit_jcc(e, CC_Z);
-    for (unsigned i = 0; i < 16; i++) /* movaps */
-        emit_rm(e, 0x29 | X_0F, i, at(CPU_AT(xmm) + (int32_t)(i * sizeof(union vector)), pushed));
+    uint8_t *stored = NULL;
+    emit_alu_mi(e, ALU_CMP, 1, at(HOT_AT(vectors_loaded), pushed), KEEPS_XMM, false);
+    uint8_t *none = emit_jcc(e, CC_C);
+    if (host_has_feature(FEATURE_AVX)) {
+        uint8_t *narrow = emit_jcc(e, CC_Z);
+        for (unsigned i = 0; i < 16; i++)
+            emit_vex_rm(e, (MOVAPS | X_L) + 1, i, 0, vector_at(i, pushed));
+        emit_byte(e, 0xc5); /* vzeroupper */
+        emit_byte(e, 0xf8);
+        emit_byte(e, 0x77);
+        stored = emit_jmp(e);
+        emit_patch(narrow, e->at);
+    }
+    for (unsigned i = 0; i < 16; i++)
+        emit_rm(e, MOVAPS + 1, i, vector_at(i, pushed));
+    if (stored)
+        emit_patch(stored, e->at);
     emit_rm(e, MXCSR_GROUP, STMXCSR_EXT, at(CPU_AT(mxcsr), pushed));
     emit_store_imm(e, 1, at(HOT_AT(vectors_loaded), pushed), 0);
     emit_load(e, 4, H_RCX, at(CPU_AT(mxcsr), pushed));
@@ -63,12 +86,16 @@ static void spill_vectors(struct emit *e, int32_t pushed)
     emit_patch(none, e->at);
 }
 
-static void load_vectors(struct emit *e, int32_t pushed)
+static void load_vectors(struct emit *e, enum vectors_kept kept, int32_t pushed)
 {
-    for (unsigned i = 0; i < 16; i++)
-        emit_rm(e, 0x28 | X_0F, i, at(CPU_AT(xmm) + (int32_t)(i * sizeof(union vector)), pushed));
+    for (unsigned i = 0; i < 16; i++) {
+        if (kept == KEEPS_YMM)
+            emit_vex_rm(e, MOVAPS | X_L, i, 0, vector_at(i, pushed));
+        else
+            emit_rm(e, MOVAPS, i, vector_at(i, pushed));
+    }
     emit_rm(e, MXCSR_GROUP, LDMXCSR_EXT, at(CPU_AT(mxcsr), pushed));
-    emit_store_imm(e, 1, at(HOT_AT(vectors_loaded), pushed), 1);
+    emit_store_imm(e, 1, at(HOT_AT(vectors_loaded), pushed), kept);
 }
 
 static void call_aligned(struct emit *e, const void *fn, int32_t pushed)
@@ -140,7 +167,8 @@ static uint8_t *emit_leave(struct emit *e)
 }
 
 /* Called with the site in EAX; returns if the block goes on. */
-static uint8_t *emit_exec(struct emit *e, const struct x86_stubs *stubs, bool vectors, bool x87)
+static uint8_t *emit_exec(struct emit *e, const struct x86_stubs *stubs, enum vectors_kept vectors,
+                          bool x87)
 {
     uint8_t *unmasked = NULL;
     emit_align(e, 16);
@@ -154,7 +182,7 @@ static uint8_t *emit_exec(struct emit *e, const struct x86_stubs *stubs, bool ve
         unmasked = emit_jcc(e, CC_Z);
     }
     if (vectors)
-        load_vectors(e, 8);
+        load_vectors(e, vectors, 8);
     load_homes(e, 8);
     emit_byte(e, 0xc3);
     emit_patch(away, e->at);
@@ -282,7 +310,7 @@ static uint8_t *emit_refill(struct emit *e, bool (*fn)(struct cpu *cpu, gva_t gv
 /* Calls fn(cpu), which touches neither guest registers nor flags, and returns its result in RAX:
  * only RCX and homes that C functions may change are kept. Without `spills` it is a function that
  * uses general registers only. */
-static uint8_t *emit_query(struct emit *e, const void *fn, bool spills, bool vectors)
+static uint8_t *emit_query(struct emit *e, const void *fn, bool spills, enum vectors_kept vectors)
 {
     static const uint8_t kept[] = {H_RCX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
     const int32_t frame = (int32_t)sizeof kept * 8; /* with the return address: aligned */
@@ -295,7 +323,7 @@ static uint8_t *emit_query(struct emit *e, const void *fn, bool spills, bool vec
         spill_vectors(e, frame + 8);
     call_aligned(e, fn, frame + 8);
     if (vectors)
-        load_vectors(e, frame + 8);
+        load_vectors(e, vectors, frame + 8);
     for (unsigned i = 0; i < sizeof kept; i++)
         emit_load(e, 8, kept[i], host_at(H_RSP, (int32_t)i * 8));
     emit_lea(e, 8, H_RSP, host_at(H_RSP, frame));
@@ -315,6 +343,38 @@ static uint8_t *emit_lookup(struct emit *e, const void *fn)
     return start;
 }
 
+/* Leaves to the dispatcher for the rip in RCX. */
+static uint8_t *emit_refuse(struct emit *e, const struct x86_stubs *stubs, int32_t pushed)
+{
+    uint8_t *start = e->at;
+    if (pushed)
+        emit_alu_ri(e, ALU_ADD, 8, H_RSP, pushed);
+    emit_store(e, 8, cpu_mem(CPU_AT(rip)), H_RCX);
+    emit_jmp_to(e, stubs->leave);
+    return start;
+}
+
+/* Called at the start of blocks that use vectors, of which less is loaded; with unmasked exceptions
+ * they cannot run: then the rip in RCX goes to the dispatcher. */
+static uint8_t *emit_load_vectors(struct emit *e, const struct x86_stubs *stubs,
+                                  enum vectors_kept kept)
+{
+    emit_align(e, 16);
+    uint8_t *start = e->at;
+    emit_load(e, 4, H_RAX, at(CPU_AT(mxcsr), 8));
+    emit_rr(e, 0xf7, 2, H_RAX); /* not */
+    emit_rr(e, 0xf7, 0, H_RAX); /* test eax, imm32 */
+    emit_u32(e, 0x1f80);
+    uint8_t *unmasked = emit_jcc(e, CC_NZ);
+    if (kept == KEEPS_YMM)
+        spill_vectors(e, 8);
+    load_vectors(e, kept, 8);
+    emit_byte(e, 0xc3);
+    emit_patch(unmasked, e->at);
+    emit_refuse(e, stubs, 8);
+    return start;
+}
+
 bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
 {
     struct cache *cache = &engine->cache;
@@ -322,14 +382,16 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
 
     uint8_t *enter = emit_enter(&e);
     stubs->leave = emit_leave(&e);
-    for (unsigned kept = 0; kept < 4; kept++)
-        stubs->exec[kept] = emit_exec(&e, stubs, kept & 1, kept & 2);
+    unsigned levels = host_has_feature(FEATURE_AVX) ? KEEPS_COUNT : KEEPS_YMM;
+    for (unsigned kept = 0; kept < levels; kept++) {
+        stubs->exec[kept][0] = emit_exec(&e, stubs, (enum vectors_kept)kept, false);
+        stubs->exec[kept][1] = emit_exec(&e, stubs, (enum vectors_kept)kept, true);
+        stubs->tsc[kept] = emit_query(&e, (const void *)cpu_tsc, true, (enum vectors_kept)kept);
+    }
     stubs->refill_read = emit_refill(&e, refill_read, NULL);
     stubs->refill_write = emit_refill(&e, refill_write, engine->cpu);
     stubs->refill_fetch = emit_refill(&e, refill_fetch, NULL);
-    stubs->tsc = emit_query(&e, (const void *)cpu_tsc, true, false);
-    stubs->tsc_vectors = emit_query(&e, (const void *)cpu_tsc, true, true);
-    stubs->load_x87 = emit_query(&e, (const void *)x87_load, false, false);
+    stubs->load_x87 = emit_query(&e, (const void *)x87_load, false, KEEPS_NONE);
     stubs->lookup = emit_lookup(&e, (const void *)engine_continue);
     stubs->indirect = emit_lookup(&e, (const void *)engine_indirect);
 
@@ -338,22 +400,9 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
     emit_store(&e, 4, cpu_mem(HOT_AT(exit)), H_RAX);
     emit_jmp_to(&e, stubs->leave);
 
-    /* Called at the start of blocks that use XMM; with unmasked exceptions they cannot run: then
-     * the rip in RCX goes to the dispatcher. */
-    emit_align(&e, 16);
-    stubs->load_vectors = e.at;
-    emit_load(&e, 4, H_RAX, at(CPU_AT(mxcsr), 8));
-    emit_rr(&e, 0xf7, 2, H_RAX); /* not */
-    emit_rr(&e, 0xf7, 0, H_RAX); /* test eax, imm32 */
-    emit_u32(&e, 0x1f80);
-    uint8_t *unmasked = emit_jcc(&e, CC_NZ);
-    load_vectors(&e, 8);
-    emit_byte(&e, 0xc3);
-    emit_patch(unmasked, e.at);
-    emit_alu_ri(&e, ALU_ADD, 8, H_RSP, 8);
-    stubs->refuse = e.at;
-    emit_store(&e, 8, cpu_mem(CPU_AT(rip)), H_RCX);
-    emit_jmp_to(&e, stubs->leave);
+    for (unsigned kept = KEEPS_XMM; kept < levels; kept++)
+        stubs->load_vectors[kept] = emit_load_vectors(&e, stubs, (enum vectors_kept)kept);
+    stubs->refuse = emit_refuse(&e, stubs, 0);
 
     if (!emit_ok(&e))
         return false;
