@@ -23,9 +23,9 @@ $(BUILD)/tests/guests/run_guest: $(BUILD)/tests/cpu/engines.c.o
 
 # -- What `make check` runs: NAME=COMMAND for tests/check.sh, slow ones first so that they overlap with the rest --
 
-BOOT_TESTS = amd64-verify amd64-translator i386-translator amd64-interpreter i386-interpreter network disk ahci nvme vectors grub-iso
+BOOT_TESTS = amd64-verify amd64-translator i386-translator amd64-interpreter i386-interpreter network disk ahci nvme vectors grub-iso virtio virtio-grub
 WINDOW_TESTS = keyboard linux graphics
-LONG_TESTS = i386-verify
+LONG_TESTS = i386-verify virtio-i386
 boot_entry = "boot-$(1)=tests/boot/boot.sh $(BUILD) $(1)"
 unit_name = $(subst /,-,$(patsubst tests/%,%,$(subst test_,,$(1))))
 unit_entry = "$(call unit_name,$(1))=$(BUILD)/$(1)"
@@ -117,6 +117,7 @@ check-long: deps bench-disk
 	$(Q)TEST_TIMEOUT=7200 tests/check.sh $(BUILD) $(foreach test,$(LONG_TESTS) amd64-verify,$(call boot_entry,$(test))) \
 	    "oracle=$(BUILD)/tests/cpu/oracle --count 5000000" $(AARCH64_LONG_LIST) $(AARCH64_CHECK_LIST) \
 	    "hostile=$(BUILD)/tests/hw/test_hostile 1000000" \
+	    "hostile-virtio=$(BUILD)/tests/hw/test_virtio_hostile 1000000" \
 	    "bench-verify=$(BENCH_VERIFY)" "guest-jit=$(BENCH_JIT)"
 
 check-binaries: doppel $(TEST_BINARIES)

@@ -85,6 +85,45 @@ vectors)
         send:"wget -q -O /tmp/vectors http://10.0.2.2:$port/vectors; chmod +x /tmp/vectors; for i in 1 2 3; do /tmp/vectors; done | md5sum"'\n' \
         expect:"guest:" send:"/tmp/vectors | md5sum"'\n' expect:"$sum" "${power_off[@]}" -- "${guest[@]}"
     ;;
+virtio | virtio-i386)
+    # Every virtio device with its driver: disks written in one run and found in the next, network both
+    # ways, random numbers, a console port with an echo, memory given back, and no complaint in the log.
+    folder=$(mktemp -d)
+    trap 'kill $server 2>/dev/null || true; rm -rf "$folder"' EXIT
+    arch=amd64
+    [ "$test" = virtio ] || arch=i386
+    truncate -s 64M "$folder/blk.img" "$folder/scsi.img"
+    head -c 3000000 /dev/urandom >"$folder/data"
+    sum=$(md5sum <"$folder/data" | cut -d' ' -f1)
+    port=$((20000 + $$ % 20000)) echo_port=$((20000 + ($$ + 1) % 20000))
+    "$build/tests/boot/file_server" "$port" "$folder/data" &
+    server=$!
+    linux $arch "$quiet" --net user,model=virtio --disk "$folder/blk.img,bus=virtio" \
+        --disk "$folder/scsi.img,bus=virtio-scsi" --cdrom "$guests/grub-rescue.iso,bus=virtio-scsi" \
+        --rng --balloon 160M --console "file:$folder/console" --console "tcp:127.0.0.1:$echo_port,name=test.echo"
+    files='for d in vda sda; do mke2fs -q /dev/$d && mount -t ext4 -o discard /dev/$d /tmp && dd if=/dev/urandom of=/tmp/f bs=64k count=256 2>/dev/null; md5sum /tmp/f > /tmp/s; sync; umount /tmp; done; echo wr""itten\n'
+    "$console" expect:"Network: 10.0.2.15" expect:"guest:" send:"$files" expect:"written" \
+        expect:"guest:" send:"wget -q -O /tmp/data http://10.0.2.2:$port/data; md5sum < /tmp/data"'\n' expect:"$sum" \
+        expect:"guest:" send:'mount -t iso9660 -o ro /dev/sr0 /tmp && ls /tmp/boot; umount /tmp\n' expect:"grub" \
+        expect:"guest:" send:'cat /sys/class/misc/hw_random/rng_current; head -c 50000 /dev/hwrng | wc -c\n' expect:"virtio_rng" expect:"50000" \
+        expect:"guest:" send:'sh -c "exec 3<>$(ls /dev/vport*p1); cat <&3 >&3" & sleep 1; echo on the console > /dev/hvc0; cat /sys/class/virtio-ports/*/name\n' expect:"test.echo" \
+        run:"bash -c 'exec 3<>/dev/tcp/127.0.0.1/$echo_port && echo there-and-back >&3 && timeout 20 head -n 1 <&3 | grep -q there-and-back'" \
+        run:"grep -q 'on the console' $folder/console" \
+        send:'awk "/MemTotal/ { print (\$2 < 170000) ? \"small\" : \"large\" }" /proc/meminfo\n' expect:"small" \
+        expect:"guest:" send:'dmesg | grep -i -E "virtio|vda|sda|balloon|I/O error" | grep -i -E "error|warn|fail|timeout|bogus|BUG" || echo cl""ean\n' expect:"clean" \
+        "${power_off[@]}" -- "${guest[@]}"
+    "$console" expect:"guest:" send:'for d in vda sda; do mount -t ext4 /dev/$d /tmp && md5sum -c /tmp/s; umount /tmp; done; echo do""ne\n' \
+        expect:"/tmp/f: OK" expect:"/tmp/f: OK" expect:"done" "${power_off[@]}" -- "${guest[@]}"
+    ;;
+virtio-grub)
+    # GRUB by SeaBIOS's own virtio drivers: from a block device, and from a SCSI CD-ROM and disk.
+    iso=$guests/grub-rescue.iso
+    for drive in "--disk $iso,readonly,bus=virtio" "--cdrom $iso,bus=virtio-scsi"; do
+        "$build/tests/boot/screen" expect:"GNU GRUB" expect:"*GNU/Linux" type:c expect:"grub>" 'type:echo it works\n' \
+            expect:"it works" -- $drive --net none
+    done
+    "$build/tests/boot/screen" expect:"GRUB loading" -- --disk "$(dirname "$(readlink -f "$iso")")/grub-rescue-floppy.img,readonly,bus=virtio-scsi" --net none
+    ;;
 grub-iso)
     # GRUB's rescue CD through SeaBIOS and El Torito: its menu, keys that move in it, its command line.
     "$build/tests/boot/screen" expect:"GNU GRUB" expect:"*GNU/Linux" 'type:\d' absent:"*GNU/Linux" \
