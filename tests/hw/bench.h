@@ -18,7 +18,7 @@
 static struct device_list bench_devices;
 static struct io_bus *bench_io;
 static struct clock *bench_clock;
-static void (*bench_undo)(void); /* what the test's own setup needs at the end, or NULL */
+static void (*bench_undo)(void);       /* what the test's own setup needs at the end, or NULL */
 static struct io_bus *bench_second_io; /* for a second device of the kind, or NULL */
 
 static inline void bench_setup(void)
