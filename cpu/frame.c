@@ -24,6 +24,7 @@ void frame_current(const struct cpu *cpu, struct frame *frame)
         .mmu = cpu_mmu(cpu),
         .error = external_bit(cpu),
         .flat64 = is_code64(cpu),
+        .current = true,
     };
     frame->mask = is_code64(cpu) ? ~0ull : cpu->mode & MODE_STACK32 ? 0xffffffff : 0xffff;
     frame->sp &= frame->mask;
@@ -70,10 +71,20 @@ static gva_t frame_linear(struct cpu *cpu, const struct frame *frame, unsigned s
     return (uint32_t)(s->base + sp);
 }
 
+/* Alignment checks and data breakpoints know the accesses of the current privilege level. */
+static bool is_watched(const struct cpu *cpu, const struct frame *frame)
+{
+    return frame->current && cpu->tlb == cpu->watch;
+}
+
 void frame_push(struct cpu *cpu, struct frame *frame, uint64_t value, unsigned size)
 {
     frame->sp = (frame->sp - size) & frame->mask;
-    mem_write_as(cpu, frame->mmu, frame_linear(cpu, frame, size), value, size);
+    gva_t gva = frame_linear(cpu, frame, size);
+    if (is_watched(cpu, frame))
+        mem_write_slow(cpu, gva, value, size);
+    else
+        mem_write_as(cpu, frame->mmu, gva, value, size);
 }
 
 void frame_push_words(struct cpu *cpu, struct frame *frame, const uint64_t *words, unsigned count)
@@ -91,7 +102,9 @@ void frame_push_words(struct cpu *cpu, struct frame *frame, const uint64_t *word
 
 uint64_t frame_pop(struct cpu *cpu, struct frame *frame, unsigned size)
 {
-    uint64_t value = mem_read_as(cpu, frame->mmu, frame_linear(cpu, frame, size), size);
+    gva_t gva = frame_linear(cpu, frame, size);
+    uint64_t value = is_watched(cpu, frame) ? mem_read_slow(cpu, gva, size)
+                                            : mem_read_as(cpu, frame->mmu, gva, size);
     frame->sp = (frame->sp + size) & frame->mask;
     return value;
 }

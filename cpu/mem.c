@@ -25,12 +25,33 @@ static void check_canonical(struct cpu *cpu, gva_t gva, size_t size)
         raise_non_canonical(cpu);
 }
 
+/* What a run of `size` bytes must be aligned to where alignment is checked. x87 environments and
+ * images go by the size of their items; 16 bytes and more have rules of their own. */
+static size_t checked_alignment(size_t size)
+{
+    switch (size) {
+    case 2:
+    case 4:
+    case 8:
+        return size;
+    case 10: /* float80, packed decimal */
+        return 8;
+    case 14:
+    case 94:
+        return 2;
+    case 28:
+    case 108:
+        return 4;
+    default:
+        return 1;
+    }
+}
+
 static void check_watch(struct cpu *cpu, gva_t gva, size_t size, bool write)
 {
     if (cpu->tlb != cpu->watch)
         return;
-    bool scalar = size == 2 || size == 4 || size == 8;
-    if (cpu->mode & MODE_ALIGN && scalar && gva & (size - 1))
+    if (cpu->mode & MODE_ALIGN && gva & (checked_alignment(size) - 1))
         cpu_raise(cpu, EXC_AC, 0);
     if (cpu->mode & MODE_BREAK)
         debug_check_data(cpu, gva, (unsigned)size, write);

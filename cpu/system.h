@@ -256,6 +256,7 @@ struct frame {
     enum mmu_index mmu; /* rights of its privilege level */
     bool flat64;        /* 64-bit mode: no base, no limit, canonical addresses */
     uint32_t error;     /* error code of #SS when it does not fit */
+    bool current; /* the stack in use, at the privilege level in force */
 };
 void frame_push(struct cpu *cpu, struct frame *frame, uint64_t value, unsigned size);
 /* Pushes 64-bit words, the last one first, onto a 64-bit stack. */
