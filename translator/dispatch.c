@@ -91,7 +91,8 @@ static const void *engine_go_on(struct cpu *cpu)
     }
     const struct jump_entry *entry =
         (const void *)((const uint8_t *)engine->current_space->jumps + jump_offset(cpu->rip));
-    if (__builtin_expect(entry->rip == cpu->rip, 1)) {
+    /* Empty entries are for rip 1, and for those who have it in a register. */
+    if (__builtin_expect(entry->rip == cpu->rip && entry->code != engine->stubs->lookup, 1)) {
         cpu->insn = NULL;
         return entry->code;
     }
