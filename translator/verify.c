@@ -567,17 +567,26 @@ static void finish(struct verify *v, unsigned executed)
         siglongjmp(cpu->unwind, 1);
 }
 
-/* Did an event stop a repeated string instruction of the translated code half-way? Where, the
- * engines need not agree. */
-static bool stopped_half_way(const struct verify *v, const struct block *block, unsigned expected,
-                             unsigned executed)
+static bool is_repeated(const struct block *block, unsigned at)
 {
-    /* Counted already if the event came at the end of the instruction's work on a page. */
-    unsigned at = executed && v->result.rip == block->rips[executed - 1] ? executed - 1 : executed;
-    return at < block->count && (at < executed || executed < expected) && v->result.vector < 0 &&
-           v->result.rip == block->rips[at] &&
-           block->insns[at].prefixes & (PREFIX_REP | PREFIX_REPNE) &&
-           isa_rows[block->insns[at].row].attributes & (ISA_REP | ISA_REPZ);
+    const struct insn *insn = &block->insns[at];
+    return insn->prefixes & (PREFIX_REP | PREFIX_REPNE) &&
+           isa_rows[insn->row].attributes & (ISA_REP | ISA_REPZ);
+}
+
+/* Did an event stop the repeated string instruction that a run executed last half-way? Where, the
+ * engines need not agree. */
+static bool stopped_half_way(const struct block *block, const struct snapshot *s, unsigned executed)
+{
+    return executed && s->vector < 0 && s->rip == block->rips[executed - 1] &&
+           is_repeated(block, executed - 1);
+}
+
+/* Likewise, but the instruction was not counted. */
+static bool left_half_way(const struct block *block, const struct snapshot *s, unsigned executed)
+{
+    return executed < block->count && s->vector < 0 && s->rip == block->rips[executed] &&
+           is_repeated(block, executed);
 }
 
 void verify_run(struct engine *engine, struct block *block)
@@ -640,7 +649,7 @@ void verify_run(struct engine *engine, struct block *block)
     put_back(cpu, &v->start);
     cpu_update_mode(cpu);
 
-    unsigned pages = v->pages;
+    volatile unsigned pages = v->pages;
     v->phase = PHASE_REPLAY;
     hot->instructions = 0;
     hot->exit = 0;
@@ -655,18 +664,24 @@ void verify_run(struct engine *engine, struct block *block)
     uint32_t next = exit && exit->unshared ? hot->exit : 0;
     hot->instructions = hot->exit = 0;
     take(cpu, &v->result);
-    if (stopped_half_way(v, block, expected, executed)) {
+    bool half_way = stopped_half_way(block, &v->result, executed) ||
+                    (executed < expected && left_half_way(block, &v->result, executed));
+    bool before_fault = v->reference.vector >= 0 && v->result.vector < 0 && executed == expected;
+    /* An event, a page guard, to share no checks. */
+    if (!half_way && (executed < expected || before_fault)) {
+        expected = shorten(v, block, executed);
+        pages = v->pages;
+        half_way = stopped_half_way(block, &v->reference, expected);
+    }
+    if (half_way) { /* nothing to compare: what was translated goes on */
         v->phase = PHASE_NONE;
         memcpy(&cpu->unwind, &outer, sizeof outer);
         cpu_post(cpu, posted);
+        cpu_update_mode(cpu);
         v->skipped++;
+        hot->exit = next;
         finish(v, executed);
         return;
-    }
-    bool before_fault = v->reference.vector >= 0 && v->result.vector < 0 && executed == expected;
-    if (executed < expected || before_fault) { /* an event, a page guard, to share no checks */
-        expected = shorten(v, block, executed);
-        pages = v->pages;
     }
     v->phase = PHASE_NONE;
     for (unsigned i = pages; i < v->pages; i++) /* written by the translated code only */
