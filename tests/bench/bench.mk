@@ -10,7 +10,7 @@ BENCH_GUESTS = .cache/guests
 # Always gcc: the figures shall differ by the system, not by the compiler.
 BENCH_CC = gcc
 BENCH_CFLAGS = -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O2 -march=x86-64-v2 -fno-math-errno -fno-tree-loop-distribute-patterns
-BENCH_PACKAGES = mmdebstrap e2fsprogs qemu-system-x86
+BENCH_PACKAGES = mmdebstrap uidmap e2fsprogs qemu-system-x86
 BENCH_RUN = $(BENCH_BUILD)/bench $(BUILD) $(BENCH_GUESTS)
 
 .PHONY: bench bench-quick bench-code bench-jit bench-verify

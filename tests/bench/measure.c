@@ -157,11 +157,13 @@ static void measure_boot(struct bench *bench, enum system system)
         found = strstr(line, BOOTED);
     seconds[HOST] = host_now() - run.start;
     seconds[CPU] = run_cpu(&run);
-    run_end(&run, 0);
     if (!found) {
         note_failure(bench, system, BOOT, "did not reach user space");
-        return;
+        run_show(&run);
     }
+    run_end(&run, 0);
+    if (!found)
+        return;
     seconds[GUEST] = strtod(found + strlen(BOOTED), NULL);
     note_sample(bench, system, BOOT, seconds, 0);
 }
@@ -222,6 +224,7 @@ static void measure_programs(struct bench *bench, enum system system)
             cpu = run_cpu(&run);
         } else if (current < workload_count && strncmp(line, "failed ", 7) == 0) {
             note_failure(bench, system, current, "failed");
+            run_show(&run);
             current = workload_count;
         } else if (current < workload_count &&
                    strncmp(line, workloads[current].name, strlen(workloads[current].name)) == 0) {
@@ -229,6 +232,10 @@ static void measure_programs(struct bench *bench, enum system system)
             current = workload_count;
         }
         ended = strcmp(line, "end") == 0;
+    }
+    if (!ended) {
+        fprintf(stderr, "bench: %s ended early or is silent\n", system_names[system]);
+        run_show(&run);
     }
     run_end(&run, ended ? 10 : 0);
     if (!ended && current < workload_count)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -24,15 +25,12 @@ double host_now(void)
     return seconds_of(time);
 }
 
-static void become(char *const argv[], const int in[2], const int out[2], bool pinned)
+static void become(char *const argv[], const int in[2], const int out[2], int errors, bool pinned)
 {
     dup2(in[0], STDIN_FILENO);
     dup2(out[1], STDOUT_FILENO);
-    if (!getenv("BENCH_VERBOSE")) {
-        int null = open("/dev/null", O_WRONLY);
-        if (null >= 0)
-            dup2(null, STDERR_FILENO);
-    }
+    if (!getenv("BENCH_VERBOSE"))
+        dup2(errors, STDERR_FILENO);
     if (pinned) {
         cpu_set_t allowed, one;
         CPU_ZERO(&one);
@@ -53,12 +51,14 @@ bool run_start(struct run *run, char *const argv[], bool pinned)
 {
     int in[2], out[2];
     *run = (struct run){.start = host_now()};
-    if (pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0 || (run->pid = fork()) < 0) {
+    run->errors = memfd_create("errors", MFD_CLOEXEC);
+    if (run->errors < 0 || pipe2(in, O_CLOEXEC) < 0 || pipe2(out, O_CLOEXEC) < 0 ||
+        (run->pid = fork()) < 0) {
         perror("bench");
         return false;
     }
     if (run->pid == 0)
-        become(argv, in, out, pinned);
+        become(argv, in, out, run->errors, pinned);
     close(in[0]);
     close(out[1]);
     run->in = in[1];
@@ -101,7 +101,24 @@ bool run_line(struct run *run, char *line, size_t size, double seconds)
     }
     if (getenv("BENCH_VERBOSE"))
         fprintf(stderr, "| %s\n", line);
+    snprintf(run->last[run->lines++ % RUN_LAST], sizeof run->last[0], "%s", line);
     return true;
+}
+
+void run_show(const struct run *run)
+{
+    char text[16384];
+    unsigned first = run->lines > RUN_LAST ? run->lines - RUN_LAST : 0;
+    if (getenv("BENCH_VERBOSE"))
+        return; /* seen already */
+    fprintf(stderr, "Its last lines, and its messages:\n");
+    for (unsigned i = first; i < run->lines; i++)
+        fprintf(stderr, "  | %s\n", run->last[i % RUN_LAST]);
+    if (run->length)
+        fprintf(stderr, "  | %.*s\n", (int)run->length, run->buffer);
+    ssize_t got = pread(run->errors, text, sizeof text, 0);
+    if (got > 0)
+        fprintf(stderr, "%.*s\n", (int)got, text);
 }
 
 double run_cpu(const struct run *run)
@@ -128,6 +145,7 @@ int run_end(struct run *run, double seconds)
             usleep(2000);
     }
     close(run->in);
+    close(run->errors);
     if (ended == run->pid)
         run->cpu = (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
                    (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
