@@ -7,6 +7,7 @@
  */
 #include "cpu/mem.h"
 
+#include "cpu/isa.h"
 #include "cpu/system.h"
 
 /* -- Checks before translation -- */
@@ -47,11 +48,25 @@ static size_t checked_alignment(size_t size)
     }
 }
 
+/* Gathers and masked moves never report misaligned elements. */
+static bool ignores_alignment(const struct insn *insn)
+{
+    switch (insn->op) {
+    case OP_VMASKMOVPS:
+    case OP_VMASKMOVPD:
+    case OP_VPMASKMOVD:
+    case OP_VPMASKMOVQ:
+        return true;
+    }
+    return isa_rows[insn->row].attributes & ISA_VSIB;
+}
+
 static void check_watch(struct cpu *cpu, gva_t gva, size_t size, bool write)
 {
     if (cpu->tlb != cpu->watch)
         return;
-    if (cpu->mode & MODE_ALIGN && gva & (checked_alignment(size) - 1))
+    if (cpu->mode & MODE_ALIGN && gva & (checked_alignment(size) - 1) &&
+        !(cpu->insn && ignores_alignment(cpu->insn)))
         cpu_raise(cpu, EXC_AC, 0);
     if (cpu->mode & MODE_BREAK)
         debug_check_data(cpu, gva, (unsigned)size, write);

@@ -35,7 +35,7 @@ ifeq ($(SANITIZE),1)
 CHECK_LIST = $(foreach test,$(filter-out tests/translator/%,$(UNIT_TESTS)),$(call unit_entry,$(test)))
 else
 CHECK_LIST = $(foreach test,$(BOOT_TESTS),$(call boot_entry,$(test))) \
-    "cpu-oracle=$(BUILD)/tests/cpu/oracle --count 1000000" \
+    "cpu-oracle=$(BUILD)/tests/cpu/oracle --systematic 4 --length 8 --count 500000" \
     "warnings-clang=tests/warnings.sh" "layout=tests/layout.sh" \
     "cli=tests/cli/cli.sh $(BUILD)" \
     "guest-code=$(BENCH_CODE)" \
@@ -85,6 +85,21 @@ CHECK_LIST += $(AARCH64_CHECK_LIST)
 CHECK_EXTRA = aarch64-binaries
 endif
 
+# -- Conformance to hardware: a campaign of more than 200 million comparisons with the host processor, as parts that
+# run at the same time; others with SEED= --
+
+SEED ?= 1
+CONFORMANCE_PARTS ?= 6
+CONFORMANCE_LIST = $(foreach part,$(shell seq $(SEED) $$(($(SEED) + $(CONFORMANCE_PARTS) - 1))), \
+    "conformance-$(part)=$(BUILD)/tests/cpu/oracle --systematic 20 --length 10 --count 1500000 --seed $(part)") \
+    "conformance-transcendental=$(BUILD)/tests/cpu/test_transcendental 1000000"
+
+.PHONY: conformance
+conformance: deps
+	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) check-binaries
+	$(Q)TEST_TIMEOUT=7200 nice tests/check.sh $(BUILD) $(CONFORMANCE_LIST)
+	$(Q)tail -qn 1 $(BUILD)/check/conformance-[0-9]*.log | awk '{n += $$1; d += $$3} END {print n, "comparisons,", d, "differences"}'
+
 .PHONY: aarch64-binaries check-aarch64
 aarch64-binaries: $(BUILD)/tests/cpu/oracle $(GUEST_BINARIES)
 	$(Q)tests/aarch64.sh $(AARCH64)/sysroot
@@ -115,7 +130,7 @@ check-long: deps bench-disk
 	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) check-binaries aarch64-binaries
 	$(Q)tests/guests.sh amd64 i386 grub
 	$(Q)TEST_TIMEOUT=7200 tests/check.sh $(BUILD) $(foreach test,$(LONG_TESTS) amd64-verify,$(call boot_entry,$(test))) \
-	    "oracle=$(BUILD)/tests/cpu/oracle --count 5000000" $(AARCH64_LONG_LIST) $(AARCH64_CHECK_LIST) \
+	    $(CONFORMANCE_LIST) $(AARCH64_LONG_LIST) $(AARCH64_CHECK_LIST) \
 	    "hostile=$(BUILD)/tests/hw/test_hostile 1000000" \
 	    "hostile-virtio=$(BUILD)/tests/hw/test_virtio_hostile 1000000" \
 	    "bench-verify=$(BENCH_VERIFY)" "guest-jit=$(BENCH_JIT)"

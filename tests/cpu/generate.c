@@ -25,6 +25,16 @@ static bool one_in(struct generator *g, unsigned n)
     return below(g, n) == 0;
 }
 
+/* A choice of structure: made one time in `n`, or as the form says. */
+static bool choose(struct generator *g, unsigned n)
+{
+    if (!g->systematic)
+        return one_in(g, n);
+    bool chosen = g->form & 1;
+    g->form >>= 1;
+    return chosen;
+}
+
 uint64_t generate_value(struct generator *g)
 {
     uint64_t random = generate_random(g);
@@ -132,17 +142,17 @@ static void choose_prefixes(struct encoder *e)
     e->opsize = row->mandatory && row->prefixes >> ISA_PREFIX_66 & 1;
     if (row->attributes & ISA_F64 && g->bits == 64 && g->aimed)
         free_66 = false; /* on near branches AMD processors obey it, Intel ones do not */
-    if ((free_66 || crc32) && one_in(g, 4))
+    if ((free_66 || crc32) && choose(g, 4))
         e->opsize = true;
-    e->addrsize = (!g->aimed || g->bits == 64) && one_in(g, 10);
+    e->addrsize = choose(g, g->aimed && g->bits == 32 ? 40 : 10);
     if (g->aimed && g->bits == 16)
-        e->addrsize = one_in(g, 6);
+        e->addrsize = choose(g, 6);
     if (row->vex) {
         /* Now and then what the row does not allow, for the #UD rules. */
         bool wrong = g->aimed && one_in(g, 64);
         e->opsize = wrong && one_in(g, 8);
-        e->vex_l = row->vex_l <= VEX_1 ? row->vex_l : below(g, 2);
-        e->rex_w = row->vex_w <= VEX_1 ? row->vex_w : one_in(g, 2);
+        e->vex_l = row->vex_l <= VEX_1 ? row->vex_l : choose(g, 2);
+        e->rex_w = row->vex_w <= VEX_1 ? row->vex_w : choose(g, 2);
         if (row_has_width(row, W_Y) && g->bits != 64 && g->aimed)
             e->rex_w = false; /* where Intel processors ignore it, AMD's raise #UD */
         e->vvvv = row->has_vvvv ? choose_reg(e) : 0;
@@ -154,9 +164,9 @@ static void choose_prefixes(struct encoder *e)
             e->rex_w ^= true;
     } else if (g->bits == 64) {
         e->rex_w = row->rex_w;
-        if (row_has_width(row, W_V) || row_has_width(row, W_Y) || one_in(g, 20))
-            e->rex_w |= one_in(g, 2);
-        if (row->op == OP_CMPXCHG8B)
+        if (row_has_width(row, W_V) || row_has_width(row, W_Y) || choose(g, 20))
+            e->rex_w |= choose(g, 2);
+        if (row->op == OP_CMPXCHG8B || (g->no_far64 && row_has_width(row, W_P)))
             e->rex_w = false;
     }
 }
@@ -168,12 +178,12 @@ static void put_prefixes(struct encoder *e, bool memory)
     const struct isa_row *row = e->row;
     if (e->addrsize)
         put(e, 0x67);
-    if (g->segments && one_in(g, 16)) {
+    if (g->segments && choose(g, 16)) {
         unsigned seg = below(g, 6);
         if (g->segments >> seg & 1)
             put(e, overrides[seg]);
     }
-    if (row->attributes & ISA_LOCK && memory && one_in(g, 8))
+    if (row->attributes & ISA_LOCK && memory && choose(g, 8))
         put(e, 0xf0);
     if (e->opsize)
         put(e, 0x66);
@@ -183,8 +193,8 @@ static void put_prefixes(struct encoder *e, bool memory)
         put(e, 0xf2);
     if (row->mandatory && row->prefixes >> ISA_PREFIX_F3 & 1)
         put(e, 0xf3);
-    if (row->attributes & (ISA_REP | ISA_REPZ) && one_in(g, 2))
-        put(e, row->attributes & ISA_REPZ && one_in(g, 2) ? 0xf2 : 0xf3);
+    if (row->attributes & (ISA_REP | ISA_REPZ) && choose(g, 2))
+        put(e, row->attributes & ISA_REPZ && choose(g, 2) ? 0xf2 : 0xf3);
 }
 
 /* -- ModRM, SIB, displacement -- */
@@ -382,7 +392,7 @@ static void encode(struct encoder *e)
 
     choose_prefixes(e);
     if (row->has_modrm) {
-        memory = row->mem_form && !(row->attributes & ISA_ANYMOD) && (!reg_form || one_in(g, 2));
+        memory = row->mem_form && !(row->attributes & ISA_ANYMOD) && (!reg_form || choose(g, 2));
         if (memory)
             m = choose_memory(e);
         reg = special_reg(e, reg);
@@ -409,7 +419,7 @@ static void encode(struct encoder *e)
     if (row->vex) {
         put_vex(e);
     } else {
-        if (g->bits == 64 && (e->rex || one_in(g, 16)))
+        if (g->bits == 64 && (e->rex || choose(g, 16)))
             put(e, 0x40 | e->rex);
         if (row->map != MAP_PRIMARY)
             put(e, 0x0f);
@@ -450,7 +460,9 @@ int isa_encode_row(struct generator *g, unsigned row, uint8_t bytes[GENERATE_MAX
         .code_size = (uint8_t)(g->bits / 8), .mode = MODE_PROTECTED, .features = g->features};
     if (!row_exists(g, &isa_rows[row]))
         return 0;
-    for (;;) {
+    unsigned form = g->form;
+    for (unsigned attempt = 0; attempt < 200; attempt++) {
+        g->form = form;
         struct encoder e = {.g = g, .row = &isa_rows[row], .bytes = bytes};
         encode(&e);
         if (e.length > INSN_MAX_LENGTH)
@@ -467,4 +479,5 @@ int isa_encode_row(struct generator *g, unsigned row, uint8_t bytes[GENERATE_MAX
             isa_rows[insn.row].map != isa_rows[row].map)
             return (int)e.length; /* nonsense: let the test see it */
     }
+    return 0;
 }

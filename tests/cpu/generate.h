@@ -23,6 +23,9 @@ struct generator {
     uint32_t data_size;
     uint64_t rip;        /* address at which the instruction will stand */
     uint16_t segments;   /* bit set of segment overrides that may be used */
+    bool systematic;     /* prefixes and forms are not chosen at random but as `form` says: */
+    unsigned form;       /* a bit for each choice, the lowest first; shifted out as they are made */
+    bool no_far64;       /* no REX.W on instructions with a far pointer in memory */
     unsigned branch_max; /* relative branches go 0 to this many bytes forward; 0: anywhere */
 };
 

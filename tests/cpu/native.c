@@ -19,6 +19,7 @@
 #ifdef __x86_64__
 
 #include <asm/ldt.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,25 +35,27 @@
 
 /* Offsets are repeated in the assembly below. */
 struct control {
-    uint64_t gpr[16];         /* 0 */
-    uint64_t eflags;          /* 128 */
-    uint64_t host_rsp;        /* 136 */
-    uint64_t target_offset;   /* 144: far pointer of the program's first instruction */
-    uint64_t exit;            /* 152: address of the exit code */
-    uint16_t target_selector; /* 160 */
-    uint16_t selector[6];     /* 162: as in struct user_state */
-    bool has_avx;             /* 174 */
-    bool running;             /* 175 */
-    uint64_t fs_base;         /* 176 */
-    uint64_t gs_base;         /* 184 */
-    uint64_t host_fs_base;    /* 192 */
-    uint32_t host_mxcsr;      /* 200 */
+    uint64_t gpr[16];                     /* 0 */
+    uint64_t eflags;                      /* 128 */
+    uint64_t host_rsp;                    /* 136 */
+    uint64_t target_offset;               /* 144: far pointer of the program's first instruction */
+    uint32_t exit;                        /* 152: far pointer of the exit code */
+    uint16_t exit_selector;               /* 156 */
+    _Alignas(4) uint16_t target_selector; /* 160 */
+    uint16_t selector[6];                 /* 162: as in struct user_state */
+    bool has_avx;                         /* 174 */
+    bool running;                         /* 175 */
+    uint64_t fs_base;                     /* 176 */
+    uint64_t gs_base;                     /* 184 */
+    uint64_t host_fs_base;                /* 192 */
+    uint32_t host_mxcsr;                  /* 200 */
     /* What a signal tells */
     uint64_t rip, vector, error, cr2;
     _Alignas(64) uint8_t fx[FX_SIZE];    /* 256: loaded */
     _Alignas(64) uint8_t saved[FX_SIZE]; /* 1088 */
 };
 _Static_assert(CONTROL + offsetof(struct control, exit) == USER_EXIT_POINTER, "as promised");
+_Static_assert(offsetof(struct control, target_selector) == 160, "used by the assembly");
 _Static_assert(offsetof(struct control, selector) == 162, "used by the assembly");
 _Static_assert(offsetof(struct control, has_avx) == 174, "used by the assembly");
 _Static_assert(offsetof(struct control, fs_base) == 176, "used by the assembly");
@@ -201,18 +204,19 @@ __asm__(".pushsection .text\n"
         "native_switch_end:\n"
         ".popsection\n");
 
+enum { STACK_SIZE = 1 << 16, SIGNALS = 6 };
+
+static const int signals[SIGNALS] = {SIGSEGV, SIGILL, SIGFPE, SIGTRAP, SIGBUS, SIGALRM};
+
 struct native_host {
     struct native native;
     struct control *control;
     uint8_t *code; /* writable view of the code page */
     bool has_ldt;
-    struct sigaction old[5];
+    struct sigaction old[SIGNALS];
+    pthread_t thread;
     uint8_t *stack;
 };
-
-enum { STACK_SIZE = 1 << 16 };
-
-static const int signals[5] = {SIGSEGV, SIGILL, SIGFPE, SIGTRAP, SIGBUS};
 
 /* The run ended with an exception. What the program wrote to `running` and so on is ours alone. */
 __attribute__((used)) void native_caught(int number, siginfo_t *info, void *context);
@@ -224,6 +228,8 @@ void native_caught(int number, siginfo_t *info, void *context)
     struct control *control = (struct control *)(uintptr_t)CONTROL;
     const mcontext_t *machine = &((ucontext_t *)context)->uc_mcontext;
     (void)info;
+    if (!control->running && number == SIGALRM)
+        return;
     if (!control->running) {
         signal(number, SIG_DFL); /* a bug of the test itself */
         return;
@@ -233,7 +239,8 @@ void native_caught(int number, siginfo_t *info, void *context)
     control->eflags = (uint64_t)machine->gregs[REG_EFL];
     memcpy(control->saved, machine->fpregs, control->has_avx ? FX_SIZE : 512);
     control->rip = (uint64_t)machine->gregs[REG_RIP];
-    control->vector = (uint64_t)machine->gregs[REG_TRAPNO];
+    control->vector =
+        number == SIGALRM ? (uint64_t)VECTOR_ENDLESS : (uint64_t)machine->gregs[REG_TRAPNO];
     control->error = (uint64_t)machine->gregs[REG_ERR];
     control->cr2 = (uint64_t)machine->gregs[REG_CR2];
     control->selector[1] = (uint16_t)machine->gregs[REG_CSGSFS];
@@ -303,6 +310,7 @@ struct native *native_new(const char **why)
     memset(host.code, 0xcc, USER_PAGE);
     host.has_ldt = make_segments();
     host.control->has_avx = host.native.has_avx = __builtin_cpu_supports("avx");
+    host.thread = pthread_self();
     host.stack = malloc(STACK_SIZE);
     stack_t stack = {.ss_sp = host.stack, .ss_size = STACK_SIZE};
     sigaltstack(&stack, NULL);
@@ -324,6 +332,11 @@ void native_free(struct native *native)
     munmap(host->control, sizeof *host->control);
     munmap(native->data, USER_DATA_SIZE);
     free(host->stack);
+}
+
+void native_stop(struct native *native)
+{
+    pthread_kill(((struct native_host *)native)->thread, SIGALRM);
 }
 
 bool native_supports(const struct native *native, int bits)
@@ -349,6 +362,7 @@ void native_run(struct native *native, int bits, const uint8_t *code, size_t len
     control->target_selector = code_selectors[bits / 32];
     control->selector[2] = bits == 16 ? USER_SELECTOR_DATA16 : USER_SELECTOR_DATA;
     control->exit = SWITCH;
+    control->exit_selector = USER_EXIT_SELECTOR;
     control->host_mxcsr = 0x1f80;
     control->running = true;
     __asm__ volatile("" ::: "memory");
@@ -385,6 +399,11 @@ struct native *native_new(const char **why)
 }
 
 void native_free(struct native *native)
+{
+    (void)native;
+}
+
+void native_stop(struct native *native)
 {
     (void)native;
 }

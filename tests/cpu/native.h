@@ -17,6 +17,9 @@ struct native {
  * handlers. */
 struct native *native_new(const char **why);
 void native_free(struct native *native);
+/* Another thread ends a program that runs too long: VECTOR_ENDLESS. Nothing happens between runs.
+ */
+void native_stop(struct native *native);
 /* Can the host run code of this size? */
 bool native_supports(const struct native *native, int bits);
 /* Runs `length` bytes of code from `state` on and changes *state to what it left. */

@@ -10,7 +10,9 @@
  * reads them follows.
  *
  *     oracle [--engine interpreter|translator|all] [--bits 64|32|16] [--count N] [--seed S]
- *            [--length N] [--only OP|x87|mmx|vex] [--coverage] [--stats]
+ *            [--length N] [--only OP|x87|mmx|vex] [--systematic ROUNDS] [--coverage]
+ *            [--stats]
+ *     oracle --bits B --seed S --code "90 90"   one case, S as in a row of oracle_regress.def
  *     oracle ... --record FILE      only the host: its outcomes, for a host of another kind
  *     oracle ... --replay FILE      the engines against such a file
  *
@@ -20,8 +22,11 @@
 #include "tests/cpu/oracle.h"
 #include "cpu/decode.h"
 #include "cpu/disasm.h"
+#include "cpu/system.h"
 
 #include <inttypes.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -34,6 +39,14 @@
 #define MAX_FAILURES 10
 #define MAX_ENGINES  2
 
+struct options {
+    const char *engine, *only, *record, *replay, *code;
+    uint64_t count, rounds, seed;
+    int bits;
+    unsigned length;
+    bool coverage, stats;
+};
+
 struct oracle {
     struct native *native; /* NULL when outcomes are replayed */
     struct user_guest *guest[MAX_ENGINES];
@@ -43,7 +56,9 @@ struct oracle {
     struct image start, host;
     struct user_state ours;
     uint64_t faults[32];
-    uint64_t sequences, comparisons, failures;
+    uint64_t sequences, comparisons, failures, endless;
+    pthread_t watchdog;
+    _Atomic unsigned runs; /* begun by either side */
 };
 
 static const uint64_t *features_of(const struct oracle *oracle)
@@ -56,6 +71,7 @@ static const uint64_t *features_of(const struct oracle *oracle)
 static void run_native(struct oracle *oracle, const struct test_case *test)
 {
     struct native *native = oracle->native;
+    atomic_fetch_add(&oracle->runs, 1);
     oracle->host.state = oracle->start.state;
     memcpy(native->data, oracle->start.data, USER_DATA_SIZE);
     native_run(native, test->bits, test->code, test->length, &oracle->host.state);
@@ -68,6 +84,7 @@ static bool engine_differs(struct oracle *oracle, const struct test_case *test, 
 {
     struct user_guest *guest = oracle->guest[engine];
     bool upper_halves = guest->has_avx && (!oracle->native || oracle->native->has_avx);
+    atomic_fetch_add(&oracle->runs, 1);
     oracle->ours = oracle->start.state;
     memcpy(guest->data, oracle->start.data, USER_DATA_SIZE);
     user_guest_run(guest, test->bits, test->code, test->length, &oracle->ours);
@@ -83,10 +100,14 @@ static void shrink(struct oracle *oracle, struct test_case *test, unsigned engin
         again = false;
         for (unsigned i = 0; i < test->count; i++) {
             struct test_case smaller = *test;
-            unsigned length = test->at[i + 1] - test->at[i];
+            unsigned last = i;
+            while (last + 1 < test->count && test->group[i] &&
+                   test->group[last + 1] == test->group[i])
+                last++;
             if (test->code[test->at[i]] == 0x90)
                 continue;
-            memset(smaller.code + test->at[i], 0x90, length);
+            memset(smaller.code + test->at[i], 0x90, test->at[last + 1] - test->at[i]);
+            i = last;
             if (!case_follow_undefined(&smaller, features_of(oracle)))
                 continue;
             run_native(oracle, &smaller);
@@ -154,6 +175,10 @@ static unsigned instructions_run(const struct oracle *oracle, const struct test_
 static void check_outcome(struct oracle *oracle, const struct test_case *test)
 {
     int vector = oracle->host.state.vector;
+    if (vector == VECTOR_ENDLESS) {
+        oracle->endless++;
+        return;
+    }
     oracle->sequences++;
     oracle->comparisons += (uint64_t)instructions_run(oracle, test) * oracle->engines;
     if (vector >= 0 && vector < 32)
@@ -168,6 +193,27 @@ static void check_outcome(struct oracle *oracle, const struct test_case *test)
         print_case(oracle, &smaller, engine);
         break; /* the host's outcome is now the smaller case's */
     }
+}
+
+/* Stops a run that takes more than two ticks. */
+static void *watch(void *opaque)
+{
+    struct oracle *oracle = opaque;
+    unsigned before = 0, ticks = 0;
+    for (;;) {
+        unsigned now = atomic_load(&oracle->runs);
+        ticks = now == before ? ticks + 1 : 0;
+        before = now;
+        if (ticks > 2) {
+            if (oracle->native)
+                native_stop(oracle->native);
+            for (unsigned i = 0; i < oracle->engines; i++)
+                cpu_post(oracle->guest[i]->cpu, EVENT_STOP);
+            ticks = 0;
+        }
+        usleep(50000);
+    }
+    return NULL;
 }
 
 /* -- Runs -- */
@@ -191,29 +237,55 @@ static void report(const struct oracle *oracle, const char *what, uint64_t seque
     printf("\n");
 }
 
-static void run_bits(struct oracle *oracle, int bits, uint64_t count, uint64_t seed,
-                     const char *only, struct record *record)
+static void record_case(struct oracle *oracle, struct record *record, const struct test_case *test)
+{
+    if (oracle->host.state.vector != VECTOR_ENDLESS)
+        record_write(record, test, &oracle->start, &oracle->host);
+}
+
+static void run_one(struct oracle *oracle, struct record *record, struct test_case *test)
+{
+    case_start(test, &oracle->start);
+    run_native(oracle, test);
+    if (record)
+        record_case(oracle, record, test);
+    check_outcome(oracle, test);
+}
+
+/* Every form of every row once. */
+static void run_systematic(struct oracle *oracle, struct record *record)
+{
+    for (unsigned row = 0; row < oracle->maker.row_count; row++) {
+        int made = 0;
+        for (unsigned form = 0; made >= 0 && oracle->failures < MAX_FAILURES; form++) {
+            struct test_case test;
+            made = case_make_systematic(&oracle->maker, &test, row, form);
+            if (made > 0)
+                run_one(oracle, record, &test);
+        }
+    }
+}
+
+static void run_bits(struct oracle *oracle, int bits, const struct options *o,
+                     struct record *record)
 {
     char what[80];
     if (!native_supports(oracle->native, bits)) {
         printf("%d-bit: the host cannot run it, skipped\n", bits);
         return;
     }
-    case_maker_set(&oracle->maker, bits, seed, only);
+    case_maker_set(&oracle->maker, bits, o->seed, o->only);
     if (oracle->maker.row_count == 0)
         return;
     memset(oracle->faults, 0, sizeof oracle->faults);
     uint64_t sequences = oracle->sequences, comparisons = oracle->comparisons;
     double start = seconds();
-    for (uint64_t i = 0; i < count && oracle->failures < MAX_FAILURES; i++) {
+    for (uint64_t round = 0; round < o->rounds; round++)
+        run_systematic(oracle, record);
+    for (uint64_t i = 0; i < o->count && oracle->failures < MAX_FAILURES; i++) {
         struct test_case test;
-        if (!case_make(&oracle->maker, &test))
-            continue;
-        case_start(&test, &oracle->start);
-        run_native(oracle, &test);
-        if (record)
-            record_write(record, &test, &oracle->start, &oracle->host);
-        check_outcome(oracle, &test);
+        if (case_make(&oracle->maker, &test))
+            run_one(oracle, record, &test);
     }
     snprintf(what, sizeof what, "%d-bit, %u encodings", bits, oracle->maker.row_count);
     report(oracle, what, sequences, comparisons, seconds() - start);
@@ -239,14 +311,22 @@ static void run_regressions(struct oracle *oracle, struct record *record)
             !case_parse(&test, regressions[i].bits, regressions[i].state_seed, regressions[i].code,
                         features_of(oracle)))
             continue;
-        case_start(&test, &oracle->start);
-        run_native(oracle, &test);
-        if (record)
-            record_write(record, &test, &oracle->start, &oracle->host);
-        check_outcome(oracle, &test);
+        run_one(oracle, record, &test);
         count++;
     }
     printf("%u regressions\n", count);
+}
+
+/* One case, as text. */
+static void run_text(struct oracle *oracle, int bits, uint64_t state_seed, const char *code)
+{
+    struct test_case test;
+    if (!case_parse(&test, bits, state_seed, code, features_of(oracle)))
+        return;
+    case_start(&test, &oracle->start);
+    run_native(oracle, &test);
+    for (unsigned engine = 0; engine < oracle->engines; engine++)
+        print_case(oracle, &test, engine);
 }
 
 static void replay(struct oracle *oracle, struct record *record)
@@ -290,6 +370,19 @@ static void drop_missing_features(uint64_t features[4])
 #endif
 }
 
+/* Has the host the vendor string that doppel's processors have? */
+static bool same_vendor(struct cpu *cpu)
+{
+#ifdef __x86_64__
+    struct cpuid_result ours = cpuid_read(cpu, 0, 0);
+    uint32_t eax, ebx = 0, ecx, edx;
+    __get_cpuid(0, &eax, &ebx, &ecx, &edx);
+    return ebx == ours.ebx;
+#else
+    return false;
+#endif
+}
+
 /* The number of the host's processor that this runs on, and stays on. */
 static uint32_t pin_processor(void)
 {
@@ -307,20 +400,14 @@ static uint32_t pin_processor(void)
 
 static int usage(void)
 {
-    fprintf(stderr, "usage: oracle [--engine interpreter|translator|all] [--bits 64|32|16] "
-                    "[--count N]\n"
-                    "              [--seed S] [--length N] [--only OP|x87|mmx|vex] [--coverage] [--stats]\n"
-                    "              [--record FILE] [--replay FILE]\n");
+    fprintf(stderr,
+            "usage: oracle [--engine interpreter|translator|all] [--bits 64|32|16] "
+            "[--count N]\n"
+            "              [--seed S] [--length N] [--only OP|x87|mmx|vex] [--systematic ROUNDS]\n"
+            "              [--coverage] [--stats]\n"
+            "              [--code BYTES] [--record FILE] [--replay FILE]\n");
     return 2;
 }
-
-struct options {
-    const char *engine, *only, *record, *replay;
-    uint64_t count, seed;
-    int bits;
-    unsigned length;
-    bool coverage, stats;
-};
 
 static bool parse_options(int argc, char **argv, struct options *o)
 {
@@ -343,12 +430,16 @@ static bool parse_options(int argc, char **argv, struct options *o)
             o->bits = atoi(value);
         else if (strcmp(option, "--count") == 0)
             o->count = strtoull(value, NULL, 0);
+        else if (strcmp(option, "--systematic") == 0)
+            o->rounds = strtoull(value, NULL, 0);
         else if (strcmp(option, "--seed") == 0)
             o->seed = strtoull(value, NULL, 0);
         else if (strcmp(option, "--length") == 0)
             o->length = (unsigned)atoi(value);
         else if (strcmp(option, "--only") == 0)
             o->only = value;
+        else if (strcmp(option, "--code") == 0)
+            o->code = value;
         else if (strcmp(option, "--record") == 0)
             o->record = value;
         else if (strcmp(option, "--replay") == 0)
@@ -383,6 +474,7 @@ int main(int argc, char **argv)
     struct options o = {.engine = "all", .count = 200000, .seed = 1, .length = 4};
     struct record *record = NULL;
     const char *why = NULL;
+    uint32_t cpu_number_limit = 0;
 
     if (!parse_options(argc, argv, &o))
         return usage();
@@ -391,33 +483,41 @@ int main(int argc, char **argv)
             printf("there are no outcomes of an x86 host in %s\n", o.replay);
             return 77;
         }
-        if (!(record = record_open(o.replay)))
+        if (!(record = record_open(o.replay, &cpu_number_limit)))
             return 2;
     } else if (!(oracle.native = native_new(&why))) {
         printf("%s\n", why);
         return 77;
     }
-    if (o.record && !(record = record_create(o.record)))
+    if (!o.replay)
+        cpu_number_limit = pin_processor();
+    if (o.record && !(record = record_create(o.record, cpu_number_limit)))
         return 2;
-    if (!make_engines(&oracle, o.engine, o.replay ? 0 : pin_processor()))
+    if (!make_engines(&oracle, o.engine, cpu_number_limit))
         return usage();
     memcpy(features, oracle.guest[0]->cpu->features, sizeof features);
     oracle.maker.features = features;
     oracle.maker.length = o.length;
     oracle.maker.portable = o.record != NULL;
+    oracle.maker.same_vendor = same_vendor(oracle.guest[0]->cpu);
+    pthread_create(&oracle.watchdog, NULL, watch, &oracle);
     printf("engine %s, seed %" PRIu64 "\n", o.engine, o.seed);
     if (o.replay) {
         replay(&oracle, record);
+    } else if (o.code) {
+        run_text(&oracle, o.bits ? o.bits : 64, o.seed, o.code);
     } else {
         drop_missing_features(features);
         if (!o.bits && !o.only)
             run_regressions(&oracle, record);
         for (unsigned i = 0; i < 3; i++)
             if (o.bits == 0 || o.bits == all_bits[i])
-                run_bits(&oracle, all_bits[i], o.count, o.seed, o.only, record);
+                run_bits(&oracle, all_bits[i], &o, record);
     }
     if (o.coverage)
         oracle_print_coverage(&oracle.maker);
+    pthread_cancel(oracle.watchdog);
+    pthread_join(oracle.watchdog, NULL);
     for (unsigned i = 0; i < oracle.engines; i++) {
         if (o.stats && oracle.accel[i]->stats)
             oracle.accel[i]->stats(oracle.guest[i]->cpu, stdout);

@@ -16,61 +16,12 @@ static const struct {
 } skipped_ops[] = {
     {OP_SYSCALL, "enters the host's kernel"},
     {OP_SYSENTER, "enters the host's kernel"},
-    {OP_INT, "enters the host's kernel"},
-    {OP_IRET, "loads segment registers"},
-    {OP_CALL_FAR, "loads segment registers"},
-    {OP_JMP_FAR, "loads segment registers"},
-    {OP_RET_FAR, "loads segment registers"},
-    {OP_MOV_SREG, "host's selectors differ"},
-    {OP_PUSH_SREG, "host's selectors differ"},
-    {OP_POP_SREG, "loads segment registers"},
-    {OP_LES, "loads segment registers"},
-    {OP_LDS, "loads segment registers"},
-    {OP_LSS, "loads segment registers"},
-    {OP_LFS, "loads segment registers"},
-    {OP_LGS, "loads segment registers"},
-    {OP_LAR, "host's descriptors differ"},
-    {OP_LSL, "host's descriptors differ"},
-    {OP_VERR, "host's descriptors differ"},
-    {OP_VERW, "host's descriptors differ"},
-    {OP_SLDT, "host's value differs"},
-    {OP_STR, "host's value differs"},
-    {OP_SGDT, "host's value differs"},
-    {OP_SIDT, "host's value differs"},
-    {OP_SMSW, "host's value differs"},
-    {OP_RDFSBASE, "host's value differs"},
-    {OP_RDGSBASE, "host's value differs"},
-    {OP_WRFSBASE, "the host's C library lives there"},
-    {OP_WRGSBASE, "the host's C library lives there"},
-    {OP_CPUID, "host's value differs"},
-    {OP_RDTSC, "host's value differs"},
-    {OP_RDTSCP, "host's value differs"},
-    {OP_RDPMC, "host's value differs"},
-    {OP_RDPID, "host's value differs"},
-    {OP_RDRAND, "random"},
-    {OP_RDSEED, "random"},
-    {OP_XGETBV, "host's value differs"},
-    {OP_POPF, "TF and AC would act on the host"},
-    {OP_PUSHF, "IF and ID differ"},
-    {OP_JMP, "indirect: see the branch rule"},
-    {OP_RET, "to a random address"},
     {OP_INT1, "hypervisors differ about the pushed RIP"},
-    {OP_RSM, "system management"},
-    {OP_MONITOR, "no CPL 3 form"},
-    {OP_MWAIT, "no CPL 3 form"},
-    {OP_UD, "UD0 and UD1 decode differently on AMD"},
-    {OP_INVPCID, "#UD or #GP by mode"},
-    {OP_XSETBV, "#UD or #GP by mode"},
-    {OP_LLDT, "privileged, in 64-bit form of its own"},
-    {OP_LTR, "privileged, in 64-bit form of its own"},
-    /* Images with the last x87 instruction's addresses, which processors save differently */
-    {OP_FNSTENV, "x87 instruction pointer"},
-    {OP_FNSAVE, "x87 instruction pointer"},
-    {OP_FXSAVE, "x87 instruction pointer"},
-    {OP_XSAVE, "header and components of the host"},
-    {OP_XSAVEOPT, "header and components of the host"},
-    {OP_XSAVEC, "header and components of the host"},
-    {OP_XRSTOR, "header and components of the host"},
+    {OP_SGDT, "the host's kernel answers it (UMIP)"},
+    {OP_SIDT, "the host's kernel answers it (UMIP)"},
+    {OP_SLDT, "the host's kernel answers it (UMIP)"},
+    {OP_STR, "the host's kernel answers it (UMIP)"},
+    {OP_SMSW, "the host's kernel answers it (UMIP)"},
 };
 
 /* On x86 hosts doppel uses the host's instruction; elsewhere the last bits may differ. */
@@ -90,14 +41,33 @@ const char *oracle_skipped(unsigned op, bool portable)
     return NULL;
 }
 
+/* Mnemonics that only templates generate: their results on random operands cannot be compared. */
+static bool needs_template(unsigned op)
+{
+    switch (op) {
+    case OP_FNSTENV:
+    case OP_FNSAVE:
+    case OP_FXSAVE:
+    case OP_XSAVE:
+    case OP_XSAVEOPT:
+    case OP_XSAVEC:
+    case OP_XRSTOR:
+    case OP_XGETBV:
+    case OP_RDTSC:
+    case OP_RDTSCP:
+    case OP_RDRAND:
+    case OP_RDSEED:
+    case OP_CPUID:
+        return true;
+    }
+    return false;
+}
+
 /* Rows left out although others of the mnemonic are compared. */
 static bool row_is_skipped(const struct isa_row *row, bool portable)
 {
     bool reg_hint = row->op == OP_NOP && row->map == MAP_0F && row->opcode == 0x0d;
-    return reg_hint ||
-           (oracle_skipped(row->op, portable) &&
-            !(row->op == OP_JMP && row->operand[0].letter == 'J')) ||
-           (row->op == OP_CALL && row->operand[0].letter != 'J');
+    return reg_hint || needs_template(row->op) || oracle_skipped(row->op, portable);
 }
 
 /* Results that are undefined for certain operands. */
@@ -216,11 +186,9 @@ static void random_fx(struct generator *g, uint8_t *fx)
         memcpy(fx + FX_ST + 16 * i + 8, &exponent, 2);
     }
     for (unsigned i = 0; i < 32; i++) {
-        uint64_t value = random_data(g), upper = random_data(g);
+        uint64_t value = random_data(g);
         memcpy(fx + FX_XMM + 8 * i, &value, 8);
-        memcpy(fx + FX_YMM + 8 * i, &upper, 8);
     }
-    fx[FX_COMPONENTS] = 7;
 }
 
 /* Vector registers whose elements are small where gathers are generated. */
@@ -280,6 +248,29 @@ static uint16_t random_selector(struct generator *g, int bits, unsigned seg)
     return others[(random >> 32) % (sizeof others / sizeof *others)];
 }
 
+/* What came later, from random numbers of its own: the seeds of old cases keep their meaning. */
+static void more_state(const struct test_case *test, struct image *image)
+{
+    struct user_state *state = &image->state;
+    struct generator g = {.bits = test->bits, .seed = ~test->state_seed};
+    state->eflags |= generate_random(&g) >> 59 ? 0 : FLAG_AC;
+    for (unsigned i = SEG_ES; i <= SEG_GS; i++)
+        state->selector[i] = random_selector(&g, test->bits, i);
+    state->fs_base = USER_DATA;
+    state->gs_base = USER_DATA + USER_DATA_SIZE / 2;
+    uint64_t upper = generate_random(&g) % (sizeof pool - 256) / 8 * 8;
+    memcpy(state->fx + FX_YMM, (const uint8_t *)pool + upper, 256);
+    state->fx[FX_COMPONENTS] = 7;
+    if (has_gather(test))
+        make_indices(test->state_seed, state);
+    for (unsigned i = 0; i < 8; i++) { /* selectors where far pointers may have theirs */
+        uint64_t random = generate_random(&g);
+        uint16_t selector = random & 1 ? USER_SELECTOR_CODE32 + (random >> 1 & 2) * 8
+                                       : USER_LOCAL(random >> 1 & 15);
+        memcpy(image->data + (random >> 32) % (USER_DATA_SIZE - 2), &selector, 2);
+    }
+}
+
 void case_start(const struct test_case *test, struct image *image)
 {
     int bits = test->bits;
@@ -305,16 +296,11 @@ void case_start(const struct test_case *test, struct image *image)
     }
     state->eflags = FLAG_FIXED | FLAG_IF | (random & FLAG_ARITH) | (random >> 32 & 7 ? 0 : FLAG_DF);
     random_fx(&g, state->fx);
-    if (has_gather(test))
-        make_indices(test->state_seed, state);
-    for (unsigned i = SEG_ES; i <= SEG_GS; i++)
-        state->selector[i] = random_selector(&g, bits, i);
-    state->fs_base = USER_DATA;
-    state->gs_base = USER_DATA + USER_DATA_SIZE / 2;
     /* Fresh random numbers are dear: memory is a window into a pool of them. */
     memcpy(image->data,
            (const uint8_t *)pool + generate_random(&g) % (sizeof pool - USER_DATA_SIZE) / 8 * 8,
            USER_DATA_SIZE);
+    more_state(test, image);
 }
 
 /* -- Generation -- */
@@ -344,11 +330,20 @@ static uint32_t undefined_after(const struct insn *insn, uint32_t before)
     return (before & ~row->flags_written) | row->flags_undefined;
 }
 
+unsigned case_enterable(const struct test_case *test, unsigned index)
+{
+    while (index && index < test->count && test->group[index] &&
+           test->group[index] == test->group[index - 1])
+        index++;
+    return index;
+}
+
 /* Directs a relative branch to the start of a later instruction. Its displacement comes last. */
 static void aim_branch(struct test_case *test, unsigned index, const struct insn *insn,
                        uint64_t random)
 {
     unsigned target = index + 1 + (unsigned)(random % (test->count - index));
+    target = case_enterable(test, target);
     unsigned next = test->at[index + 1], size = insn->operand[0].size;
     uint32_t distance = (uint32_t)test->at[target] - next;
     memcpy(test->code + next - size, &distance, size);
@@ -373,13 +368,29 @@ static bool is_branch(const struct insn *insn)
     return insn->noperands && insn->operand[0].kind == OPERAND_REL;
 }
 
+/* Does control go elsewhere, if only to a later instruction? */
+static bool is_jump(const struct insn *insn)
+{
+    switch (insn->op) {
+    case OP_JMP:
+    case OP_CALL:
+    case OP_RET:
+    case OP_JMP_FAR:
+    case OP_CALL_FAR:
+    case OP_RET_FAR:
+    case OP_IRET:
+        return true;
+    }
+    return is_branch(insn);
+}
+
 /* With a branch in the code nothing that it may jump over defines a flag. */
 bool case_follow_undefined(struct test_case *test, const uint64_t *features)
 {
     bool branches = false;
     for (unsigned i = 0; i < test->count; i++) {
         struct insn insn = case_insn(test, i, features);
-        branches |= is_branch(&insn);
+        branches |= is_jump(&insn);
     }
     test->undefined[0] = 0;
     for (unsigned i = 0; i < test->count; i++) {
@@ -392,6 +403,13 @@ bool case_follow_undefined(struct test_case *test, const uint64_t *features)
     return true;
 }
 
+static bool is_comparable(const struct case_maker *maker, const struct insn *insn)
+{
+    bool system_call = insn->op == OP_INT && insn->imm == 0x80;
+    return !system_call && !undefined_result(insn) &&
+           !row_is_skipped(&isa_rows[insn->row], maker->portable);
+}
+
 bool case_make(struct case_maker *maker, struct test_case *test)
 {
     struct generator *g = &maker->generator;
@@ -399,10 +417,15 @@ bool case_make(struct case_maker *maker, struct test_case *test)
     struct decode_context context = {
         .code_size = (uint8_t)(maker->bits / 8), .mode = MODE_PROTECTED, .features = features};
     unsigned wanted = 1 + (unsigned)(generate_random(g) % maker->length);
+    struct template_targets targets = {0};
     memset(test, 0, sizeof *test);
     test->bits = maker->bits;
     test->state_seed = generate_random(g);
     while (test->count < wanted) {
+        if (maker->row_count == 0 || !(generate_random(g) >> 32 & 15)) {
+            template_make(maker, test, &targets);
+            continue;
+        }
         unsigned row = maker->rows[generate_random(g) % maker->row_count];
         uint8_t *at = test->code + test->length;
         struct insn insn;
@@ -412,7 +435,7 @@ bool case_make(struct case_maker *maker, struct test_case *test)
         int length = isa_encode_row(g, row, at);
         if (length == 0 || decode(&context, at, (size_t)length, &insn) != length)
             continue;
-        if (undefined_result(&insn) || row_is_skipped(&isa_rows[insn.row], maker->portable))
+        if (!is_comparable(maker, &insn))
             continue;
         test->at[test->count++] = (uint8_t)test->length;
         test->length += (unsigned)length;
@@ -424,7 +447,36 @@ bool case_make(struct case_maker *maker, struct test_case *test)
         if (is_branch(&insn))
             aim_branch(test, i, &insn, generate_random(g));
     }
+    template_aim(test, &targets, g);
     return case_follow_undefined(test, features);
+}
+
+int case_make_systematic(struct case_maker *maker, struct test_case *test, unsigned row,
+                         unsigned form)
+{
+    struct generator *g = &maker->generator;
+    struct insn insn;
+    memset(test, 0, sizeof *test);
+    test->bits = maker->bits;
+    test->state_seed = generate_random(g);
+    g->rip = USER_CODE;
+    g->systematic = true;
+    g->form = form;
+    int length = isa_encode_row(g, maker->rows[row], test->code);
+    g->systematic = false;
+    if (g->form) /* all choices are made, and something is left: no such form */
+        return -1;
+    if (length == 0)
+        return 0;
+    test->count = 1;
+    test->length = test->at[1] = (uint8_t)length;
+    insn = case_insn(test, 0, maker->features);
+    if (insn.length != length || !is_comparable(maker, &insn))
+        return 0;
+    maker->covered[insn.op]++;
+    if (is_branch(&insn))
+        aim_branch(test, 0, &insn, 0);
+    return case_follow_undefined(test, maker->features);
 }
 
 /* `only` is a mnemonic, or x87, mmx or vex for all rows of that kind. */
@@ -444,6 +496,7 @@ static bool row_is_wanted(const struct isa_row *row, const char *only)
 void case_maker_set(struct case_maker *maker, int bits, uint64_t seed, const char *only)
 {
     maker->bits = bits;
+    maker->only = only;
     maker->generator = (struct generator){
         .bits = bits,
         .features = maker->features,
@@ -455,6 +508,7 @@ void case_maker_set(struct case_maker *maker, int bits, uint64_t seed, const cha
         .data = bits == 16 ? USER_DATA - USER_BASE : USER_DATA,
         .data_size = USER_DATA_SIZE,
         .segments = 0x3f,
+        .no_far64 = !maker->same_vendor,
         .branch_max = 1,
     };
     maker->row_count = 0;

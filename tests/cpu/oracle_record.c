@@ -1,7 +1,8 @@
 /*
- * Recorded outcomes: gzip of a line with the version, then per case
+ * Recorded outcomes: gzip of a line with the version, the number of the host's processor (limit of
+ * its segment) u32, then per case
  *
- *     bits u8, count u8, lengths of the instructions u8 each, code, seed u64,
+ *     bits u8, count u8, per instruction length u8 and group u8, code, seed u64,
  *     how the host's image after the case differs from the one before: offset u16, length u16,
  *     bytes; offset FFFF ends it
  *
@@ -34,20 +35,13 @@ static struct record *open_record(const char *path, const char *mode)
     return NULL;
 }
 
-struct record *record_create(const char *path)
-{
-    struct record *record = open_record(path, "wb1");
-    if (record)
-        gzwrite(record->file, HEADING, sizeof HEADING - 1);
-    return record;
-}
-
-struct record *record_open(const char *path)
+struct record *record_open(const char *path, uint32_t *cpu_number_limit)
 {
     struct record *record = open_record(path, "rb");
     char heading[sizeof HEADING - 1] = "";
     if (record && (gzread(record->file, heading, sizeof heading) != sizeof heading ||
-                   memcmp(heading, HEADING, sizeof heading) != 0)) {
+                   memcmp(heading, HEADING, sizeof heading) != 0 ||
+                   gzread(record->file, cpu_number_limit, 4) != 4)) {
         fprintf(stderr, "%s: no recorded outcomes of this version\n", path);
         record_close(record);
         return NULL;
@@ -67,6 +61,16 @@ static void put(struct record *record, const void *from, size_t size)
 {
     if (size && gzwrite(record->file, from, (unsigned)size) != (int)size)
         record->failed = true;
+}
+
+struct record *record_create(const char *path, uint32_t cpu_number_limit)
+{
+    struct record *record = open_record(path, "wb1");
+    if (record) {
+        put(record, HEADING, sizeof HEADING - 1);
+        put(record, &cpu_number_limit, sizeof cpu_number_limit);
+    }
+    return record;
 }
 
 static void put16(struct record *record, size_t value)
@@ -102,8 +106,8 @@ void record_write(struct record *record, const struct test_case *test, const str
     const uint8_t head[2] = {(uint8_t)test->bits, (uint8_t)test->count};
     put(record, head, sizeof head);
     for (unsigned i = 0; i < test->count; i++) {
-        const uint8_t length = (uint8_t)(test->at[i + 1] - test->at[i]);
-        put(record, &length, 1);
+        const uint8_t entry[2] = {(uint8_t)(test->at[i + 1] - test->at[i]), test->group[i]};
+        put(record, entry, sizeof entry);
     }
     put(record, test->code, test->length);
     put(record, &test->state_seed, 8);
@@ -133,10 +137,11 @@ bool record_read(struct record *record, struct test_case *test, const uint64_t *
         exit(2);
     }
     for (unsigned i = 0; i < test->count; i++) {
-        uint8_t length;
-        get(record, &length, 1);
+        uint8_t entry[2];
+        get(record, entry, sizeof entry);
         test->at[i] = (uint8_t)test->length;
-        test->length += length;
+        test->length += entry[0];
+        test->group[i] = entry[1];
     }
     test->at[test->count] = (uint8_t)test->length;
     if (test->length > sizeof test->code)

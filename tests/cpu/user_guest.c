@@ -26,6 +26,7 @@
 #define STACK_TOP           0xa000u
 #define SELECTOR_SUPERVISOR 0x10
 #define SUPERVISOR          0xffff800000000000ull
+#define AVL                 1u /* Linux: "useable" */
 #define USER_PHYSICAL       0x10000u
 
 struct user_machine {
@@ -63,7 +64,7 @@ static void make_descriptors(struct board *board, uint32_t cpu_number_limit)
         unsigned access = (s->not_present ? 0x71 : 0xf1) | (unsigned)s->contents << 2 |
                           (s->read_exec_only ? 0 : 2);
         put64(board, LDT + 8 * (i + 1),
-              descriptor(s->base, s->limit, access, (s->pages ? 8u : 0) | (s->big ? 4u : 0)));
+              descriptor(s->base, s->limit, access, (s->pages ? 8u : 0) | (s->big ? 4u : 0) | AVL));
     }
 }
 
@@ -110,6 +111,7 @@ struct user_guest *user_guest_new(const struct accel *accel, uint32_t cpu_number
     cpu->cr0 = CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG;
     cpu->cr4 =
         (CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE | CR4_FSGSBASE) & cpu_cr4_mask(cpu);
+    cpu->tsc_aux = cpu_number_limit & 0xfff; /* as Linux numbers processors */
     cpu->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
     cpu->cr3 = 0x1000;
     machine->guest.has_avx = feature_test(cpu->features, FEATURE_AVX);
@@ -245,6 +247,8 @@ void user_guest_run(struct user_guest *guest, int bits, const uint8_t *code, siz
     cpu_update_mode(cpu);
 
     enum cpu_exit exit = cpu_run(cpu);
+    if (exit == CPU_EXIT_STOPPED)
+        exit = cpu_run(cpu);
     memcpy(state->gpr, cpu->gpr, sizeof state->gpr);
     save_fx(cpu, state->fx);
     for (unsigned i = SEG_ES; i <= SEG_GS; i++)
@@ -252,14 +256,13 @@ void user_guest_run(struct user_guest *guest, int bits, const uint8_t *code, siz
     state->fs_base = cpu->seg[SEG_FS].base;
     state->gs_base = cpu->seg[SEG_GS].base;
     if (exit != CPU_EXIT_HALTED) {
-        state->vector = EXC_DF;
-        cpu_reset(cpu);
+        state->vector = exit == CPU_EXIT_STOPPED ? VECTOR_ENDLESS : EXC_DF;
         return;
     }
     read_frame(board, state);
     /* The jump to the exit faults, or its target does, or it is traced. */
     bool jumped = state->rip == USER_EXIT && state->selector[SEG_CS] == USER_EXIT_SELECTOR;
-    bool jumps = bits == 64 && state->rip == start + length && state->cr2 == USER_EXIT_POINTER;
+    bool jumps = state->cr2 == USER_EXIT_POINTER; /* in a segment of whatever base */
     if ((jumped && state->vector == EXC_DB) || ((jumped || jumps) && state->vector == EXC_PF)) {
         state->vector = VECTOR_END;
         state->rip = start + length;

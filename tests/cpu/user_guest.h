@@ -17,7 +17,8 @@ struct user_guest {
 /* The limit of the host's segment USER_SELECTOR_CPU. Exits with a message on failure. */
 struct user_guest *user_guest_new(const struct accel *accel, uint32_t cpu_number_limit);
 void user_guest_free(struct user_guest *guest);
-/* As native_run(). */
+/* As native_run(). cpu_post(EVENT_STOP) from another thread ends a program that runs too long; one
+ * from before it began does not. */
 void user_guest_run(struct user_guest *guest, int bits, const uint8_t *code, size_t length,
                     struct user_state *state);
 

@@ -18,6 +18,7 @@
 #define USER_PAGE      4096u
 
 #define VECTOR_END     (-1) /* the code ran to its end */
+#define VECTOR_ENDLESS (-2) /* it was stopped */
 
 /* Offsets in the image of x87, SSE and AVX state: XSAVE's standard form. */
 enum {
@@ -75,7 +76,7 @@ static const struct user_segment {
 };
 #define USER_SEGMENTS (sizeof user_segments / sizeof *user_segments)
 
-/* On the host, code ends by a jump to these; for doppel that jump faults, which is as good an end.
+/* On the host, code ends by a far jump to these; for doppel that faults, which is as good an end.
  */
 #define USER_EXIT          0x2a5b8000u /* exit code, of 16-bit and 32-bit programs by far jump */
 #define USER_EXIT_POINTER  0x2a5b6098u /* where 64-bit programs find its address */
@@ -90,7 +91,7 @@ static inline void user_place_code(uint8_t page[USER_PAGE], int bits, const uint
     memset(page, 0xcc, USER_PAGE);
     memcpy(page, code, length);
     if (bits == 64) {
-        memcpy(next, "\xff\x24\x25", 3); /* jmp [target] */
+        memcpy(next, "\xff\x2c\x25", 3); /* jmp far [target], in 32-bit code too */
         memcpy(next + 3, &target, 4);
         return;
     }
