@@ -44,6 +44,10 @@ static const struct boot_device {
      {"/pci@i0cf8/ide@1,1/drive@1/disk@0", "/pci@i0cf8/ide@1,1/drive@1/disk@1",
       "/pci@i0cf8/ide@1,1/drive@0/disk@0", "/pci@i0cf8/ide@1,1/drive@0/disk@1", NULL},
      3},
+    {"floppy",
+     {"/pci@i0cf8/isa@1/fdc@03f0/floppy@0", "/pci@i0cf8/isa@1/fdc@03f0/floppy@1",
+      "/pci@i0cf8/isa@1f/fdc@03f0/floppy@0", "/pci@i0cf8/isa@1f/fdc@03f0/floppy@1", NULL},
+     1},
 };
 #define BOOT_DEVICES (sizeof boot_devices / sizeof boot_devices[0])
 #define MENU         "menu"
@@ -77,12 +81,14 @@ bool bios_check_boot(const char *text, struct error *error)
     const char *word;
     size_t length, count = 0;
     for (; (length = next_word(&text, &word)) > 0; count++) {
-        if (word_is(word, length, "floppy") || word_is(word, length, "net"))
-            return error_set(error,
-                             "--boot: booting from '%.*s' is not built yet; use disk, cdrom, menu",
-                             (int)length, word);
+        if (word_is(word, length, "net"))
+            return error_set(
+                error,
+                "--boot: booting from '%.*s' is not built yet; use disk, cdrom, floppy, menu",
+                (int)length, word);
         if (!find_boot_device(word, length) && !word_is(word, length, MENU))
-            return error_set(error, "--boot: '%.*s' is no boot device; use disk, cdrom, menu",
+            return error_set(error,
+                             "--boot: '%.*s' is no boot device; use disk, cdrom, floppy, menu",
                              (int)length, word);
     }
     return count > 0 || error_set(error, "--boot needs a list such as disk,cdrom,menu");

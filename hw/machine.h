@@ -35,6 +35,7 @@ enum machine_bus {
     MACHINE_NVME,
     MACHINE_VIRTIO,
     MACHINE_VIRTIO_SCSI,
+    MACHINE_FLOPPY,
     MACHINE_BUSES
 };
 

@@ -59,7 +59,9 @@ struct machine {
     void (*key)(void *keyboard, uint16_t hid_usage, bool down); /* the keyboard's own handler */
     void *keyboard;
     struct piix_ide *ide; /* on the PC */
-    struct ahci *ahci;    /* or NULL */
+    struct i8237 *dma;
+    struct floppy *floppy; /* or NULL */
+    struct ahci *ahci;     /* or NULL */
     struct fw_cfg *fw_cfg;
     struct byte_port *serial[MACHINE_SERIALS];
     struct byte_port debug_console;

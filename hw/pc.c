@@ -25,6 +25,7 @@
 #include "hw/network/e1000.h"
 #include "hw/pcie_port.h"
 #include "hw/storage/ahci.h"
+#include "hw/storage/floppy.h"
 #include "hw/storage/nvme.h"
 #include "hw/storage/piix_ide.h"
 #include "hw/virtio/virtio_balloon.h"
@@ -58,6 +59,7 @@ enum {
     IRQ_CASCADE = 2,
     IRQ_SERIAL2 = 3,
     IRQ_SERIAL1 = 4,
+    IRQ_FLOPPY = 6,
     IRQ_RTC = 8,
     IRQ_SCI = 9,
     IRQ_MOUSE = 12,
@@ -120,6 +122,10 @@ static void pci_message(void *opaque, uint64_t address, uint32_t data)
 
 /* -- CMOS: what firmware reads from the clock chip's memory -- */
 
+enum { CMOS_FLOPPIES = 0x10, CMOS_EQUIPMENT = 0x14 };
+#define EQUIPMENT        0x06 /* FPU, PS/2 mouse */
+#define EQUIPMENT_FLOPPY 0x01 /* with the number of drives less one in bits 6 and 7 */
+
 static void fill_cmos(struct machine *machine, const struct machine_config *config)
 {
     uint64_t low = memory_ram_low(machine->memory), high = memory_ram_high(machine->memory);
@@ -140,7 +146,7 @@ static void fill_cmos(struct machine *machine, const struct machine_config *conf
         {0x5b, (uint8_t)(high >> 16)},
         {0x5c, (uint8_t)(high >> 24)},
         {0x5d, (uint8_t)(high >> 32)},
-        {0x14, 0x06}, /* equipment: FPU, PS/2 mouse */
+        {CMOS_EQUIPMENT, EQUIPMENT},
         {0x3d, config->boot_3d},
         {0x38, config->boot_38},
         {0x5f, MACHINE_CPUS - 1},
@@ -240,7 +246,7 @@ static void add_isa_devices(struct machine *machine, const struct machine_config
     const struct irq_line no_nmi_source = {0}; /* nothing on this board could be masked by it */
     machine->rtc = mc146818_new(list, io, machine->clock,
                                 (struct irq_line){rtc_interrupt, machine, 0}, no_nmi_source, "rtc");
-    i8237_new(list, io, machine->memory, "i8237");
+    machine->dma = i8237_new(list, io, machine->memory, "i8237");
     struct i8042 *kbc = i8042_new(list, io, machine->clock, isa_line(machine, IRQ_KEYBOARD),
                                   isa_line(machine, IRQ_MOUSE), machine_request_reset, machine,
                                   &machine->input, "i8042");
@@ -296,6 +302,20 @@ static void add_ahci_drive(struct machine *machine, const struct machine_drive *
         ahci_attach_disk(machine->ahci, drive->unit, drive->image);
 }
 
+static void add_floppy_drive(struct machine *machine, const struct machine_drive *drive)
+{
+    if (!machine->floppy)
+        machine->floppy =
+            floppy_new(&machine->devices, machine->io, machine->dma, isa_line(machine, IRQ_FLOPPY),
+                       machine->loop, &machine->drive_activity, "floppy");
+    floppy_attach(machine->floppy, drive->unit, drive->image);
+    mc146818_set_cmos(machine->rtc, CMOS_FLOPPIES,
+                      (uint8_t)(floppy_cmos_type(machine->floppy, 0) << 4 |
+                                floppy_cmos_type(machine->floppy, 1)));
+    mc146818_set_cmos(machine->rtc, CMOS_EQUIPMENT,
+                      (uint8_t)(EQUIPMENT | EQUIPMENT_FLOPPY | drive->unit << 6));
+}
+
 static void add_nvme_drive(struct machine *machine, const struct machine_drive *drive)
 {
     char serial[16], id[16];
@@ -327,11 +347,9 @@ static void add_virtio_scsi_drive(struct machine *machine, const struct machine_
 static void add_drives(struct machine *machine, const struct machine_config *config)
 {
     static void (*const add[])(struct machine *, const struct machine_drive *) = {
-        [MACHINE_IDE] = add_ide_drive,
-        [MACHINE_AHCI] = add_ahci_drive,
-        [MACHINE_NVME] = add_nvme_drive,
-        [MACHINE_VIRTIO] = add_virtio_disk,
-        [MACHINE_VIRTIO_SCSI] = add_virtio_scsi_drive,
+        [MACHINE_IDE] = add_ide_drive,      [MACHINE_AHCI] = add_ahci_drive,
+        [MACHINE_NVME] = add_nvme_drive,    [MACHINE_FLOPPY] = add_floppy_drive,
+        [MACHINE_VIRTIO] = add_virtio_disk, [MACHINE_VIRTIO_SCSI] = add_virtio_scsi_drive,
     };
     if (machine->board == MACHINE_Q35)
         machine->ahci = ahci_new(&machine->devices, machine->pci, DEVFN_Q35_AHCI, machine->loop,

@@ -142,6 +142,7 @@ for guest in "${@:-amd64}"; do
     grub)
         folder=$(unpack amd64 grub-rescue-pc)
         ln -sf "$folder/usr/lib/grub-rescue/grub-rescue-cdrom.iso" "$cache/grub-rescue.iso"
+        ln -sf "$folder/usr/lib/grub-rescue/grub-rescue-floppy.img" "$cache/grub-rescue-floppy.img"
         ;;
     bench) make_bench ;;
     luajit) make_luajit ;;

@@ -3,6 +3,7 @@
 #include "bios/bios.h"
 #include "cpu/log.h"
 #include "cpu/models.h"
+#include "hw/storage/floppy.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -142,15 +143,16 @@ static bool set_disk_property(struct disk_option *disk, const char *word, struct
     return true;
 }
 
-static bool set_disk(struct run_options *options, const struct option_row *row, const char *value,
-                     struct error *error)
+static bool add_disk(struct run_options *options, const struct option_row *row, const char *value,
+                     enum machine_bus bus, struct error *error)
 {
     if (options->disks == OPTIONS_DISKS)
-        return error_set(error, "--disk: a machine has at most %d disks", OPTIONS_DISKS);
+        return error_set(error, "--%s: a machine has at most %d disks", row->name, OPTIONS_DISKS);
     struct disk_option *disk = &options->disk[options->disks++];
+    disk->bus = bus;
     disk->path = next_word(&value);
     if (!*disk->path)
-        return error_set(error, "--disk needs a file name");
+        return error_set(error, "--%s needs a file name", row->name);
     while (*value) {
         char *word = next_word(&value);
         bool ok = set_disk_property(disk, word, error);
@@ -159,6 +161,21 @@ static bool set_disk(struct run_options *options, const struct option_row *row, 
             return false;
     }
     return true;
+}
+
+static bool set_disk(struct run_options *options, const struct option_row *row, const char *value,
+                     struct error *error)
+{
+    return add_disk(options, row, value, MACHINE_IDE, error);
+}
+
+static bool set_floppy(struct run_options *options, const struct option_row *row, const char *value,
+                       struct error *error)
+{
+    if (!add_disk(options, row, value, MACHINE_FLOPPY, error))
+        return false;
+    return options->disk[options->disks - 1].bus == MACHINE_FLOPPY ||
+           error_set(error, "--floppy takes no bus=; a floppy has its own controller");
 }
 
 static bool set_cdrom(struct run_options *options, const struct option_row *row, const char *value,
@@ -401,7 +418,8 @@ static const struct option_row rows[] = {
      "discards writes"},
     {0, "cdrom", "FILE[,bus=B]", set_cdrom,
      "CD-ROM image on bus ide (default), ahci or virtio-scsi"},
-    {0, "floppy", "FILE", NULL, "floppy image"},
+    {0, "floppy", "FILE[,readonly][,temporary]", set_floppy,
+     "floppy image of 160K to 2.88M; a second one is drive B"},
     {0, "kernel", "FILE", set_kernel,
      "start this kernel directly: Linux bzImage, Multiboot 1 or 2, PVH ELF"},
     {0, "initrd", "FILE", set_initrd, "initial RAM disk of the kernel"},
@@ -413,7 +431,7 @@ static const struct option_row rows[] = {
      "bios (default), uefi[,vars=FILE keeps its variables], or a ROM file"},
     {0, "watchdog", "ACTION", set_watchdog,
      "an i6300ESB; when it runs out: reset, poweroff or pause"},
-    {0, "boot", "ORDER", set_boot, "boot order: disk,cdrom,menu"},
+    {0, "boot", "ORDER", set_boot, "boot order: disk,cdrom,floppy,menu"},
     {0, "net", "KIND[,...]", set_net,
      "user[,forward=tcp:HOSTPORT:GUESTPORT][,mac=..][,restrict][,capture=F], none"},
     {0, "display", "WHERE", set_display, "window (default) or none"},
@@ -505,6 +523,8 @@ static bool check_together(const struct run_options *options, struct error *erro
     if (used[MACHINE_IDE] > MACHINE_IDE_UNITS)
         return error_set(error, "%s: the IDE bus has room for %d drives only",
                          options->cdrom.path ? "--cdrom" : "--disk", MACHINE_IDE_UNITS);
+    if (used[MACHINE_FLOPPY] > FLOPPY_DRIVES)
+        return error_set(error, "--floppy: there are %d floppy drives only", FLOPPY_DRIVES);
     if (used[MACHINE_AHCI] > MACHINE_AHCI_PORTS)
         return error_set(error, "--disk: the AHCI adapter has %d ports only", MACHINE_AHCI_PORTS);
     if (options->modules && !options->kernel)

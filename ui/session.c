@@ -5,9 +5,11 @@
 #include "ui/session.h"
 
 #include "bios/bios.h"
+#include "hw/storage/floppy.h"
 #include "translator/translator.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -34,6 +36,12 @@ static bool open_disk(const struct disk_option *disk, struct machine_drive *driv
                               error);
     drive->present = true;
     drive->bus = disk->bus;
+    if (drive->image && disk->bus == MACHINE_FLOPPY &&
+        !floppy_size_known(image_bytes(drive->image)))
+        return error_set(error,
+                         "--floppy: '%s' has %" PRIu64 " bytes, which no floppy disk has; "
+                         "1474560 bytes make 1.44M",
+                         disk->path, image_bytes(drive->image));
     return drive->image != NULL;
 }
 

@@ -17,6 +17,7 @@
 #include "hw/storage/floppy.h"
 #include "hw/alloc.h"
 
+#include <errno.h>
 #include <string.h>
 
 #define BASE_PORT     0x3f0
@@ -65,7 +66,8 @@ static const struct floppy_format {
     {368640, 40, 2, 9, 6, 1},   {737280, 80, 2, 9, 6, 3},   {1228800, 80, 2, 15, 1, 2},
     {1474560, 80, 2, 18, 1, 4}, {1720320, 80, 2, 21, 1, 4}, {2949120, 80, 2, 36, 8, 5},
 };
-#define FORMATS (sizeof formats / sizeof *formats)
+#define FORMATS      (sizeof formats / sizeof *formats)
+#define COMMON_BYTES 1474560u
 
 enum phase { PHASE_COMMAND, PHASE_READ, PHASE_WRITE, PHASE_WORK, PHASE_RESULT };
 
@@ -141,12 +143,13 @@ static const struct field floppy_fields[] = {
     FIELD_END,
 };
 
+/* Images that leave out the end of a disk pass for 1.44M ones, as rescue disks come. */
 static const struct floppy_format *find_format(uint64_t bytes)
 {
     for (size_t i = 0; i < FORMATS; i++)
         if (formats[i].bytes == bytes)
             return &formats[i];
-    return NULL;
+    return bytes < COMMON_BYTES ? find_format(COMMON_BYTES) : NULL;
 }
 
 bool floppy_size_known(uint64_t bytes)
@@ -312,11 +315,23 @@ static uint64_t image_offset(const struct floppy *floppy, unsigned drive)
            SECTOR_SIZE;
 }
 
+/* What a short image leaves out reads as zeros and takes no writes. */
 static void run_job(void *opaque)
 {
     struct floppy_job *job = &((struct floppy *)opaque)->job;
-    job->status = job->write ? image_write(job->image, job->offset, job->data, job->length)
-                             : image_read(job->image, job->offset, job->data, job->length);
+    uint64_t end = image_bytes(job->image);
+    size_t there = job->offset >= end                ? 0
+                   : job->length < end - job->offset ? job->length
+                                                     : (size_t)(end - job->offset);
+    job->status = job->write && there < job->length ? ENOSPC : 0;
+    if (job->status)
+        return;
+    if (!job->write)
+        memset(job->data + there, 0, job->length - there);
+    if (!there)
+        return;
+    job->status = job->write ? image_write(job->image, job->offset, job->data, there)
+                             : image_read(job->image, job->offset, job->data, there);
     if (job->write && !job->status)
         job->status = image_flush(job->image); /* a floppy has no cache */
 }
@@ -780,7 +795,7 @@ void floppy_attach(struct floppy *floppy, unsigned drive, struct image *image)
 {
     floppy->image[drive] = image;
     floppy->format[drive] = image ? find_format(image_bytes(image)) : NULL;
-    floppy->type[drive] = image ? floppy->format[drive] : find_format(1474560);
+    floppy->type[drive] = image ? floppy->format[drive] : find_format(COMMON_BYTES);
     floppy->drive[drive].changed = true;
 }
 

@@ -17,7 +17,7 @@ struct floppy *floppy_new(struct device_list *list, struct io_bus *io, struct i8
                           struct irq_line irq, struct loop *loop, _Atomic uint64_t *activity,
                           const char *id);
 
-/* True if `bytes` is the size of a floppy disk. */
+/* True if `bytes` is the size of a floppy disk, or less than 1.44M: an image without its end. */
 bool floppy_size_known(uint64_t bytes);
 /* Connects a drive before the machine starts; `image` (NULL: no disk in it) stays the caller's and
  * must have a known size. */

@@ -124,6 +124,11 @@ virtio-grub)
     done
     "$build/tests/boot/screen" expect:"GRUB loading" -- --disk "$(dirname "$(readlink -f "$iso")")/grub-rescue-floppy.img,readonly,bus=virtio-scsi" --net none
     ;;
+grub-floppy)
+    # GRUB's rescue floppy: SeaBIOS reads it by DMA; the command line answers.
+    "$build/tests/boot/screen" expect:"GNU GRUB" type:c expect:"grub>" 'type:echo it works\n' expect:"it works" print -- \
+        --floppy "$guests/grub-rescue-floppy.img,temporary" --boot floppy --net none
+    ;;
 grub-iso)
     # GRUB's rescue CD through SeaBIOS and El Torito: its menu, keys that move in it, its command line.
     "$build/tests/boot/screen" expect:"GNU GRUB" expect:"*GNU/Linux" 'type:\d' absent:"*GNU/Linux" \
