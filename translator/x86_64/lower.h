@@ -71,6 +71,8 @@ enum cold_kind {
     COLD_X87,      /* load the x87 state, come back */
 };
 
+#define SPAN_PAGE 0x2000
+
 struct cold {
     uint8_t kind;
     uint8_t index;    /* guest instruction */
@@ -80,7 +82,7 @@ struct cold {
     uint8_t *back;
     uint8_t gva; /* COLD_REFILL: register with the address */
     bool write;
-    uint16_t span; /* COLD_REFILL: bytes that are checked */
+    uint16_t span; /* COLD_REFILL: bytes that may be stored to; SPAN_PAGE: any of the page */
     bool unshared; /* COLD_REFILL: if it does not help, leave by `exit` */
     uint64_t page; /* COLD_GUARD: address of the page */
     uint64_t rip;

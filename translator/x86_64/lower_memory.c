@@ -92,8 +92,8 @@ static void check_segment(struct lower *l, const struct ir *ir)
 }
 
 /* The TLB check of `span` bytes at register `gva`; host distance in RDX. */
-static void emit_check(struct lower *l, const struct ir *ir, unsigned gva, unsigned span,
-                       bool aligned, struct exit *unshared)
+static struct cold *emit_check(struct lower *l, const struct ir *ir, unsigned gva, unsigned span,
+                               bool aligned, struct exit *unshared)
 {
     struct emit *e = l->e;
     if (l->bmi2) {
@@ -127,6 +127,7 @@ static void emit_check(struct lower *l, const struct ir *ir, unsigned gva, unsig
     cold->span = (uint16_t)span;
     cold->exit = unshared;
     emit_load(e, 8, H_RDX, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend)));
+    return cold;
 }
 
 /* The operand of an access whose host distance is in RDX. Keeps flags. */
@@ -176,7 +177,9 @@ static void lower_shared_check(struct lower *l, const struct ir *ir)
     }
     if (ir->seg != SEG_COUNT)
         emit_alu_rm(e, ALU_ADD, 8, H_RCX, cpu_mem(SEG_AT(ir->seg, base)));
-    emit_check(l, ir, H_RCX, ir->share_span, ir->share_aligned, unshared);
+    struct cold *cold = emit_check(l, ir, H_RCX, ir->share_span, ir->share_aligned, unshared);
+    if (ir->a == V_ZERO && ir->b == V_ZERO) /* stands for more of the page than it checks */
+        cold->span = SPAN_PAGE;
     emit_store(e, 8, cpu_mem(HOT_AT(share) + (ir->share - 1) * 8), H_RDX);
     use_distance(l, ir);
 }
