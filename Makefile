@@ -122,6 +122,7 @@ help:
 	@echo "make check-long   the campaigns: whole boots under --verify, long oracle runs"
 	@echo "make bench        compare with native execution and QEMU (ROUNDS=, ONLY=, SYSTEMS=); bench-quick, bench-micro"
 	@echo "make guests       fetch and build the test guests"
+	@echo "make docs         write docs/isa.md from the instruction table"
 	@echo "make lint         clang-format, clang-tidy and cppcheck"
 	@echo "make install      into DESTDIR/PREFIX ($(PREFIX))"
 	@echo "Variables: V=1 shows commands, DEBUG=1, SANITIZE=1, WERROR=1, CC=clang, BUILD=folder"

@@ -2,7 +2,7 @@
 
 TEST_ROOMS := $(sort $(patsubst tests/%/,%,$(dir $(wildcard tests/*/*.c))))
 # Programs with a main() of their own beside test_*.c.
-TEST_PROGRAMS := $(basename $(wildcard tests/cpu/oracle.c tests/cpu/vectors.c tests/guests/run_guest.c tests/boot/console.c tests/boot/screen.c tests/boot/file_server.c))
+TEST_PROGRAMS := $(basename $(wildcard tests/cpu/oracle.c tests/cpu/vectors.c tests/cpu/isa_doc.c tests/guests/run_guest.c tests/boot/console.c tests/boot/screen.c tests/boot/file_server.c))
 UNIT_TESTS := $(basename $(wildcard tests/*/test_*.c))
 TEST_MAINS := $(UNIT_TESTS) $(TEST_PROGRAMS)
 TEST_BINARIES := $(TEST_MAINS:%=$(BUILD)/%)
@@ -36,7 +36,7 @@ CHECK_LIST = $(foreach test,$(filter-out tests/translator/%,$(UNIT_TESTS)),$(cal
 else
 CHECK_LIST = $(foreach test,$(BOOT_TESTS),$(call boot_entry,$(test))) \
     "cpu-oracle=$(BUILD)/tests/cpu/oracle --systematic 4 --length 8 --count 500000" \
-    "warnings-clang=tests/warnings.sh" "layout=tests/layout.sh" \
+    "warnings-clang=tests/warnings.sh" "layout=tests/layout.sh" "docs-isa=tests/docs.sh $(BUILD)" \
     "cli=tests/cli/cli.sh $(BUILD)" \
     "guest-code=$(BENCH_CODE)" \
     $(foreach part,$(WINDOW_TESTS),"ui-window-$(part)=tests/ui/window.sh $(BUILD) $(part)") \
@@ -117,6 +117,10 @@ $(BUILD)/tests/programs/vectors: tests/programs/vectors.c
 ifeq ($(shell uname -m),x86_64)
 TEST_BINARIES += $(BUILD)/tests/programs/vectors
 endif
+
+.PHONY: docs
+docs: $(BUILD)/tests/cpu/isa_doc
+	$(Q)$< >docs/isa.md.new && mv docs/isa.md.new docs/isa.md
 
 .PHONY: check check-long check-binaries
 check: deps

@@ -10,6 +10,8 @@
 
 #include "cpu/host.h"
 
+#include <string.h>
+
 /* Operands that the encoding puts into ModRM.reg, ModRM.rm, VEX.vvvv and an immediate's upper half:
  * indices, or -1. */
 struct places {
@@ -99,7 +101,7 @@ bool host_has_vector(const struct insn *insn)
         return false;
     }
     for (unsigned n = 0; n < insn->noperands; n++)
-        has_vector |= insn->operand[n].kind == OPERAND_XMM || insn->operand[n].kind == OPERAND_MMX;
+        has_vector |= strchr("VWUHPQN", row->operand[n].letter) != NULL;
     return has_vector && find_places(insn, &places);
 }
 
