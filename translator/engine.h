@@ -30,6 +30,12 @@ enum vectors_kept {
     KEEPS_COUNT
 };
 
+/* Elements of a gather: how many, and bytes of each and of its index. */
+struct gather_shape {
+    unsigned count, size, index_size;
+};
+struct gather_shape gather_shape(const struct insn *insn);
+
 struct engine_hot {
     uint8_t overflow;       /* OF of the slot (0, 1); the other flags are in cpu->eflags */
     uint8_t vectors_loaded; /* enum vectors_kept: guest registers, and MXCSR, that are in the host's */

@@ -80,6 +80,7 @@ static inline bool ir_observable(const struct ir *ir)
         return !ir->share || ir->share_check; /* what a shared check has passed cannot fail */
     case IR_DIVIDE:
     case IR_DIVIDE_SIGNED:
+    case IR_GATHER:
         return true;
     default:
         return ir->op >= IR_EVENT;

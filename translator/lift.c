@@ -166,6 +166,8 @@ static bool lift_one(struct lift *l)
         fn = lifters_system[l->insn->op];
     if (!fn && host_has_vector(l->insn))
         fn = lift_vector;
+    if (!fn && isa_rows[l->insn->row].attributes & ISA_VSIB)
+        fn = lift_gather;
     if (!fn && lift_has_bits(l->insn))
         fn = lift_bits;
     if (!fn && host_has_x87(l->insn))

@@ -23,7 +23,7 @@ typedef bool lifter(struct lift *l);
 extern lifter *const lifters_integer[OP_COUNT];
 extern lifter *const lifters_flow[OP_COUNT];
 extern lifter *const lifters_system[OP_COUNT];
-lifter lift_vector, lift_x87, lift_bits;
+lifter lift_vector, lift_x87, lift_bits, lift_gather;
 /* Is it an instruction of BMI or ADX that the host has? */
 bool lift_has_bits(const struct insn *insn);
 

@@ -4,6 +4,8 @@
  */
 #include "translator/lift.h"
 
+#include "cpu/host.h"
+
 /* Which registers the row uses: enum ir_vector_use. */
 static unsigned registers_used(const struct isa_row *row, const struct insn *insn)
 {
@@ -69,5 +71,30 @@ bool lift_vector(struct lift *l)
     ir->aux = (uint8_t)use;
     if (row->flags_written)
         lift_sets_all(ir);
+    return true;
+}
+
+/* -- Gathers -- */
+
+struct gather_shape gather_shape(const struct insn *insn)
+{
+    bool wide_index = insn->op == OP_VPGATHERQD || insn->op == OP_VPGATHERQQ ||
+                      insn->op == OP_VGATHERQPS || insn->op == OP_VGATHERQPD;
+    struct gather_shape shape = {.size = insn->operand[1].size, .index_size = wide_index ? 8 : 4};
+    shape.count = insn->opsize / (shape.size > shape.index_size ? shape.size : shape.index_size);
+    return shape;
+}
+
+/* In flat segments; the index of the address is added to each element's. */
+bool lift_gather(struct lift *l)
+{
+    if (l->mode & MODE_NO_AVX || !host_has_feature(FEATURE_AVX2))
+        return false;
+    struct ir *ir = lift_memory(l, IR_GATHER, l->insn->operand[1].size);
+    if (!ir || ir->checked || ir->seg != SEG_COUNT || l->insn->addrsize == 2)
+        return false;
+    ir->b = V_ZERO;
+    ir->aux = (uint8_t)(l->insn->addrsize << 4);
+    ir->d = V_NONE;
     return true;
 }

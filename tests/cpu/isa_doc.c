@@ -46,6 +46,8 @@ static const char *runs_as(unsigned row)
         return "IR";
     if (!example_of(row, &insn))
         return "call";
+    if (isa_rows[row].attributes & ISA_VSIB)
+        return "IR";
     if (host_has_vector(&insn) || host_has_x87(&insn) || lift_has_bits(&insn))
         return "native";
     return "call";

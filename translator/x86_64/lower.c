@@ -622,6 +622,9 @@ static void lower_one(struct lower *l)
     case IR_BITS:
         lower_bits(l, ir);
         break;
+    case IR_GATHER:
+        lower_gather(l, ir);
+        break;
     case IR_X87:
     case IR_X87_CONTROL:
         lower_x87(l, ir);
@@ -763,6 +766,9 @@ static void find_kept(struct block *block, const struct ir_list *list)
             else if (!block->vectors && !(list->at[i].aux & IR_VECTOR_NO_XMM))
                 block->vectors = KEEPS_XMM;
             block->x87 |= (list->at[i].aux & IR_VECTOR_MMX) != 0;
+            break;
+        case IR_GATHER:
+            block->vectors = KEEPS_YMM;
             break;
         case IR_X87:
         case IR_X87_CONTROL:

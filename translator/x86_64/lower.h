@@ -158,6 +158,7 @@ void lower_memory(struct lower *l, const struct ir *ir);
 void lower_integer(struct lower *l, const struct ir *ir);
 void lower_vector(struct lower *l, const struct ir *ir);
 void lower_bits(struct lower *l, const struct ir *ir);
+void lower_gather(struct lower *l, const struct ir *ir);
 void lower_x87(struct lower *l, const struct ir *ir);
 /* Stores the pointers of `note`, which becomes empty; uses all temporaries, keeps host EFLAGS. */
 void lower_store_pointers(struct lower *l, struct x87_note *note);
