@@ -215,20 +215,6 @@ struct region *memory_add_host(struct memory *memory, enum region_kind kind, uin
                                                .log = log_dirty ? new_log(size) : NULL});
 }
 
-struct region *memory_add_flash(struct memory *memory, uint64_t base, uint64_t size, int priority,
-                                void *host, const struct access_ops *ops, void *opaque,
-                                const char *name)
-{
-    return add_region(memory, &(struct region){.name = name,
-                                               .kind = REGION_ROM,
-                                               .priority = priority,
-                                               .base = base,
-                                               .size = size,
-                                               .host = host,
-                                               .ops = ops,
-                                               .opaque = opaque});
-}
-
 struct region *memory_add_ram_alias(struct memory *memory, enum region_kind kind, uint64_t base,
                                     uint64_t size, int priority, uint64_t ram_offset,
                                     const char *name)

@@ -40,7 +40,7 @@ uint64_t memory_ram_high(const struct memory *memory);
 
 enum region_kind {
     REGION_RAM,  /* host memory, read and write */
-    REGION_ROM,  /* host memory, writes ignored or handled */
+    REGION_ROM,  /* host memory, writes ignored */
     REGION_MMIO, /* handlers */
 };
 
@@ -61,10 +61,6 @@ struct region *memory_add_mmio(struct memory *memory, uint64_t base, uint64_t si
 struct region *memory_add_host(struct memory *memory, enum region_kind kind, uint64_t base,
                                uint64_t size, int priority, void *host, bool log_dirty,
                                const char *name);
-/* ROM whose reads come from `host` and whose writes go to ops->write (flash memory). */
-struct region *memory_add_flash(struct memory *memory, uint64_t base, uint64_t size, int priority,
-                                void *host, const struct access_ops *ops, void *opaque,
-                                const char *name);
 /* Part of main RAM shown at another place, e.g. shadow RAM under the BIOS area: priority over ROM.
  */
 struct region *memory_add_ram_alias(struct memory *memory, enum region_kind kind, uint64_t base,

@@ -210,10 +210,10 @@ static void write_bytes(struct memory *memory, uint64_t gpa, uint64_t value, uns
         write_bytes(memory, gpa + size / 2, value >> (4 * size), size / 2);
         return;
     }
-    if (!found || (segment.kind == REGION_ROM && !segment.ops))
+    if (!found || segment.kind == REGION_ROM)
         return;
     uint64_t offset = gpa - segment.start;
-    if (segment.kind != REGION_RAM) {
+    if (segment.kind == REGION_MMIO) {
         access_write(segment.ops, segment.opaque, segment.offset + offset, value, size);
         return;
     }

@@ -89,6 +89,10 @@ make_linux() { # make_linux ARCH METAPACKAGE
     cp "$busybox/bin/busybox" "$root/bin/busybox"
     for module in e1000 virtio_pci virtio_net ata_piix ahci nvme virtio_blk virtio_scsi sd_mod sr_mod isofs crc32c_generic ext4 \
         virtio_console virtio_balloon virtio-rng; do add_module "$kernel" "$root" "$module"; done
+    # For tests that load them themselves.
+    for module in efivarfs i6300esb lpc_ich mfd-core intel_pmc_bxt watchdog iTCO_wdt iTCO_vendor_support pvpanic pvpanic-mmio; do
+        find "$kernel/lib/modules" -name "$module.ko" -exec cp {} "$root/modules/" \;
+    done
     write_init "$root"
     cp "$kernel"/boot/vmlinuz-* "$cache/$arch/vmlinuz"
     (cd "$root" && find . | LC_ALL=C sort | cpio --quiet -o -H newc | gzip -9n) >"$cache/$arch/initrd.gz"
@@ -135,6 +139,32 @@ make_luajit() {
     echo "$version" >"$folder/complete"
 }
 
+# A disk with a FAT file system: GRUB for EFI starts the amd64 kernel itself, or as an EFI program.
+make_uefi() {
+    local image=$cache/uefi.img work
+    [ "$(cat "$cache/uefi.complete" 2>/dev/null)" = "$version" ] && return
+    make_linux amd64 linux-image-amd64
+    say "building the UEFI disk"
+    work=$(mktemp -d)
+    cat >"$work/grub.cfg" <<'GRUB'
+search --no-floppy --file --set=root /vmlinuz
+set timeout=3
+menuentry "linux" --hotkey=l { linux /vmlinuz console=ttyS0 quiet by=grub; initrd /initrd.gz }
+menuentry "stub" --hotkey=s { chainloader /vmlinuz console=ttyS0 quiet by=stub initrd=/initrd.gz }
+GRUB
+    grub-mkstandalone -O x86_64-efi -o "$work/bootx64.efi" --themes= --locales= --fonts= \
+        --install-modules="linux chain fat part_msdos part_gpt search normal test echo" \
+        "boot/grub/grub.cfg=$work/grub.cfg"
+    rm -f "$image"
+    truncate -s 64M "$image"
+    mformat -i "$image" -v UEFI -F ::
+    mmd -i "$image" ::/EFI ::/EFI/BOOT
+    mcopy -i "$image" "$work/bootx64.efi" ::/EFI/BOOT/BOOTX64.EFI
+    mcopy -i "$image" "$cache/amd64/vmlinuz" "$cache/amd64/initrd.gz" ::/
+    rm -rf "$work"
+    echo "$version" >"$cache/uefi.complete"
+}
+
 for guest in "${@:-amd64}"; do
     case $guest in
     amd64) make_linux amd64 linux-image-amd64 ;;
@@ -144,8 +174,14 @@ for guest in "${@:-amd64}"; do
         ln -sf "$folder/usr/lib/grub-rescue/grub-rescue-cdrom.iso" "$cache/grub-rescue.iso"
         ln -sf "$folder/usr/lib/grub-rescue/grub-rescue-floppy.img" "$cache/grub-rescue-floppy.img"
         ;;
+    uefi) make_uefi ;;
+    multiboot)
+        unpack amd64 grub-invaders >/dev/null
+        unpack amd64 xen-hypervisor-4.17-amd64 >/dev/null
+        unpack amd64 memtest86+ >/dev/null
+        ;;
     bench) make_bench ;;
     luajit) make_luajit ;;
-    *) echo "guests: '$guest' is unknown; use amd64, i386, grub, bench, luajit" >&2; exit 1 ;;
+    *) echo "guests: '$guest' is unknown; use amd64, i386, grub, uefi, multiboot, bench, luajit" >&2; exit 1 ;;
     esac
 done

@@ -23,7 +23,7 @@ $(BUILD)/tests/guests/run_guest: $(BUILD)/tests/cpu/engines.c.o
 
 # -- What `make check` runs: NAME=COMMAND for tests/check.sh, slow ones first so that they overlap with the rest --
 
-BOOT_TESTS = amd64-verify amd64-translator i386-translator amd64-interpreter i386-interpreter network disk ahci nvme vectors grub-iso grub-floppy virtio virtio-grub
+BOOT_TESTS = amd64-verify amd64-translator i386-translator amd64-interpreter i386-interpreter network disk ahci nvme vectors grub-iso grub-floppy virtio virtio-grub q35 suspend uefi
 WINDOW_TESTS = keyboard linux graphics
 LONG_TESTS = i386-verify virtio-i386
 boot_entry = "boot-$(1)=tests/boot/boot.sh $(BUILD) $(1)"
@@ -125,14 +125,14 @@ docs: $(BUILD)/tests/cpu/isa_doc
 .PHONY: check check-long check-binaries
 check: deps
 	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) WERROR=$(if $(filter 1,$(SANITIZE)),0,1) check-binaries $(CHECK_EXTRA)
-	$(Q)tests/guests.sh amd64 i386 grub
+	$(Q)tests/guests.sh amd64 i386 grub uefi multiboot
 	$(Q)$(if $(filter 1,$(SANITIZE)),,$(MAKE) --no-print-directory -s bench-code-guest)
 	$(Q)tests/check.sh $(BUILD) $(CHECK_LIST)
 
 # The campaigns: whole boots and real programs in lockstep, long comparisons with the host processor.
 check-long: deps bench-disk
 	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) check-binaries aarch64-binaries
-	$(Q)tests/guests.sh amd64 i386 grub
+	$(Q)tests/guests.sh amd64 i386 grub uefi multiboot
 	$(Q)TEST_TIMEOUT=7200 tests/check.sh $(BUILD) $(foreach test,$(LONG_TESTS) amd64-verify,$(call boot_entry,$(test))) \
 	    $(CONFORMANCE_LIST) $(AARCH64_LONG_LIST) $(AARCH64_CHECK_LIST) \
 	    "hostile=$(BUILD)/tests/hw/test_hostile 1000000" \

@@ -3,7 +3,7 @@
  * 0001): an 8-bit chip with blocks of 4 KiB.
  *
  *     first write       then              reads show
- *     FF                                  the array: pages of host memory, reached directly
+ *     FF                                  the array
  *     10, 40            address, byte     status; bits become 0 only
  *     20                address, D0       status; the block becomes FF
  *     50                                  (clears the status)
@@ -13,6 +13,9 @@
  *
  * Operations take no time. The ready bit is 0 after a "clear status" until the next operation, by
  * which firmware for virtual machines tells this chip from RAM and ROM; a real one is ready always.
+ *
+ * Every access is a device's: a guest that writes a command and reads in the next instruction must
+ * not find the page that it has read before in its TLB.
  *
  * The contents are no part of the saved state, as those of a disk are not. Not modelled: write
  * buffers (the query table says so), suspending an erase, protection registers.
@@ -50,10 +53,8 @@ struct pflash {
     bool second;     /* the next write belongs to `command` */
     uint8_t status;
 
-    uint64_t base;
     uint8_t *host;
     size_t size;
-    struct region *registers; /* over the array while reads do not show it */
 };
 
 static const struct field pflash_fields[] = {
@@ -63,13 +64,7 @@ static const struct field pflash_fields[] = {
     FIELD_END,
 };
 
-/* The array, or what stands over it. */
-static void show(struct pflash *flash)
-{
-    region_place(flash->registers, flash->base, flash->command != READ_ARRAY);
-}
-
-/* -- Reads that do not show the array -- */
+/* -- Reads -- */
 
 /* CFI query table from 0x10 on: command set 1, geometry of one region. */
 static uint8_t query_byte(const struct pflash *flash, unsigned at)
@@ -192,7 +187,6 @@ static void pflash_write(void *opaque, uint64_t offset, uint64_t value, unsigned
         second_write(flash, offset, bytes, size);
     else
         first_write(flash, bytes[0]);
-    show(flash);
 }
 
 static const struct access_ops pflash_ops = {pflash_read, pflash_write, 1, 8};
@@ -206,13 +200,6 @@ static void pflash_reset(struct device *device)
     flash->command = READ_ARRAY;
     flash->second = false;
     flash->status = STATUS_READY;
-    show(flash);
-}
-
-static bool pflash_post_load(struct device *device, struct error *error)
-{
-    show((struct pflash *)device);
-    return true;
 }
 
 static void pflash_destroy(struct device *device)
@@ -225,7 +212,6 @@ static const struct device_ops pflash_device_ops = {
     .fields = pflash_fields,
     .version = 1,
     .reset = pflash_reset,
-    .post_load = pflash_post_load,
     .destroy = pflash_destroy,
 };
 
@@ -237,9 +223,7 @@ struct pflash *pflash_new(struct device_list *list, struct memory *memory, uint6
     assert(size > 0 && size % PFLASH_BLOCK == 0);
     flash->host = host;
     flash->size = size;
-    flash->base = base;
-    memory_add_flash(memory, base, size, PRIORITY_BOARD, host, &pflash_ops, flash, id);
-    flash->registers = memory_add_mmio(memory, base, size, PRIORITY_BOARD, &pflash_ops, flash, id);
+    memory_add_mmio(memory, base, size, PRIORITY_BOARD, &pflash_ops, flash, id);
     device_add(list, &flash->device, &pflash_device_ops, id);
     pflash_reset(&flash->device);
     return flash;

@@ -337,6 +337,10 @@ static void piix_ide_reset(struct device *device)
     struct piix_ide *ide = (struct piix_ide *)device;
     pci_device_reset(&ide->pci);
     memset(ide->pci.config + CONFIG_IDETIM, 0, 5); /* IDETIM of both channels, SIDETIM */
+    /* Both channels decode their ports, which a chip leaves to firmware: OVMF does not enable them.
+     */
+    ide->pci.config[CONFIG_IDETIM + 1] = IDETIM_DECODE_HIGH;
+    ide->pci.config[CONFIG_IDETIM + 3] = IDETIM_DECODE_HIGH;
     for (int i = 0; i < 2; i++) {
         ide->channel[i].master = (struct bus_master){0};
         ata_channel_reset(&ide->channel[i].ata);

@@ -1,8 +1,8 @@
 /*
  * PIIX3 IDE: two ATA channels at their legacy ports, with bus-master DMA.
  *
- * After a reset the channels do not decode their ports until firmware enables them in IDETIM
- * (configuration 40h, 42h, bit 15) and I/O in the PCI command register.
+ * After a reset the channels do not decode their ports until firmware enables I/O in the PCI
+ * command register. (IDETIM, configuration 40h and 42h, bit 15, turns one off.)
  */
 #ifndef DOPPEL_HW_STORAGE_PIIX_IDE_H
 #define DOPPEL_HW_STORAGE_PIIX_IDE_H

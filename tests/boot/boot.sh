@@ -129,6 +129,34 @@ grub-floppy)
     "$build/tests/boot/screen" expect:"GNU GRUB" type:c expect:"grub>" 'type:echo it works\n' expect:"it works" print -- \
         --floppy "$guests/grub-rescue-floppy.img,temporary" --boot floppy --net none
     ;;
+q35)
+    # The other board: its SATA disk, suspend to RAM with the clock's alarm, power off.
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    truncate -s 8M "$folder/disk.img"
+    linux amd64 "$quiet" --net none --board q35 --disk "$folder/disk.img"
+    "$console" expect:"guest:" send:'insmod /modules/libahci.ko; insmod /modules/ahci.ko; until [ -b /dev/sda ]; do sleep 0.1; done; echo +2 > /sys/class/rtc/rtc0/wakealarm; echo mem > /sys/power/state; dd if=/dev/sda bs=1M 2>/dev/null | wc -c\n' \
+        expect:"8388608" "${power_off[@]}" -- "${guest[@]}"
+    ;;
+suspend)
+    linux amd64 "$quiet" --net none
+    "$console" expect:"guest:" send:'echo +2 > /sys/class/rtc/rtc0/wakealarm; echo mem > /sys/power/state; echo a""wake\n' \
+        expect:"awake" "${power_off[@]}" -- "${guest[@]}"
+    ;;
+uefi)
+    # OVMF, GRUB from a FAT disk, and the kernel as an EFI program; the variables are there the next time.
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    guest=("$doppel" run --firmware "uefi,vars=$folder/vars.fd" --disk "$guests/uefi.img,temporary" --net none
+        --memory 512M --headless --no-reboot)
+    variable=/sys/firmware/efi/efivars/Doppel-6f1f5a52-0c0e-4b5e-9d6b-5c1a6f3b7e10
+    "$console" expect:"Press enter to boot" send:s expect:"guest:" \
+        send:'insmod /modules/efivarfs.ko; grep -o by=.* /proc/cmdline; mount -t efivarfs e /sys/firmware/efi/efivars; ''printf "\\007\\000\\000\\000kept" > '"$variable"'\n' \
+        expect:"by=stub" "${power_off[@]}" -- "${guest[@]}" --board q35
+    "$console" expect:"Press enter to boot" send:l expect:"guest:" \
+        send:'insmod /modules/efivarfs.ko; grep -o by=.* /proc/cmdline; mount -t efivarfs e /sys/firmware/efi/efivars; '"cat $variable"'; echo\n' \
+        expect:"by=grub" expect:"kept" "${power_off[@]}" -- "${guest[@]}" --board q35
+    ;;
 grub-iso)
     # GRUB's rescue CD through SeaBIOS and El Torito: its menu, keys that move in it, its command line.
     "$build/tests/boot/screen" expect:"GNU GRUB" expect:"*GNU/Linux" 'type:\d' absent:"*GNU/Linux" \
