@@ -334,6 +334,11 @@ struct packet_port *machine_packet_port(struct machine *machine)
     return machine->has_nic ? &machine->packet : NULL;
 }
 
+struct audio_port *machine_audio(struct machine *machine)
+{
+    return &machine->audio;
+}
+
 struct display_port *machine_display(struct machine *machine)
 {
     return &machine->display;

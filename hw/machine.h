@@ -74,6 +74,7 @@ struct machine_config {
     uint64_t balloon_target;
     unsigned consoles;                          /* ports of a virtio console */
     const char *console_name[MACHINE_CONSOLES]; /* NULL: a console, else a named port; copied */
+    bool sound;                                 /* an AC'97 */
     bool exit_port;                             /* isa-debug-exit at 0xf4 */
     bool watchdog;                              /* an i6300ESB */
     enum machine_action watchdog_action;
@@ -133,6 +134,7 @@ struct byte_port *machine_console(struct machine *machine, int index); /* virtio
 struct byte_port *machine_debug_console(struct machine *machine);
 struct packet_port *machine_packet_port(struct machine *machine); /* NULL without NIC */
 struct virtio_balloon *machine_balloon(struct machine *machine);  /* NULL without one */
+struct audio_port *machine_audio(struct machine *machine);
 struct display_port *machine_display(struct machine *machine);
 struct input_port *machine_input(struct machine *machine);
 /* Counts of disk and network requests since power-on, for status lights. */

@@ -70,6 +70,9 @@ struct machine {
     struct virtio_scsi *scsi;       /* or NULL */
     struct virtio_console *console; /* or NULL */
     struct virtio_balloon *balloon; /* or NULL */
+    struct mixer *mixer;
+    struct speaker *speaker;
+    struct audio_port audio;
     struct display_port display;
     struct input_port input;
     struct image *image[MACHINE_DRIVES];

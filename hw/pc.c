@@ -2,6 +2,8 @@
  * The boards: an i440FX + PIIX3 PC, and a Q35 + ICH9 with PCI Express. This file is the schematic:
  * every device in the order of construction, with all addresses, PCI slots and interrupt numbers.
  */
+#include "hw/audio/ac97.h"
+#include "hw/audio/speaker.h"
 #include "hw/chipset/debug_port.h"
 #include "hw/chipset/hpet.h"
 #include "hw/chipset/i440fx.h"
@@ -242,7 +244,10 @@ static void add_isa_devices(struct machine *machine, const struct machine_config
     struct io_bus *io = machine->io;
     machine->hpet = hpet_new(list, machine->memory, machine->clock, machine->apic_bus,
                              isa_line(machine, IRQ_TIMER), isa_line(machine, IRQ_RTC), "hpet");
-    i8254_new(list, io, machine->clock, hpet_legacy_line(machine->hpet, 0), "i8254");
+    struct i8254 *pit =
+        i8254_new(list, io, machine->clock, hpet_legacy_line(machine->hpet, 0), "i8254");
+    machine->mixer = mixer_new(machine->clock, &machine->audio);
+    machine->speaker = speaker_new(pit, machine->mixer);
     const struct irq_line no_nmi_source = {0}; /* nothing on this board could be masked by it */
     machine->rtc = mc146818_new(list, io, machine->clock,
                                 (struct irq_line){rtc_interrupt, machine, 0}, no_nmi_source, "rtc");
@@ -422,6 +427,8 @@ bool pc_build(struct machine *machine, const struct machine_config *config, stru
             config->vga_rom_size, "vga");
     add_nic(machine, config);
     add_virtio_extras(machine, config);
+    if (config->sound)
+        ac97_new(&machine->devices, machine->pci, free_slot(machine), machine->mixer, "ac97");
     if (config->watchdog)
         i6300esb_new(&machine->devices, machine->pci, free_slot(machine), machine->clock,
                      machine_watchdog_expired, machine);
@@ -460,7 +467,9 @@ void pc_free(struct machine *machine)
 {
     for (int i = 0; i < MACHINE_CPUS; i++)
         cpu_free(machine->cpu[i].cpu);
+    speaker_free(machine->speaker);
     device_list_destroy(&machine->devices);
+    mixer_free(machine->mixer);
     if (machine->io)
         io_bus_free(machine->io);
     memory_free(machine->memory);

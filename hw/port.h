@@ -55,7 +55,8 @@ struct display_rows {
 
 struct display_port {
     /* Adapter's side, set by the adapter. Composes what changed since the last call into the frame
-     * and returns true if anything did; *rows bounds the changed rows; a change of size marks all. */
+     * and returns true if anything did; *rows bounds the changed rows; a change of size marks all.
+     */
     bool (*refresh)(void *adapter, struct frame *frame, struct display_rows *rows);
     /* Forces the next refresh to compose everything. */
     void (*invalidate)(void *adapter);
@@ -63,6 +64,14 @@ struct display_port {
      * or 0 in graphics modes. */
     size_t (*text)(void *adapter, char *buffer, size_t size);
     void *adapter;
+};
+
+/* -- Sound: the machine -> loudspeakers or a file -- */
+
+struct audio_port {
+    /* 16-bit stereo frames at 48 kHz, in order; set by the outside. Never blocks. May be NULL. */
+    void (*play)(void *outside, const int16_t *frames, size_t count);
+    void *outside;
 };
 
 /* -- Input: keys and pointer -> the machine -- */

@@ -247,6 +247,24 @@ static bool set_watchdog(struct run_options *options, const struct option_row *r
     return error_set(error, "--watchdog: '%s' is no action; use reset, poweroff or pause", value);
 }
 
+static bool set_audio(struct run_options *options, const struct option_row *row, const char *value,
+                      struct error *error)
+{
+    free(options->wav);
+    options->wav = NULL;
+    if (strcmp(value, "auto") == 0) {
+        options->audio = AUDIO_AUTO;
+    } else if (strcmp(value, "none") == 0) {
+        options->audio = AUDIO_NONE;
+    } else if (strncmp(value, "wav:", 4) == 0 && value[4]) {
+        options->audio = AUDIO_WAV;
+        options->wav = strdup(value + 4);
+    } else {
+        return error_set(error, "--audio: '%s' is unknown; use auto, none or wav:FILE", value);
+    }
+    return true;
+}
+
 static bool set_module(struct run_options *options, const struct option_row *row, const char *value,
                        struct error *error)
 {
@@ -447,7 +465,8 @@ static const struct option_row rows[] = {
     {0, "headless", NULL, set_headless, "--display none --serial stdio"},
     {0, "share", "DIR", NULL, "a host folder in the guest"},
     {0, "usb", "DEVICE", NULL, "USB devices"},
-    {0, "audio", "WHERE", NULL, "sound"},
+    {0, "audio", "WHERE", set_audio,
+     "sound: auto (with a window: the host's loudspeakers), none, wav:FILE"},
     {0, "control", "unix:PATH", NULL, "control socket"},
     {0, "gdb", "[HOST:]PORT", NULL, "gdb remote protocol"},
     {0, "paused", NULL, set_paused, "start paused (Ctrl+Alt+P in the window goes on)"},
@@ -584,6 +603,7 @@ void options_free(struct run_options *options)
     for (unsigned i = 0; i < options->disks; i++)
         free(options->disk[i].path);
     free(options->cdrom.path);
+    free(options->wav);
     for (unsigned i = 0; i < options->consoles; i++) {
         free(options->console[i].where);
         free(options->console[i].name);

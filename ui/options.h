@@ -37,6 +37,8 @@ struct run_options {
     const char *firmware; /* a file, or NULL */
     bool uefi;
     char *uefi_vars; /* file that keeps the variables, or NULL */
+    enum audio_kind { AUDIO_AUTO, AUDIO_NONE, AUDIO_WAV } audio;
+    char *wav;
     bool watchdog;
     enum machine_action watchdog_action;
     const char *module[OPTIONS_MODULES];

@@ -158,6 +158,8 @@ static bool build_machine(struct session *session, struct net_options *net, stru
     config->vga_rom_size = session->vga.size;
     static const enum machine_nic nics[] = {MACHINE_E1000, MACHINE_VIRTIO_NET}; /* net_model */
     config->nic = net->kind == NET_NONE ? MACHINE_NO_NIC : nics[net->model];
+    config->sound = options->audio == AUDIO_WAV ||
+                    (options->audio == AUDIO_AUTO && options->display != DISPLAY_NONE);
     config->rng = options->rng;
     config->balloon = options->balloon;
     config->balloon_target = options->balloon_bytes;
@@ -210,6 +212,11 @@ bool session_open(struct session *session, struct error *error)
         if (!session->window)
             return false;
     }
+    if (session->config.sound) {
+        session->sound = sound_open(machine_audio(session->machine), session->options.wav, error);
+        if (!session->sound)
+            return false;
+    }
     return connect_serials(session, error);
 }
 
@@ -225,8 +232,11 @@ void session_close(struct session *session)
         net_close(session->net);
         machine_unlock(session->machine);
     }
-    if (session->machine)
+    if (session->machine) {
+        machine_pause(session->machine);
+        sound_close(session->sound);
         machine_free(session->machine);
+    }
     for (unsigned i = 0; i < MACHINE_DRIVES; i++)
         if (session->config.drive[i].image)
             image_close(session->config.drive[i].image);

@@ -9,6 +9,7 @@
 #include "net/net.h"
 #include "ui/channel.h"
 #include "ui/options.h"
+#include "ui/sound.h"
 #include "ui/window.h"
 
 /* What is NULL was not opened. */
@@ -21,6 +22,7 @@ struct session {
     struct channel *channel[OPTIONS_SERIALS];
     struct channel *console[MACHINE_CONSOLES];
     struct net *net;
+    struct sound *sound;
     struct window *window;
     bool quit; /* the user asked for the end on the terminal */
 };

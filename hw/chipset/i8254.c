@@ -89,6 +89,8 @@ struct i8254 {
     bool irq_level;  /* as driven last: OUT of counter 0, but for late looks at it */
     struct clock *clock;
     struct irq_line irq0;
+    void (*tone_changed)(void *opaque);
+    void *tone_opaque;
 };
 
 static const struct field counter_fields[] = {
@@ -528,6 +530,29 @@ static uint64_t pit_read(void *opaque, uint64_t offset, unsigned size)
     return read_count(pit, (unsigned)offset, now_tick(pit));
 }
 
+/* -- The loudspeaker -- */
+
+uint32_t i8254_tone(const struct i8254 *pit)
+{
+    const struct counter *counter = &pit->counter[2];
+    unsigned mode = CONTROL_MODE(counter->control);
+    bool wave = mode == 2 || mode == 3 || mode == 6 || mode == 7;
+    bool heard = (pit->port61 & PORT61_SPEAKER) && counter->gate && counter->phase != STOPPED;
+    return wave && heard ? counter->reload : 0;
+}
+
+void i8254_on_tone(struct i8254 *pit, void (*changed)(void *opaque), void *opaque)
+{
+    pit->tone_changed = changed;
+    pit->tone_opaque = opaque;
+}
+
+static void tell_tone(struct i8254 *pit)
+{
+    if (pit->tone_changed)
+        pit->tone_changed(pit->tone_opaque);
+}
+
 static void pit_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
     struct i8254 *pit = opaque;
@@ -536,6 +561,7 @@ static void pit_write(void *opaque, uint64_t offset, uint64_t value, unsigned si
         write_control(pit, (uint8_t)value, now_tick(pit));
     else
         write_count(pit, (unsigned)offset, (uint8_t)value, now_tick(pit));
+    tell_tone(pit);
 }
 
 static uint64_t port61_read(void *opaque, uint64_t offset, unsigned size)
@@ -557,6 +583,7 @@ static void port61_write(void *opaque, uint64_t offset, uint64_t value, unsigned
 
     pit->port61 = (uint8_t)value & PORT61_WRITABLE;
     set_gate(&pit->counter[2], value & PORT61_GATE2, now_tick(pit));
+    tell_tone(pit);
 }
 
 static const struct access_ops pit_ops = {pit_read, pit_write, 1, 1};

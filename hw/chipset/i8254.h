@@ -17,4 +17,9 @@ struct i8254;
 struct i8254 *i8254_new(struct device_list *list, struct io_bus *io, struct clock *clock,
                         struct irq_line irq0, const char *id);
 
+/* The period, in timer ticks, of the wave that reaches the loudspeaker; 0: it is silent. */
+uint32_t i8254_tone(const struct i8254 *pit);
+/* `changed` is called when that may be different. */
+void i8254_on_tone(struct i8254 *pit, void (*changed)(void *opaque), void *opaque);
+
 #endif

@@ -89,7 +89,7 @@ refuse "--memory needs a value" run --memory
 refuse "--name needs a value" run --headless --name
 refuse "--headless takes no value" run --headless=yes
 refuse "exclude" run --headless --display window
-for option in cpus share usb audio control gdb; do
+for option in cpus share usb control gdb; do
     refuse "--$option is not built yet" run --$option value
 done
 refuse "-c" run -c 2 2>/dev/null

@@ -1,0 +1,35 @@
+/*
+ * The mixer: adds up what the machine's sound devices play and hands it outside (hw/port.h) in
+ * pieces of 10 ms of virtual time.
+ *
+ * Locking: everything under the board lock.
+ */
+#ifndef DOPPEL_HW_AUDIO_MIXER_H
+#define DOPPEL_HW_AUDIO_MIXER_H
+
+#include "hw/clock.h"
+#include "hw/port.h"
+
+#define MIXER_RATE   48000u
+#define MIXER_FRAMES 480u /* of a piece */
+
+struct mixer;
+
+/* A device that makes sound. */
+struct mixer_source {
+    /* Adds `count` frames (left, right; full scale is 32767) to `mix`. False: it is silent from now
+     * on, and is not asked again before it calls mixer_wake. */
+    bool (*render)(void *device, int32_t *mix, size_t count);
+    void *device;
+    bool awake;
+    struct mixer_source *next;
+};
+
+struct mixer *mixer_new(struct clock *clock, struct audio_port *port);
+void mixer_free(struct mixer *mixer);
+/* The source is its device's and outlives the mixer's last turn. */
+void mixer_add(struct mixer *mixer, struct mixer_source *source);
+/* The source has something to play. */
+void mixer_wake(struct mixer *mixer, struct mixer_source *source);
+
+#endif
