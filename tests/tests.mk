@@ -70,7 +70,7 @@ endif
 AARCH64 = $(BUILD)/aarch64
 AARCH64_RECORD = $(AARCH64)/oracle.gz
 AARCH64_RECORD_COUNT ?= 50000
-AARCH64_PROGRAMS = $(filter $(BUILD)/tests/cpu/%,$(TEST_BINARIES)) $(BUILD)/tests/guests/run_guest
+AARCH64_PROGRAMS = $(filter-out %/isa_doc,$(filter $(BUILD)/tests/cpu/%,$(TEST_BINARIES))) $(BUILD)/tests/guests/run_guest
 AARCH64_TARGETS = $(AARCH64_PROGRAMS:$(BUILD)/%=$(AARCH64)/%)
 aarch64_make = $(MAKE) --no-print-directory BUILD=$(AARCH64) ROOMS=cpu CC=aarch64-linux-gnu-gcc AR=aarch64-linux-gnu-ar \
     PKG_CFLAGS="-isystem $(AARCH64)/sysroot/include" PKG_LIBS="-lcapstone -lz" \
