@@ -122,6 +122,14 @@ endif
 docs: $(BUILD)/tests/cpu/isa_doc
 	$(Q)$< >docs/isa.md.new && mv docs/isa.md.new docs/isa.md
 
+# Host code of chosen guest sequences (tests/translator/test_golden.c).
+$(BUILD)/tests/translator/test_golden.c.o: $(wildcard tests/translator/golden/*.s)
+$(BUILD)/tests/translator/programs.c.o: tests/translator/programs.s
+.PHONY: golden-update
+golden-update: $(BUILD)/tests/translator/test_golden
+	$(Q)GOLDEN_UPDATE=1 $<
+	$(Q)git diff --stat -- tests/translator/golden
+
 .PHONY: check check-long check-binaries
 check: deps
 	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) WERROR=$(if $(filter 1,$(SANITIZE)),0,1) check-binaries $(CHECK_EXTRA)
