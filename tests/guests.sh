@@ -90,7 +90,8 @@ make_linux() { # make_linux ARCH METAPACKAGE
     for module in e1000 virtio_pci virtio_net ata_piix ahci nvme virtio_blk virtio_scsi sd_mod sr_mod isofs crc32c_generic ext4 \
         virtio_console virtio_balloon virtio-rng; do add_module "$kernel" "$root" "$module"; done
     # For tests that load them themselves.
-    for module in efivarfs i6300esb lpc_ich mfd-core intel_pmc_bxt watchdog iTCO_wdt iTCO_vendor_support pvpanic pvpanic-mmio; do
+    for module in soundcore snd snd-timer snd-pcm ac97_bus snd-ac97-codec snd-intel8x0 snd-mixer-oss snd-pcm-oss \
+        efivarfs i6300esb lpc_ich mfd-core intel_pmc_bxt watchdog iTCO_wdt iTCO_vendor_support pvpanic pvpanic-mmio; do
         find "$kernel/lib/modules" -name "$module.ko" -exec cp {} "$root/modules/" \;
     done
     write_init "$root"

@@ -375,6 +375,7 @@ static uint64_t master_read(void *opaque, uint64_t offset, unsigned size)
 {
     struct ac97 *ac97 = opaque;
     uint32_t value = 0;
+    mixer_sync(ac97->mixer);
     if (offset >= REG_CAS) {
         value = offset == REG_CAS && ac97->semaphore;
         ac97->semaphore |= offset == REG_CAS;
@@ -397,6 +398,7 @@ static uint64_t master_read(void *opaque, uint64_t offset, unsigned size)
 static void master_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
     struct ac97 *ac97 = opaque;
+    mixer_sync(ac97->mixer);
     if (offset == REG_CAS) {
         ac97->semaphore = value & 1;
         return;
@@ -519,7 +521,8 @@ struct ac97 *ac97_new(struct device_list *list, struct pci_bus *bus, uint8_t dev
         .device = 0x2415,
         .revision = 1,
         .class_code = 0x0401,
-        .subsystem_vendor = 0x8086,
+        .subsystem_vendor = PCI_SUBSYSTEM_VENDOR_VIRTUAL,
+        .subsystem = PCI_SUBSYSTEM_VIRTUAL,
         .interrupt_pin = 1,
     };
     struct ac97 *ac97 = alloc_zeroed(sizeof *ac97);

@@ -1,6 +1,6 @@
 /*
  * The mixer: adds up what the machine's sound devices play and hands it outside (hw/port.h) in
- * pieces of 10 ms of virtual time.
+ * pieces of at most 10 ms of virtual time.
  *
  * Locking: everything under the board lock.
  */
@@ -11,7 +11,7 @@
 #include "hw/port.h"
 
 #define MIXER_RATE   48000u
-#define MIXER_FRAMES 480u /* of a piece */
+#define MIXER_FRAMES 480u /* of a piece, at most */
 
 struct mixer;
 
@@ -29,6 +29,8 @@ struct mixer *mixer_new(struct clock *clock, struct audio_port *port);
 void mixer_free(struct mixer *mixer);
 /* The source is its device's and outlives the mixer's last turn. */
 void mixer_add(struct mixer *mixer, struct mixer_source *source);
+/* Plays what is due by now: a device calls this before it shows a position or takes a change. */
+void mixer_sync(struct mixer *mixer);
 /* The source has something to play. */
 void mixer_wake(struct mixer *mixer, struct mixer_source *source);
 
