@@ -177,6 +177,7 @@ void cpu_update_mode(struct cpu *cpu)
     unsigned cpl = 0;
     bool long_mode = cpu->efer & EFER_LMA;
     const struct segment *cs = &cpu->seg[SEG_CS];
+    cpu->cpuid_epoch++;
 
     if (cpu->cr0 & CR0_PE) {
         if (cpu->eflags & FLAG_VM && !long_mode) {

@@ -248,7 +248,7 @@ static struct cpuid_result extended_leaf(struct cpu *cpu, uint32_t leaf)
     return r;
 }
 
-struct cpuid_result cpuid_read(struct cpu *cpu, uint32_t leaf, uint32_t subleaf)
+static struct cpuid_result read_leaf(struct cpu *cpu, uint32_t leaf, uint32_t subleaf)
 {
     const struct cpu_model *model = cpu->model;
     if (leaf >> 16 == 0x4000 && has(cpu, FEATURE_HYPERVISOR))
@@ -258,4 +258,13 @@ struct cpuid_result cpuid_read(struct cpu *cpu, uint32_t leaf, uint32_t subleaf)
     if (leaf > model->basic_max) /* Intel: as the highest basic leaf */
         leaf = model->basic_max;
     return basic_leaf(cpu, leaf, subleaf);
+}
+
+struct cpuid_result cpuid_read(struct cpu *cpu, uint32_t leaf, uint32_t subleaf)
+{
+    struct cpuid_result r = read_leaf(cpu, leaf, subleaf);
+    if (is_code64(cpu))
+        cpu->cpuid[cpuid_slot(leaf, subleaf)] =
+            (struct cpuid_entry){cpu->cpuid_epoch, leaf, subleaf, r.eax, r.ebx, r.ecx, r.edx};
+    return r;
 }

@@ -67,6 +67,7 @@ static bool write_apic(struct cpu *cpu, uint32_t number, uint64_t value)
 {
     if (!cpu->bus->apic_msr_write(cpu->bus->opaque, cpu, number, value))
         return false;
+    cpu->cpuid_epoch += number == 0x1b; /* CPUID shows whether the APIC is enabled */
     cpu_check_interrupt(cpu); /* EOI and TPR may let a waiting one through */
     return true;
 }

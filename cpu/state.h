@@ -197,6 +197,20 @@ enum cpu_event {
     EVENT_STEP = 1 << 9,      /* MODE_STEP or MODE_BREAK: cpu_run() steps, engines stay out */
 };
 
+/* Results of CPUID in 64-bit mode, by cpuid_slot(). Valid while `epoch` is the processor's. */
+struct cpuid_entry {
+    uint64_t epoch;
+    uint32_t leaf, subleaf;
+    uint32_t eax, ebx, ecx, edx;
+};
+#define CPUID_ENTRIES 16
+
+/* Generated code computes the same. */
+static inline unsigned cpuid_slot(uint32_t leaf, uint32_t subleaf)
+{
+    return (leaf + (leaf >> 29) + subleaf) & (CPUID_ENTRIES - 1);
+}
+
 struct cpu_bus;
 struct accel;
 struct cpu_model;
@@ -267,6 +281,8 @@ struct cpu {
     struct interp *interp; /* decoded blocks; every engine interprets at times */
     struct paging *paging; /* TLBs of all address spaces (cpu/paging.c) */
     struct tlb *watch;   /* never hits: cpu->tlb while accesses are watched (#AC, breakpoints) */
+    struct cpuid_entry cpuid[CPUID_ENTRIES];
+    uint64_t cpuid_epoch; /* counts what may change a result: mode, CR4, XCR0, the APIC's base */
     uint64_t engine_far[48]; /* more of engine[], for what is used less often */
     /* FLAG_IF >> 8 if an interrupt may be waiting that only a clear IF holds back; else 0. Generated code
      * may set IF by itself only while it is 0. */

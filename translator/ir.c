@@ -44,6 +44,9 @@ uint32_t ir_written(const struct ir *ir)
     case IR_BITS: /* MULX */
         set |= ir->b < 16 ? 1u << ir->b : 0;
         break;
+    case IR_CPUID:
+        set |= 1u << RAX | 1u << RBX | 1u << RCX | 1u << RDX;
+        break;
     case IR_TSC:
     case IR_CMPXCHG_WIDE:
         set |= 1u << RAX | 1u << RDX;

@@ -111,6 +111,14 @@ static bool lift_rdtsc(struct lift *l)
     return true;
 }
 
+static bool lift_cpuid(struct lift *l)
+{
+    if (!(l->mode & MODE_CODE64)) /* where it is rare, and one result differs */
+        return false;
+    lift_ir(l, IR_CPUID, 0);
+    return true;
+}
+
 static bool lift_fence(struct lift *l)
 {
     struct ir *ir = lift_ir(l, IR_FENCE, 0);
@@ -211,5 +219,6 @@ lifter *const lifters_system[OP_COUNT] = {
     [OP_CMPXCHG16B] = lift_cmpxchg_wide,
     [OP_PUSH_SREG] = lift_push_sreg,
     [OP_RDTSC] = lift_rdtsc,
+    [OP_CPUID] = lift_cpuid,
     [OP_RDTSCP] = lift_rdtscp,
 };

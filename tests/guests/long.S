@@ -36,6 +36,32 @@ START
     FAIL
 here:
 
+    /* CPUID, hot: leaves apart, and what CR4 shows in it follows CR4. */
+    mov r14d, 100
+    mov r13, cr4
+1:  xor r13, 1 << 18
+    mov cr4, r13
+    mov eax, 1
+    xor ecx, ecx
+    cpuid
+    shr ecx, 27
+    and ecx, 1
+    mov rax, r13
+    shr eax, 18
+    and eax, 1
+    EQUAL(ecx, eax)
+    mov eax, 0x80000000
+    cpuid
+    mov r12d, eax
+    mov eax, 0x40000000
+    cpuid
+    EQUAL(ebx, 0x4b4d564b)
+    mov eax, 0x80000000
+    cpuid
+    EQUAL(eax, r12d)
+    dec r14d
+    jnz 1b
+
     /* Canonical addresses: #GP; through the stack: #SS */
     mov rax, 0x900000000000
     TRY

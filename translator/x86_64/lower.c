@@ -636,6 +636,7 @@ static void lower_one(struct lower *l)
     case IR_STAC:
     case IR_CLAC:
     case IR_TSC:
+    case IR_CPUID:
     case IR_CMPXCHG_WIDE:
     case IR_SWAPGS:
     case IR_FENCE:

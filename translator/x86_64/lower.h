@@ -9,9 +9,10 @@
  *
  * RBX for RAX because its byte BH is addressable as AH is. Temporaries: V_T0 is RAX; the memory
  * operand V_M is an address made of RDX (host minus guest address) and RCX or a guest register.
- * Guest XMM or YMM registers live in the host's of the same number as hot.vectors_loaded says; code that
- * uses them tests that at its entry. While only XMM are loaded, the upper halves are in struct cpu, and no
- * VEX-encoded instruction runs; with YMM loaded, the host's SSE keeps the upper halves as the guest's does.
+ * Guest XMM or YMM registers live in the host's of the same number as hot.vectors_loaded says; code
+ * that uses them tests that at its entry. While only XMM are loaded, the upper halves are in struct
+ * cpu, and no VEX-encoded instruction runs; with YMM loaded, the host's SSE keeps the upper halves
+ * as the guest's does.
  *
  * Code is emitted to two places: the straight path, and the cold part with the slow paths, which
  * are noted in `cold` and emitted at the end, when the places they return to are known.
@@ -177,8 +178,8 @@ void x87_store(struct cpu *cpu);
 struct x86_stubs {
     struct host_stubs host;
     /* writable-view addresses */
-    uint8_t *leave, *lookup, *exit, *indirect, *load_vectors[KEEPS_COUNT], *load_x87, *refuse, *refill_read,
-        *refill_write, *refill_fetch, *tsc[KEEPS_COUNT];
+    uint8_t *leave, *lookup, *exit, *indirect, *load_vectors[KEEPS_COUNT], *load_x87, *refuse,
+        *refill_read, *refill_write, *refill_fetch, *cpuid, *tsc[KEEPS_COUNT];
     uint8_t *exec[KEEPS_COUNT][2]; /* for blocks that keep vectors, x87 state */
     bool bmi2;
     struct lower lower; /* work space */

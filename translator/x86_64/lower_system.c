@@ -199,6 +199,11 @@ void lower_system(struct lower *l, const struct ir *ir)
     case IR_CMPXCHG_WIDE:
         lower_cmpxchg_wide(l, ir);
         break;
+    case IR_CPUID:
+        lower_clobber(l);
+        emit_call_to(l->e, stubs_of(l->engine)->cpuid);
+        lower_slow_if(l, CC_NZ);
+        break;
     case IR_TSC:
         lower_tsc(l, ir);
         break;

@@ -307,6 +307,41 @@ static uint8_t *emit_refill(struct emit *e, bool (*fn)(struct cpu *cpu, gva_t gv
     return start;
 }
 
+#define CPUID_AT(member) ((int32_t)offsetof(struct cpuid_entry, member))
+
+/* CPUID by its cache; NZ, with nothing changed, if the result is not there. */
+static uint8_t *emit_cpuid(struct emit *e)
+{
+    enum { LEAF = H_RBX, SUBLEAF = H_R12 }; /* homes of RAX and RCX */
+    const int32_t pushed = 8;
+    emit_align(e, 16);
+    uint8_t *start = e->at;
+    emit_mov_rr(e, 4, H_RAX, LEAF);
+    emit_shift_ri(e, SHIFT_SHR, 4, H_RAX, 29);
+    emit_alu_rr(e, ALU_ADD, 4, H_RAX, LEAF);
+    emit_alu_rr(e, ALU_ADD, 4, H_RAX, SUBLEAF);
+    emit_alu_ri(e, ALU_AND, 4, H_RAX, CPUID_ENTRIES - 1);
+    emit_shift_ri(e, SHIFT_SHL, 4, H_RAX, 5);
+    emit_lea(e, 8, H_RDX, (struct host_mem){H_RSP, H_RAX, 0, CPU_AT(cpuid) + pushed});
+    emit_alu_mr(e, ALU_CMP, 4, host_at(H_RDX, CPUID_AT(leaf)), LEAF, false);
+    uint8_t *leaf = emit_jcc8(e, CC_NZ);
+    emit_alu_mr(e, ALU_CMP, 4, host_at(H_RDX, CPUID_AT(subleaf)), SUBLEAF, false);
+    uint8_t *subleaf = emit_jcc8(e, CC_NZ);
+    emit_load(e, 8, H_RAX, at(CPU_AT(cpuid_epoch), pushed));
+    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, CPUID_AT(epoch)), H_RAX, false);
+    uint8_t *epoch = emit_jcc8(e, CC_NZ);
+    emit_load(e, 4, home_of[RAX], host_at(H_RDX, CPUID_AT(eax)));
+    emit_load(e, 4, home_of[RBX], host_at(H_RDX, CPUID_AT(ebx)));
+    emit_load(e, 4, home_of[RCX], host_at(H_RDX, CPUID_AT(ecx)));
+    emit_load(e, 4, home_of[RDX], host_at(H_RDX, CPUID_AT(edx)));
+    emit_patch8(e, leaf);
+    emit_patch8(e, subleaf);
+    emit_patch8(e, epoch);
+    emit_byte(e, 0xc3);
+    return start;
+}
+_Static_assert(sizeof(struct cpuid_entry) == 32, "emit_cpuid() shifts");
+
 /* Calls fn(cpu), which touches neither guest registers nor flags, and returns its result in RAX:
  * only RCX and homes that C functions may change are kept. Without `spills` it is a function that
  * uses general registers only. */
@@ -390,6 +425,7 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
     }
     stubs->refill_read = emit_refill(&e, refill_read, NULL);
     stubs->refill_write = emit_refill(&e, refill_write, engine->cpu);
+    stubs->cpuid = emit_cpuid(&e);
     stubs->refill_fetch = emit_refill(&e, refill_fetch, NULL);
     stubs->load_x87 = emit_query(&e, (const void *)x87_load, false, KEEPS_NONE);
     stubs->lookup = emit_lookup(&e, (const void *)engine_continue);
