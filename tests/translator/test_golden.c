@@ -137,7 +137,10 @@ static void read_log(FILE *log, struct text *text)
     while (fgets(line, sizeof line, log) && text->count < LINES_MAX) {
         unsigned long long address;
         int start = 0;
-        line[strcspn(line, "\n")] = 0;
+        size_t length = strcspn(line, "\n");
+        while (length && line[length - 1] == ' ')
+            length--;
+        line[length] = 0;
         if (strncmp(line, "--", 2) == 0)
             host = strstr(line, "host code") != NULL;
         text->address[text->count] = 0;
