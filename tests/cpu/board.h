@@ -12,10 +12,12 @@
 #include <string.h>
 
 enum board_port {
-    PORT_DEBUG = 0xe9,   /* write: a character of output */
-    PORT_DEBUG2 = 0x402, /* the same */
-    PORT_EXIT = 0xf4,    /* write: the program ends with this value */
-    PORT_RAISE = 0xf5,   /* write: this vector becomes a pending interrupt */
+    PORT_DEBUG = 0xe9,    /* write: a character of output */
+    PORT_DEBUG2 = 0x402,  /* the same */
+    PORT_EXIT = 0xf4,     /* write: the program ends with this value */
+    PORT_RAISE = 0xf5,    /* write: this vector becomes a pending interrupt */
+    PORT_NMI = 0xf6,      /* write: a non-maskable interrupt */
+    PORT_SHUTDOWN = 0xf7, /* write: from now on a triple fault is a good end */
 };
 
 struct board {
@@ -26,8 +28,10 @@ struct board {
     uint64_t ram_size;
     bool exited;
     uint32_t exit_code;
-    int irq;     /* pending vector, or -1 */
-    FILE *debug; /* debug port output, or NULL */
+    int irq;                /* pending vector, or -1 */
+    uint8_t task_priority;  /* CR8; holds nothing back */
+    bool shutdown_expected; /* PORT_SHUTDOWN: a triple fault is how the program ends well */
+    FILE *debug;            /* debug port output, or NULL */
     bool log_dirty;
     void (*written)(struct board *board, gpa_t gpa); /* first write to a page, if log_dirty */
     void *opaque;                                    /* the test's own */
@@ -82,6 +86,12 @@ static inline void board_io_write(void *opaque, struct cpu *cpu, uint16_t port, 
         board->irq = (int)(value & 0xff);
         cpu_post(cpu, EVENT_INTERRUPT);
         break;
+    case PORT_NMI:
+        cpu_post(cpu, EVENT_NMI);
+        break;
+    case PORT_SHUTDOWN:
+        board->shutdown_expected = true;
+        break;
     }
 }
 
@@ -101,11 +111,12 @@ static inline int board_irq_accept(void *opaque, struct cpu *cpu)
 
 static inline uint8_t board_tpr_read(void *opaque, struct cpu *cpu)
 {
-    return 0;
+    return ((struct board *)opaque)->task_priority;
 }
 
 static inline void board_tpr_write(void *opaque, struct cpu *cpu, uint8_t class_)
 {
+    ((struct board *)opaque)->task_priority = class_;
 }
 
 static inline bool board_apic_msr_read(void *opaque, struct cpu *cpu, uint32_t msr, uint64_t *value)

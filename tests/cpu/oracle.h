@@ -76,6 +76,7 @@ struct template_targets {
     unsigned count;
     struct {
         unsigned at, size, first;
+        bool to_end;
     } target[8];
 };
 

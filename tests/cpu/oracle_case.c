@@ -384,21 +384,28 @@ static bool is_jump(const struct insn *insn)
     return is_branch(insn);
 }
 
-/* With a branch in the code nothing that it may jump over defines a flag. */
+/* With a branch in the code nothing that it may jump over defines a flag; and what other jumps may
+ * lead back from leaves its flags everywhere. */
 bool case_follow_undefined(struct test_case *test, const uint64_t *features)
 {
     bool branches = false;
+    uint32_t everywhere = 0, all = 0;
     for (unsigned i = 0; i < test->count; i++) {
         struct insn insn = case_insn(test, i, features);
         branches |= is_jump(&insn);
+        all |= undefined_after(&insn, 0);
+        if (is_jump(&insn) && !is_branch(&insn))
+            everywhere = UINT32_MAX;
     }
-    test->undefined[0] = 0;
+    everywhere &= all;
+    test->undefined[0] = everywhere;
     for (unsigned i = 0; i < test->count; i++) {
         struct insn insn = case_insn(test, i, features);
         uint32_t before = test->undefined[i];
         if (flags_read(&insn) & before)
             return false;
-        test->undefined[i + 1] = undefined_after(&insn, before) | (branches ? before : 0);
+        test->undefined[i + 1] =
+            undefined_after(&insn, before) | (branches ? before : 0) | everywhere;
     }
     return true;
 }

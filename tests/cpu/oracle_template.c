@@ -13,6 +13,7 @@
 /* Where an address of the case's own code stands, to be filled in when all of it is there. */
 struct fixup {
     unsigned at, size;
+    bool to_end; /* code of another size: what follows is not meant for it */
 };
 
 struct builder {
@@ -21,6 +22,7 @@ struct builder {
     int bits;
     struct fixup fixup[4];
     unsigned fixups;
+    bool foreign; /* the last code selector was not the case's */
 };
 
 static unsigned below(struct builder *b, unsigned limit)
@@ -54,7 +56,7 @@ static void begin(struct builder *b)
 /* An offset in the code, as a value of `size` bytes. */
 static void put_target(struct builder *b, unsigned size)
 {
-    b->fixup[b->fixups++] = (struct fixup){b->test->length, size};
+    b->fixup[b->fixups++] = (struct fixup){.at = b->test->length, .size = size};
     put(b, 0, size);
 }
 
@@ -185,6 +187,7 @@ static uint16_t code_selector(struct builder *b)
         return b->bits == 64   ? USER_SELECTOR_CODE64
                : b->bits == 32 ? USER_SELECTOR_CODE32
                                : USER_SELECTOR_CODE16;
+    b->foreign = true;
     return any_selector(b);
 }
 
@@ -421,6 +424,7 @@ static void xsave(struct builder *b)
     clear(b, 6, 2);
     clear(b, 8, 16);
     clear(b, 28, 4);
+    clear(b, 512, 4); /* whether a component in its initial state is in use */
 }
 
 static void xrstor(struct builder *b)
@@ -494,7 +498,7 @@ static const struct pattern {
     {examine_selector, 2, FEATURE_BASE, false, {OP_LAR, OP_LSL, OP_VERR, OP_VERW}, false},
     {store_environment, 5, FEATURE_FPU, false, {OP_FNSTENV, OP_FNSAVE}, true},
     {fxsave, 8, FEATURE_FXSR, false, {OP_FXSAVE}, true},
-    {xsave, 10, FEATURE_XSAVE, false, {OP_XSAVE}, true},
+    {xsave, 11, FEATURE_XSAVE, false, {OP_XSAVE}, true},
     {xrstor, 12, FEATURE_XSAVE, false, {OP_XRSTOR}, true},
     {read_xcr0, 3, FEATURE_XSAVE, false, {OP_XGETBV}, true},
     {read_unrepeatable, 5, FEATURE_BASE, false, {OP_RDTSC, OP_RDTSCP, OP_RDRAND, OP_CPUID}, true},
@@ -540,6 +544,7 @@ void template_make(struct case_maker *maker, struct test_case *test,
         struct fixup *f = &b.fixup[i];
         targets->target[targets->count].at = f->at;
         targets->target[targets->count].size = f->size;
+        targets->target[targets->count].to_end = b.foreign;
         targets->target[targets->count++].first = test->count;
     }
 }
@@ -550,6 +555,8 @@ void template_aim(struct test_case *test, const struct template_targets *targets
     for (unsigned i = 0; i < targets->count; i++) {
         unsigned first = targets->target[i].first;
         unsigned index = first + (unsigned)(generate_random(g) % (test->count - first + 1));
+        if (targets->target[i].to_end)
+            index = test->count;
         uint64_t target = case_rip(test) + test->at[case_enterable(test, index)];
         memcpy(test->code + targets->target[i].at, &target, targets->target[i].size);
     }

@@ -59,7 +59,10 @@ static const char *run(struct board *board)
                 problem = "halted for good";
             break;
         case CPU_EXIT_SHUTDOWN:
-            problem = "triple fault";
+            if (board->shutdown_expected)
+                board->exited = true;
+            else
+                problem = "triple fault";
             break;
         case CPU_EXIT_RESET:
             problem = "asked for a reset";
