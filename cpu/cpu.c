@@ -417,7 +417,9 @@ enum cpu_exit cpu_run(struct cpu *cpu)
                 return exit;
             if (boundary == BOUNDARY_MOVED)
                 continue;
-            if (cpu->shadow || cpu->mode & (MODE_STEP | MODE_BREAK)) {
+            /* Engines run only while nothing is due: an NMI that waits for IRET stays due. */
+            bool held_nmi = cpu->nmi_blocked && atomic_load(&cpu->event) & EVENT_NMI;
+            if (cpu->shadow || held_nmi || cpu->mode & (MODE_STEP | MODE_BREAK)) {
                 interp_step(cpu);
                 continue;
             }
