@@ -57,7 +57,7 @@ struct bios_config {
     unsigned cpus;
     const char *name;   /* machine's name, for SMBIOS */
     const char *boot;   /* "disk,cdrom,menu" ... already checked by bios_check_boot; or NULL */
-    bool direct_kernel; /* bios_add_linux will be called: it boots first */
+    bool direct_kernel; /* bios_add_kernel will be called: it boots first */
 };
 
 /* Is `text` a boot order that --boot accepts? */
@@ -68,9 +68,18 @@ void bios_cmos_boot(const char *order, uint8_t *reg_3d, uint8_t *reg_38);
 /* Puts memory map, ACPI and SMBIOS tables, CPU counts and boot options into fw_cfg. */
 void bios_add_tables(struct fw_cfg *fw_cfg, const struct bios_config *config);
 
-/* Direct boot of a bzImage (32- or 64-bit entry, as the kernel offers). Paths of initrd and the
- * command line may be NULL. */
-bool bios_add_linux(struct fw_cfg *fw_cfg, const struct bios_config *config, const char *kernel,
-                    const char *initrd, const char *append, struct error *error);
+#define BIOS_MODULES 16
+
+/* A kernel to start directly. initrd and append may be NULL. */
+struct bios_kernel {
+    const char *kernel, *initrd, *append;
+    const char *module[BIOS_MODULES]; /* "FILE ARGUMENTS" */
+    unsigned modules;
+};
+
+/* Direct start of a Linux bzImage (32- or 64-bit entry, as the kernel offers), a Multiboot 1 or 2
+ * kernel, or an ELF file with a PVH entry; each may be packed with gzip. */
+bool bios_add_kernel(struct fw_cfg *fw_cfg, const struct bios_config *config,
+                     const struct bios_kernel *files, struct error *error);
 
 #endif

@@ -1,12 +1,13 @@
 /*
- * Option ROM that starts a Linux kernel after the firmware has set the machine up.
+ * Option ROM that starts a kernel after the firmware has set the machine up.
  *
  * SeaBIOS finds it as a fw_cfg "genroms/" file and boots it through its PnP boot entry vector
- * (Plug and Play BIOS 1.0a, section 3). It pulls the pieces into memory by fw_cfg DMA, completes the
- * boot_params page with the memory map and the screen, and enters the kernel by the 32- or 64-bit
- * boot protocol (Linux Documentation/arch/x86/boot.rst).
+ * (Plug and Play BIOS 1.0a, section 3). It pulls the pieces into memory by fw_cfg DMA and writes the
+ * memory map to where the information for the kernel wants it. A Linux kernel then gets the screen
+ * described and is entered by the 32- or 64-bit boot protocol (Documentation/arch/x86/boot.rst); others
+ * are entered in flat protected mode with two registers set (Multiboot, PVH).
  *
- * bios/linux.c patches the fields of `parameters` and the checksum before it hands out the image.
+ * bios/kernel.c patches the fields of `parameters` and the checksum before it hands out the image.
  */
     .code16
     .text
@@ -16,9 +17,7 @@
     .set PAGE_TABLES, 0x30000      /* PML4, PDPT, four page directories */
     .set SCRATCH, 0x7000           /* one fw_cfg DMA descriptor, then the GDT pointer */
     .set VBE_INFO, 0x7200          /* blocks of VBE functions 0 and 1, below the boot sector's place */
-    .set E820_COUNT, 0x1e8
-    .set E820_TABLE, 0x2d0
-    .set E820_MAX, 128
+    .set ENTRY_REGISTERS, 2
 
 _start:
     .word 0xaa55
@@ -42,15 +41,23 @@ pnp_header:
     .word 0, 0
 
     .org 0x40
-parameters:                        /* layout known to bios/linux.c */
+parameters:                        /* layout known to bios/kernel.c */
 parameter_entry:      .long 0      /* where the kernel is entered */
-parameter_long_mode:  .long 0      /* non-zero: by the 64-bit protocol */
+parameter_kind:       .long 0      /* 0, 1: Linux in 32- or 64-bit mode; ENTRY_REGISTERS */
 parameter_transfers:  .long 0      /* number of descriptors that follow */
-parameter_vbe_mode:   .long 0      /* graphics mode for the kernel (VBE 3.0), 0: text */
+parameter_vbe_mode:   .long 0      /* graphics mode for Linux (VBE 3.0), 0: text */
+parameter_eax:        .long 0
+parameter_ebx:        .long 0
+parameter_map:        .long 0      /* memory map: offset in the segment at BOOT_PARAMS */
+parameter_map_stride: .long 0      /* from entry to entry */
+parameter_map_max:    .long 0
+parameter_count:      .long 0      /* offset of the number: entries * scale + bias */
+parameter_scale:      .long 0
+parameter_bias:       .long 0
 descriptors:          .space 4 * 16 /* fw_cfg DMA: control, length, address; big-endian */
 
 manufacturer: .asciz "doppel"
-product:      .asciz "Linux kernel"
+product:      .asciz "kernel"
 
 initialize:
     movw $0x20, %ax                /* an initial program load device is attached */
@@ -91,13 +98,13 @@ boot:
     incl %ebx
     jmp 1b
 
-    /* Memory map into boot_params. */
+    /* Memory map into the information for the kernel. */
 3:  movw $(BOOT_PARAMS >> 4), %ax
     movw %ax, %es
     movw %ax, %ds
-    movw $E820_TABLE, %di
+    movw %cs:parameter_map, %di
     xorl %ebx, %ebx
-    movb $0, E820_COUNT
+    xorl %ebp, %ebp                /* entries so far */
 4:  movl $0xe820, %eax
     movl $0x534d4150, %edx
     movl $20, %ecx
@@ -105,15 +112,21 @@ boot:
     jc 5f
     cmpl $0x534d4150, %eax
     jne 5f
-    addw $20, %di
-    incb E820_COUNT
-    cmpb $E820_MAX, E820_COUNT
+    addw %cs:parameter_map_stride, %di
+    incl %ebp
+    cmpl %cs:parameter_map_max, %ebp
     jae 5f
     testl %ebx, %ebx
     jnz 4b
+5:  imull %cs:parameter_scale, %ebp
+    addl %cs:parameter_bias, %ebp
+    movw %cs:parameter_count, %di
+    movl %ebp, (%di)
+    cmpl $ENTRY_REGISTERS, %cs:parameter_kind
+    je 6f
 
     /* The text screen into boot_params.screen_info. */
-5:  movb $0x0f, %ah
+    movb $0x0f, %ah
     int $0x10
     movb %al, 0x06                 /* orig_video_mode */
     movb %ah, 0x07                 /* orig_video_cols */
@@ -227,11 +240,18 @@ protected:
     movw %ax, %ss
     movl parameter_entry(%ebp), %edx
     movl $BOOT_PARAMS, %esi
-    cmpl $0, parameter_long_mode(%ebp)
+    cmpl $ENTRY_REGISTERS, parameter_kind(%ebp)
+    je enter_with_registers
+    cmpl $0, parameter_kind(%ebp)
     jne enter_long_mode
     xorl %ebp, %ebp
     xorl %edi, %edi
     xorl %ebx, %ebx
+    jmp *%edx
+
+enter_with_registers:
+    movl parameter_eax(%ebp), %eax
+    movl parameter_ebx(%ebp), %ebx
     jmp *%edx
 
     /* Identity map of the first 4 GiB by 2 MiB pages, then 64-bit mode. */

@@ -1,14 +1,11 @@
 /*
  * Direct start of a Linux bzImage (Linux Documentation/arch/x86/boot.rst): checks the setup header,
- * lays out kernel, initrd, command line and boot_params, and makes the option ROM (kernelboot.S)
- * that pulls them into memory by fw_cfg DMA and enters the kernel.
+ * lays out kernel, initrd, command line and boot_params for the option ROM (kernelboot.S).
  */
-#include "bios/tables.h"
+#include "bios/kernel.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-extern const uint8_t bios_kernelboot_rom[], bios_kernelboot_rom_end[];
 
 /* -- Setup header: offsets in the file and in boot_params -- */
 
@@ -35,34 +32,23 @@ extern const uint8_t bios_kernelboot_rom[], bios_kernelboot_rom_end[];
 #define PROTOCOL_MIN          0x0206 /* relocatable bzImage with cmdline_size: every kernel since 2.6.22 */
 #define LOADER_UNDEFINED      0xff
 
-/* -- Where things go in guest memory (kernelboot.S knows BOOT_PARAMS) -- */
+/* -- Where things go in guest memory -- */
 
-#define BOOT_PARAMS      0x10000u
+#define BOOT_PARAMS      KERNEL_INFO
 #define BOOT_PARAMS_SIZE 4096u
 #define COMMAND_LINE     0x20000u
 #define COMMAND_LINE_MAX 0x10000u
 #define KERNEL_BASE      0x100000u
-/* Left free below the end of low memory for what SeaBIOS puts there (ACPI tables, its heap). */
-#define FIRMWARE_RESERVE (2u << 20)
+
+/* The memory map in boot_params. */
+#define E820_COUNT 0x1e8u
+#define E820_TABLE 0x2d0u
+#define E820_ENTRY 20u
+#define E820_MAX   128u
 
 /* "vga=" numbers of VESA modes (Documentation/admin-guide/svga.rst): this plus the VBE mode. */
 #define VIDEO_VESA      0x200
 #define VIDEO_VESA_LAST 0x8ff
-
-/* -- kernelboot.S: patched fields -- */
-
-#define ROM_PARAMETERS  0x40
-#define ROM_DESCRIPTORS (ROM_PARAMETERS + 16)
-
-#define DMA_SELECT      0x08u
-#define DMA_READ        0x02u
-
-struct piece {
-    uint16_t key;
-    uint32_t address;
-    const void *bytes;
-    size_t size;
-};
 
 static uint32_t get(const uint8_t *bytes, size_t offset, unsigned size)
 {
@@ -78,17 +64,12 @@ static void put(uint8_t *bytes, size_t offset, uint32_t value, unsigned size)
         bytes[offset + i] = (uint8_t)(value >> (8 * i));
 }
 
-static void put_big_endian(uint8_t *bytes, uint64_t value, unsigned size)
-{
-    for (unsigned i = 0; i < size; i++)
-        bytes[i] = (uint8_t)(value >> (8 * (size - 1 - i)));
-}
-
 static bool check_kernel(const struct blob *kernel, const char *path, struct error *error)
 {
     if (kernel->size < 0x1000 || get(kernel->bytes, HEADER_BOOT_FLAG, 2) != 0xaa55 ||
         memcmp(kernel->bytes + HEADER_MAGIC, "HdrS", 4) != 0)
-        return error_set(error, "the kernel '%s' is no Linux bzImage; give a vmlinuz file", path);
+        return error_set(error, "the kernel '%s' is no Linux bzImage, Multiboot or PVH kernel",
+                         path);
     if (get(kernel->bytes, HEADER_VERSION, 2) < PROTOCOL_MIN ||
         !(get(kernel->bytes, HEADER_LOADFLAGS, 1) & LOADFLAG_HIGH))
         return error_set(error, "the kernel '%s' is older than boot protocol 2.06 or no bzImage",
@@ -147,31 +128,6 @@ static bool find_video_mode(const char *command_line, uint32_t *vbe_mode, struct
     return true;
 }
 
-/* The option ROM with its parameters and checksum filled in. */
-static void add_rom(struct fw_cfg *fw_cfg, const struct piece *pieces, unsigned count,
-                    uint32_t entry, bool long_mode, uint32_t vbe_mode)
-{
-    size_t size = (size_t)(bios_kernelboot_rom_end - bios_kernelboot_rom);
-    struct table rom = {0};
-    table_append(&rom, bios_kernelboot_rom, size);
-    table_patch(&rom, ROM_PARAMETERS, entry, 4);
-    table_patch(&rom, ROM_PARAMETERS + 4, long_mode, 4);
-    table_patch(&rom, ROM_PARAMETERS + 8, count, 4);
-    table_patch(&rom, ROM_PARAMETERS + 12, vbe_mode, 4);
-    for (unsigned i = 0; i < count; i++) {
-        uint8_t *descriptor = rom.bytes + ROM_DESCRIPTORS + 16 * i;
-        put_big_endian(descriptor, (uint32_t)pieces[i].key << 16 | DMA_SELECT | DMA_READ, 4);
-        put_big_endian(descriptor + 4, pieces[i].size, 4);
-        put_big_endian(descriptor + 8, pieces[i].address, 8);
-    }
-    uint8_t sum = 0;
-    for (size_t i = 0; i < size; i++)
-        sum = (uint8_t)(sum + rom.bytes[i]);
-    rom.bytes[size - 1] = (uint8_t)(rom.bytes[size - 1] - sum);
-    fw_cfg_add_file(fw_cfg, "genroms/kernelboot.bin", rom.bytes, rom.size);
-    table_free(&rom);
-}
-
 static bool lay_out(struct fw_cfg *fw_cfg, const struct bios_config *config,
                     const struct blob *kernel, const struct blob *initrd, const char *initrd_path,
                     const char *append, struct error *error)
@@ -204,45 +160,54 @@ static bool lay_out(struct fw_cfg *fw_cfg, const struct bios_config *config,
                          "with --memory",
                          (unsigned long long)(config->ram_low + config->ram_high) >> 20);
 
-    struct piece pieces[4];
+    struct kernel_piece pieces[KERNEL_PIECES];
     unsigned count = 0;
     pieces[count++] =
-        (struct piece){FW_CFG_KERNEL_DATA, KERNEL_BASE, file + setup_size, kernel_size};
+        (struct kernel_piece){FW_CFG_KERNEL_DATA, KERNEL_BASE, file + setup_size, kernel_size};
     pieces[count++] =
-        (struct piece){FW_CFG_CMDLINE_DATA, COMMAND_LINE, command_line, command_line_size};
+        (struct kernel_piece){FW_CFG_CMDLINE_DATA, COMMAND_LINE, command_line, command_line_size};
     if (initrd) {
         uint32_t address = place_initrd(file, config, initrd->size, initrd_path, error);
         if (!address)
             return false;
         put(params, HEADER_RAMDISK_IMAGE, address, 4);
         put(params, HEADER_RAMDISK_SIZE, (uint32_t)initrd->size, 4);
-        pieces[count++] = (struct piece){FW_CFG_INITRD_DATA, address, initrd->bytes, initrd->size};
+        pieces[count++] =
+            (struct kernel_piece){FW_CFG_INITRD_DATA, address, initrd->bytes, initrd->size};
     }
     put(params, HEADER_TYPE_OF_LOADER, LOADER_UNDEFINED, 1);
     put(params, HEADER_LOADFLAGS, get(params, HEADER_LOADFLAGS, 1) & ~LOADFLAG_HEAP, 1);
     put(params, HEADER_CMD_LINE_PTR, COMMAND_LINE, 4);
-    pieces[count++] = (struct piece){FW_CFG_SETUP_DATA, BOOT_PARAMS, params, sizeof params};
+    pieces[count++] = (struct kernel_piece){FW_CFG_SETUP_DATA, BOOT_PARAMS, params, sizeof params};
 
-    for (unsigned i = 0; i < count; i++)
-        fw_cfg_add_bytes(fw_cfg, pieces[i].key, pieces[i].bytes, pieces[i].size);
     bool long_mode =
         get(file, HEADER_VERSION, 2) >= 0x020c && (get(file, HEADER_XLOADFLAGS, 2) & XLOADFLAG_64);
-    add_rom(fw_cfg, pieces, count, long_mode ? KERNEL_BASE + 0x200 : KERNEL_BASE, long_mode,
-            vbe_mode);
+    const struct kernel_start start = {
+        .kind = long_mode ? ENTRY_LINUX_64 : ENTRY_LINUX_32,
+        .entry = long_mode ? KERNEL_BASE + 0x200 : KERNEL_BASE,
+        .vbe_mode = vbe_mode,
+        .map_offset = E820_TABLE,
+        .map_stride = E820_ENTRY,
+        .map_max = E820_MAX,
+        .count_offset = E820_COUNT,
+        .count_scale = 1,
+    };
+    kernel_add_rom(fw_cfg, pieces, count, &start);
     return true;
 }
 
-bool bios_add_linux(struct fw_cfg *fw_cfg, const struct bios_config *config,
-                    const char *kernel_path, const char *initrd_path, const char *append,
-                    struct error *error)
+bool linux_add(struct fw_cfg *fw_cfg, const struct bios_config *config,
+               const struct bios_kernel *files, const struct blob *kernel, struct error *error)
 {
-    struct blob kernel = {0}, initrd = {0};
-    bool ok =
-        blob_read(&kernel, kernel_path, "kernel", 1u << 30, error) &&
-        check_kernel(&kernel, kernel_path, error) &&
-        (!initrd_path || blob_read(&initrd, initrd_path, "initrd", 0x7fffffff, error)) &&
-        lay_out(fw_cfg, config, &kernel, initrd_path ? &initrd : NULL, initrd_path, append, error);
-    blob_free(&kernel);
+    struct blob initrd = {0};
+    if (!check_kernel(kernel, files->kernel, error))
+        return false;
+    if (files->modules)
+        return error_set(error, "--module: the kernel '%s' is a Linux bzImage; use --initrd",
+                         files->kernel);
+    bool ok = (!files->initrd || blob_read(&initrd, files->initrd, "initrd", 0x7fffffff, error)) &&
+              lay_out(fw_cfg, config, kernel, files->initrd ? &initrd : NULL, files->initrd,
+                      files->append, error);
     blob_free(&initrd);
     return ok;
 }

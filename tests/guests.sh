@@ -166,6 +166,20 @@ GRUB
     echo "$version" >"$cache/uefi.complete"
 }
 
+# Kernels for other ways to start: a Multiboot game, a hypervisor, a memory test, and the ELF file within
+# the amd64 kernel (its place and length are fields of the setup header, boot.rst "payload_offset").
+make_multiboot() {
+    local kernel=$cache/amd64/vmlinuz setup offset length
+    ln -sf "$(unpack amd64 grub-invaders)/boot/invaders.exec" "$cache/invaders.exec"
+    ln -sf "$(unpack amd64 xen-hypervisor-4.17-amd64)/boot/xen-4.17-amd64.gz" "$cache/xen.gz"
+    ln -sf "$(unpack amd64 memtest86+)/boot/memtest86+x64.bin" "$cache/memtest.bin"
+    make_linux amd64 linux-image-amd64
+    setup=$((($(od -An -tu1 -j 497 -N 1 "$kernel") + 1) * 512))
+    offset=$(od -An -tu4 -j 584 -N 4 "$kernel") length=$(od -An -tu4 -j 588 -N 4 "$kernel")
+    [ "$cache/amd64/vmlinux" -nt "$kernel" ] ||
+        tail -c +$((setup + offset + 1)) "$kernel" | head -c "$length" | xz -dc --single-stream >"$cache/amd64/vmlinux" 2>/dev/null || true
+}
+
 for guest in "${@:-amd64}"; do
     case $guest in
     amd64) make_linux amd64 linux-image-amd64 ;;
@@ -176,11 +190,7 @@ for guest in "${@:-amd64}"; do
         ln -sf "$folder/usr/lib/grub-rescue/grub-rescue-floppy.img" "$cache/grub-rescue-floppy.img"
         ;;
     uefi) make_uefi ;;
-    multiboot)
-        unpack amd64 grub-invaders >/dev/null
-        unpack amd64 xen-hypervisor-4.17-amd64 >/dev/null
-        unpack amd64 memtest86+ >/dev/null
-        ;;
+    multiboot) make_multiboot ;;
     bench) make_bench ;;
     luajit) make_luajit ;;
     *) echo "guests: '$guest' is unknown; use amd64, i386, grub, uefi, multiboot, bench, luajit" >&2; exit 1 ;;

@@ -6,6 +6,7 @@
 #ifndef DOPPEL_UI_OPTIONS_H
 #define DOPPEL_UI_OPTIONS_H
 
+#include "bios/bios.h"
 #include "cpu/error.h"
 #include "hw/machine.h"
 
@@ -15,7 +16,7 @@
 
 #define OPTIONS_DISKS   (MACHINE_DRIVES - 1) /* the CD-ROM drive is one more */
 #define OPTIONS_SERIALS 2
-#define OPTIONS_MODULES 16
+#define OPTIONS_MODULES BIOS_MODULES
 
 struct disk_option {
     char *path;

@@ -183,9 +183,15 @@ static bool build_machine(struct session *session, struct net_options *net, stru
         .direct_kernel = options->kernel != NULL,
     };
     bios_add_tables(machine_fw_cfg(session->machine), &bios);
+    struct bios_kernel files = {
+        .kernel = options->kernel,
+        .initrd = options->initrd,
+        .append = options->append,
+        .modules = options->modules,
+    };
+    memcpy(files.module, options->module, sizeof files.module);
     return !options->kernel ||
-           bios_add_linux(machine_fw_cfg(session->machine), &bios, options->kernel, options->initrd,
-                          options->append, error);
+           bios_add_kernel(machine_fw_cfg(session->machine), &bios, &files, error);
 }
 
 bool session_open(struct session *session, struct error *error)

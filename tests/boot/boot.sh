@@ -160,6 +160,23 @@ suspend)
     "$console" expect:"guest:" send:'echo +2 > /sys/class/rtc/rtc0/wakealarm; echo mem > /sys/power/state; echo a""wake\n' \
         expect:"awake" "${power_off[@]}" -- "${guest[@]}"
     ;;
+multiboot)
+    # A game by Multiboot 1: the cannon goes where the keys say. A Linux kernel's ELF file by its PVH entry.
+    "$build/tests/boot/screen" timeout:30 expect:"-*-" 'type:\n' expect:"/ \\" differs print -- \
+        --kernel "$guests/invaders.exec" --net none --memory 64M
+    "$console" "${shell_steps[@]}" expect:"42-x86_64" "${power_off[@]}" -- "$doppel" run --kernel "$guests/amd64/vmlinux" \
+        --initrd "$guests/amd64/initrd.gz" --append "$quiet" --net none --memory 512M --headless --no-reboot
+    ;;
+xen)
+    # A hypervisor by Multiboot 2, with two modules: a Linux kernel and its initial RAM disk.
+    "$console" expect:"Xen version 4.17" expect:"Serial input to DOM0" expect:"user space after" -- "$doppel" run \
+        --kernel "$guests/xen.gz" --append "com1=115200,8n1 console=com1 noreboot" --memory 1G --net none --headless \
+        --module "$guests/amd64/vmlinuz console=hvc0 quiet" --module "$guests/amd64/initrd.gz"
+    ;;
+memtest)
+    "$build/tests/boot/screen" timeout:60 expect:"Memtest86+" expect:"Testing" expect:"Pass   1%" print -- \
+        --kernel "$guests/memtest.bin" --net none --memory 16M
+    ;;
 uefi)
     # OVMF, GRUB from a FAT disk, and the kernel as an EFI program; the variables are there the next time.
     folder=$(mktemp -d)
