@@ -104,3 +104,16 @@ $(BENCH_BUILD)/micro-native: tests/bench/micro/native.c tests/bench/micro/user.c
 $(BENCH_BUILD)/micro-compare: $(BENCH_BUILD)/micro.c.o $(BENCH_BUILD)/run.c.o
 	@echo "  LINK  $@"
 	$(Q)$(CC) $(LDFLAGS_ALL) -o $@ $^
+
+# -- Disk and network throughput beside QEMU --
+
+BENCH_IO = $(BENCH_BUILD)/io/guest $(BENCH_BUILD)/io/host
+$(BENCH_BUILD)/io/%: tests/bench/io/%.c
+	@mkdir -p $(@D)
+	@echo "  CC    $< (static)"
+	$(Q)$(BENCH_CC) -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O2 -static -s -o $@ $<
+.PHONY: bench-io
+bench-io: doppel $(BENCH_IO)
+	@tests/deps.sh qemu-system-x86
+	$(Q)tests/guests.sh amd64
+	$(Q)tests/bench/io/io.sh $(BUILD) $(ROUNDS)
