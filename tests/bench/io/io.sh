@@ -12,7 +12,7 @@ trap 'kill $server 2>/dev/null || true; rm -rf "$folder"' EXIT
 head -c 268435456 /dev/zero | tr '\0' '\132' >"$folder/disk.img" # real blocks, in the page cache
 mkdir -p "$folder/root/bin"
 cp "$build/tests/bench/io/guest" "$folder/root/bin/io-guest"
-(cd "$folder/root" && find . | cpio --quiet -o -H newc) | cat "$guests/initrd.gz" - >"$folder/initrd"
+(cd "$folder/root" && find . | cpio --quiet -o -H newc) | cat - "$guests/initrd.gz" >"$folder/initrd"
 "$build/tests/bench/io/host" "$port" &
 server=$!
 device=/dev/vda
@@ -47,7 +47,7 @@ awk -v systems="${systems[*]}" '
         n = split(systems, name, " ")
         printf "%-18s", "MB/s, medians"
         for (i = 1; i <= n; i++) printf "%10s", name[i]
-        print n > 1 ? "     ratio" : ""
+        print (n > 1 ? "     ratio" : "")
         for (k = 1; k <= count; k++) {
             printf "%-18s", order[k]
             for (i = 1; i <= n; i++) printf "%10.1f", median(all[order[k], name[i]])
