@@ -120,7 +120,7 @@ help:
 	@echo "make conformance  200 million comparisons with the host processor (SEED=)"
 	@echo "make check-aarch64  decoder and interpreter on AArch64, by a cross compiler and qemu-user"
 	@echo "make check-long   the campaigns: whole boots under --verify, long oracle runs"
-	@echo "make bench        compare with native execution and QEMU (ROUNDS=, ONLY=, SYSTEMS=); bench-quick, bench-micro"
+	@echo "make bench        compare with native execution and QEMU (ROUNDS=, ONLY=, SYSTEMS=); bench-quick, bench-micro, bench-io"
 	@echo "make golden-update  accept the translator's host code in tests/translator/golden"
 	@echo "make guests       fetch and build the test guests"
 	@echo "make docs         write docs/isa.md from the instruction table"

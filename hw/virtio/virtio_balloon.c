@@ -13,12 +13,13 @@
 
 #include <string.h>
 
-#define QUEUE_SIZE  128
-#define PAGE        4096u
+#define QUEUE_SIZE    128
+#define PAGE          4096u
+#define BLOCK_NUMBERS 1024 /* read at a time */
 
-#define F_STATS     (UINT64_C(1) << 1)
-#define F_DEFLATE   (UINT64_C(1) << 2) /* the guest may take pages back when it runs out */
-#define F_REPORTING (UINT64_C(1) << 5)
+#define F_STATS       (UINT64_C(1) << 1)
+#define F_DEFLATE     (UINT64_C(1) << 2) /* the guest may take pages back when it runs out */
+#define F_REPORTING   (UINT64_C(1) << 5)
 
 enum { CONFIG_TARGET = 0, CONFIG_ACTUAL = 4, CONFIG_SIZE = 8 };
 enum { QUEUE_INFLATE, QUEUE_DEFLATE, QUEUE_FIRST_OPTIONAL };
@@ -51,21 +52,28 @@ static struct virtqueue *reporting_queue(struct virtio_balloon *balloon)
     return &balloon->virtio.queue[QUEUE_FIRST_OPTIONAL + virtio_has(&balloon->virtio, F_STATS)];
 }
 
-/* Page numbers, 32 bits each: runs of neighbours are given back together. */
+/* Page numbers, 32 bits each, of which no driver has more than there are pages: runs of neighbours
+ * are given back together. */
 static void inflate(struct virtio_balloon *balloon, const struct virtio_chain *chain)
 {
     struct memory *memory = balloon->virtio.memory;
-    uint64_t first = 0, count = 0;
-    uint8_t number[4];
-    for (uint64_t at = 0; virtio_read(chain, at, number, 4) == 4; at += 4) {
-        uint64_t page = virtio_le32(number);
-        if (count && page == first + count) {
-            count++;
-            continue;
+    uint64_t most = memory_ram_bytes(memory) / PAGE, first = 0, count = 0, at = 0;
+    uint8_t numbers[4 * BLOCK_NUMBERS];
+    while (at < 4 * most) {
+        size_t got = virtio_read(chain, at, numbers, sizeof numbers);
+        for (size_t i = 0; i + 4 <= got; i += 4) {
+            uint64_t page = virtio_le32(numbers + i);
+            if (count && page == first + count) {
+                count++;
+                continue;
+            }
+            memory_discard(memory, first * PAGE, count * PAGE);
+            first = page;
+            count = 1;
         }
-        memory_discard(memory, first * PAGE, count * PAGE);
-        first = page;
-        count = 1;
+        at += got;
+        if (got < sizeof numbers)
+            break;
     }
     memory_discard(memory, first * PAGE, count * PAGE);
 }

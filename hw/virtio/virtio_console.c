@@ -16,6 +16,7 @@
 
 #define QUEUE_SIZE    128
 #define CONTROL_SIZE  32
+#define SEND_BYTES    16384
 
 #define F_MULTIPORT   (UINT64_C(1) << 1)
 #define F_EMERG_WRITE (UINT64_C(1) << 2)
@@ -165,13 +166,27 @@ static void take_messages(struct virtio_console *console, struct virtqueue *queu
 
 /* -- Bytes -- */
 
+/* A part at a time, so that others get the board lock between. */
+static void send_bytes(struct console_port *port, const struct virtio_chain *chain)
+{
+    struct virtio *virtio = &port->console->virtio;
+    uint8_t bytes[SEND_BYTES];
+    size_t got;
+    for (uint64_t at = 0; virtio_running(virtio) && port->port.send &&
+                          (got = virtio_read(chain, at, bytes, sizeof bytes)) > 0;
+         at += got) {
+        port->port.send(port->port.outside, bytes, got);
+        loop_unlock(virtio->loop);
+        loop_lock(virtio->loop);
+    }
+}
+
 static void transmit(struct console_port *port, struct virtqueue *queue)
 {
     do {
         struct virtio_chain *chain;
         while ((chain = virtqueue_pop(queue)) != NULL) {
-            for (unsigned i = 0; i < chain->out && port->port.send; i++)
-                port->port.send(port->port.outside, chain->iov[i].iov_base, chain->iov[i].iov_len);
+            send_bytes(port, chain);
             virtqueue_push(chain, 0);
         }
         virtqueue_notify(queue);

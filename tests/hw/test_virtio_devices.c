@@ -344,6 +344,29 @@ END_TEST
 
 /* -- Balloon -- */
 
+/* A chain whose buffers hold a thousand times more page numbers than there are pages. */
+START_TEST(balloon_with_endless_numbers)
+{
+    const uint64_t table = BUFFERS + 0x20000;
+    struct virtio_place place = bench_new("balloon");
+    uint32_t head, length;
+    virtio_balloon_new(&place, bench_memory, 0);
+    device_list_reset(&bench_list);
+    place_bars();
+    start_driver(ALL);
+    start_queue(0, 8);
+    driver_ok();
+    for (unsigned i = 0; i < 1024; i++)
+        put_descriptor(table + 16 * i, 0, 0x300000, i < 1023 ? DESC_NEXT : 0, (uint16_t)(i + 1));
+    put_descriptor(bench_queue[0].descriptors, table, 16 * 1024, DESC_INDIRECT, 0);
+    offer_head(0, 0);
+    notify(0);
+    settle();
+    ck_assert(take_used(0, &head, &length));
+    bench_free();
+}
+END_TEST
+
 START_TEST(balloon_gives_back)
 {
     struct virtio_place place = bench_new("balloon");
@@ -646,6 +669,7 @@ int main(void)
         net_pairs_and_link,
         rng_fills,
         balloon_gives_back,
+        balloon_with_endless_numbers,
         console_ports,
         scsi_identifies,
         scsi_moves_data,
