@@ -124,6 +124,45 @@ START_TEST(reads_what_was_written)
 }
 END_TEST
 
+/* Several buffers, ranges without data, on a raw image and (at odd places) on an overlay. */
+START_TEST(vectors_and_ranges)
+{
+    make_file(65536, 7);
+    for (int temporary = 0; temporary < 2; temporary++) {
+        uint8_t a[1000], b[3000], all[4000];
+        struct iovec iov[] = {{a, sizeof a}, {b, sizeof b}};
+        struct image *image =
+            expect_open(&(struct image_options){.path = path, .temporary = temporary});
+        memset(a, 1, sizeof a);
+        memset(b, 2, sizeof b);
+        ck_assert_int_eq(image_writev(image, 5000, iov, 2), 0);
+        ck_assert_int_eq(image_read(image, 5000, all, sizeof all), 0);
+        ck_assert(all[0] == 1 && all[999] == 1 && all[1000] == 2 && all[3999] == 2);
+        memset(a, 0, sizeof a);
+        memset(b, 0, sizeof b);
+        int status = image_readv(image, 5000, iov, 2, false);
+        if (status == EAGAIN)
+            status = image_readv(image, 5000, iov, 2, true);
+        ck_assert_int_eq(status, 0);
+        ck_assert(a[0] == 1 && b[0] == 2 && b[2999] == 2);
+        ck_assert_int_eq(image_readv(image, 65536 - 3999, iov, 2, true), EINVAL);
+        ck_assert_int_eq(image_writev(image, UINT64_MAX - 100, iov, 2), EINVAL);
+
+        ck_assert_int_eq(image_write_zeroes(image, 6000, 1000, temporary), 0);
+        ck_assert_int_eq(image_read(image, 5000, all, sizeof all), 0);
+        ck_assert(all[999] == 1 && all[1000] == 0 && all[1999] == 0 && all[2000] == 2);
+        ck_assert_int_eq(image_discard(image, 8192, 4096), 0);
+        ck_assert_int_eq(image_discard(image, 65536, 1), EINVAL);
+        ck_assert_int_eq(image_write_zeroes(image, 1, UINT64_MAX, false), EINVAL);
+        image_close(image);
+    }
+    struct image *image = expect_open(&(struct image_options){.path = path, .read_only = true});
+    ck_assert_int_eq(image_discard(image, 0, 512), EROFS);
+    ck_assert_int_eq(image_write_zeroes(image, 0, 512, true), EROFS);
+    image_close(image);
+}
+END_TEST
+
 START_TEST(one_writer_or_many_readers)
 {
     make_file(2048, 0);
@@ -184,6 +223,7 @@ int main(void)
     tcase_add_test(tcase, mistakes_have_sentences);
     tcase_add_test(tcase, unreadable_and_unwritable);
     tcase_add_test(tcase, reads_what_was_written);
+    tcase_add_test(tcase, vectors_and_ranges);
     tcase_add_test(tcase, one_writer_or_many_readers);
     tcase_add_test(tcase, overlay_matches_memory);
     suite_add_tcase(suite, tcase);
