@@ -170,16 +170,18 @@ static struct block *describe(struct engine *engine, const struct trace *trace)
         bytes += trace->range[i].size;
 
     struct block *block = cache_allocate(cache, sizeof *block);
-    struct insn *insns = cache_allocate(cache, trace->count * sizeof *insns);
+    struct insn *insns =
+        engine->verify ? cache_allocate(cache, trace->count * sizeof *insns) : NULL;
     struct range *ranges = cache_allocate(cache, trace->ranges * sizeof *ranges);
     uint8_t *copy = cache_allocate(cache, bytes);
     uint64_t *rips = engine->verify ? cache_allocate(cache, trace->count * sizeof *rips) : NULL;
-    if (!block || !insns || !ranges || !copy || (engine->verify && !rips))
+    if (!block || !ranges || !copy || (engine->verify && (!insns || !rips)))
         return NULL;
     if (rips)
         memcpy(rips, trace->rip, trace->count * sizeof *rips);
     block->rips = rips;
-    memcpy(insns, trace->insn, trace->count * sizeof *insns);
+    if (insns)
+        memcpy(insns, trace->insn, trace->count * sizeof *insns);
     block->rip = trace->rip[0];
     block->space = trace->space;
     block->count = (uint16_t)trace->count;

@@ -205,7 +205,7 @@ struct block {
     struct exit *incoming;
     struct site *sites;
     struct exit *exits;
-    const struct insn *insns;
+    const struct insn *insns; /* all of its instructions, and where they are: for --verify */
     const uint64_t *rips;
     uint16_t site_count, exit_count, count;
     struct range *range;

@@ -209,13 +209,16 @@ static struct site *site_of(struct lower *l, unsigned index)
 {
     if (l->site[index])
         return l->site[index];
-    struct site *site = cache_allocate(&l->engine->cache, sizeof *site);
-    if (!site) {
+    struct cache *cache = &l->engine->cache;
+    struct site *site = cache_allocate(cache, sizeof *site);
+    struct insn *copy = cache_allocate(cache, sizeof *copy);
+    if (!site || !copy) {
         l->failed = true;
         static struct site dummy;
         return &dummy;
     }
-    const struct insn *insn = &l->block->insns[index];
+    const struct insn *insn = l->block->insns ? &l->block->insns[index] : copy;
+    *copy = l->trace->insn[index];
     bool last = index + 1 == l->trace->count;
     *site = (struct site){.insn = insn,
                           .block = l->block,
