@@ -4,6 +4,7 @@
 #if defined(__x86_64__)
 
 #include <cpuid.h>
+#include <string.h>
 
 static const struct {
     uint32_t leaf;
@@ -66,12 +67,28 @@ bool host_has_feature(enum cpu_feature feature)
     return feature_test(features, feature);
 }
 
+const char *host_brand(void)
+{
+    static char brand[49];
+    uint32_t r[12];
+    for (unsigned i = 0; i < 3; i++)
+        if (!__get_cpuid(0x80000002 + i, &r[4 * i], &r[4 * i + 1], &r[4 * i + 2], &r[4 * i + 3]))
+            return "";
+    memcpy(brand, r, 48);
+    return brand;
+}
+
 #else
 
 bool host_has_feature(enum cpu_feature feature)
 {
     (void)feature;
     return false;
+}
+
+const char *host_brand(void)
+{
+    return "";
 }
 
 #endif

@@ -324,8 +324,16 @@ const struct cpu_model *cpu_model_find(const char *text, struct error *error)
         add_sets(model->features, models[i].sets);
         if (strcmp(model->name, "default") == 0)
             choose_vectors(model);
-        if (strcmp(model->name, "host") == 0)
+        if (strcmp(model->name, "host") == 0) {
+            if (!host_has_feature(FEATURE_FPU)) {
+                error_set(error, "processor model 'host' needs an x86 host");
+                free(model);
+                return NULL;
+            }
             keep_what_the_host_has(model);
+            if (*host_brand())
+                model->brand = host_brand();
+        }
         if (apply_toggles(model, text + length, error) && check_dependencies(model, error))
             return model;
         free(model);

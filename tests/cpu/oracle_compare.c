@@ -149,6 +149,7 @@ static struct lenience lenience(const struct test_case *test, const uint64_t *fe
     uint32_t host_mxcsr;
     memcpy(&host_mxcsr, host->fx + FX_MXCSR, 4);
     uint64_t start = case_rip(test);
+    bool zeroed = false;
     l.flags = test->undefined[test->count];
     for (unsigned i = 0; i < test->count; i++) {
         struct insn insn = case_insn(test, i, features);
@@ -156,6 +157,9 @@ static struct lenience lenience(const struct test_case *test, const uint64_t *fe
          * other. */
         l.rsp |= insn.op == OP_RET_FAR && insn.noperands &&
                  (host->selector[SEG_CS] == USER_SELECTOR_CODE64) != (test->bits == 64);
+        /* Registers that became zero may count as in use. */
+        zeroed |= insn.op == OP_VZEROALL;
+        l.memory |= zeroed && (insn.op == OP_XSAVE || insn.op == OP_XSAVEOPT);
         if (host->vector >= 0 && host->rip == start + test->at[i]) {
             /* The one that faulted may have changed its undefined flags before. */
             l.flags = test->undefined[i] | isa_rows[insn.row].flags_undefined;
@@ -181,6 +185,9 @@ static struct lenience lenience(const struct test_case *test, const uint64_t *fe
             /* Whether the target or SS is looked at first, and which item of the frame. */
             l.all |= insn.op == OP_IRET && test->bits == 64 && host->rip == ours->rip &&
                      is_selector_fault(host->vector) && is_selector_fault(ours->vector);
+            /* Whether both words are within SS, before the first is looked for. */
+            l.all |= insn.op == OP_RET_FAR && host->rip == ours->rip && host->vector == EXC_SS &&
+                     ours->vector == EXC_PF;
             /* From compatibility mode to 64-bit mode AMD processors push as in 64-bit mode. */
             l.all |= insn.op == OP_CALL_FAR && test->bits != 64 && host->rip != ours->rip;
             l.all |= insn.op == OP_CALL_FAR && test->bits == 64 && host->vector == EXC_PF;
