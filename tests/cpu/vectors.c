@@ -4,9 +4,9 @@
  *
  *     vectors [--accel NAME] [--max-insns N] [--verbose] [DIRECTORY [OPCODE...]]
  *
- * Differences between the 80286 and the 80386 and later stand in the table `differences`, each with
- * its reason; they are counted apart. A directory that does not exist skips the test (exit status
- * 77).
+ * Prints a line for each opcode. Differences between the 80286 and the 80386 and later stand in the
+ * table `differences`, each with its reason; they are counted apart. A directory that does not
+ * exist skips the test (exit status 77).
  */
 #include "tests/cpu/board.h"
 #include "tests/cpu/engines.h"
@@ -410,6 +410,7 @@ static struct totals run_file(struct run *run, const char *directory, const char
     char path[1024], opcode[32], text[160];
     size_t length;
     struct totals totals = {0};
+    unsigned by_difference[DIFFERENCES] = {0};
     static struct moo_test test;
 
     snprintf(path, sizeof path, "%s/%s", directory, file);
@@ -428,6 +429,7 @@ static struct totals run_file(struct run *run, const char *directory, const char
         if (difference) {
             totals.different++;
             run->by_difference[difference - differences]++;
+            by_difference[difference - differences]++;
             if (run->verbose)
                 printf("%s #%u %s: not run: %s\n", opcode, totals.tests, test.name,
                        difference->reason);
@@ -440,9 +442,13 @@ static struct totals run_file(struct run *run, const char *directory, const char
         }
     }
     free(data);
-    if (totals.failed || run->verbose)
-        printf("%-6s %u of %u passed, %u differ by design, %u FAILED\n", opcode, totals.passed,
-               totals.tests, totals.different, totals.failed);
+    printf("%-6s %3u of %u passed", opcode, totals.passed, totals.tests);
+    if (totals.failed)
+        printf(", %u FAILED", totals.failed);
+    for (unsigned i = 0; i < DIFFERENCES; i++)
+        if (by_difference[i])
+            printf("; %u differ: %s", by_difference[i], differences[i].reason);
+    printf("\n");
     return totals;
 }
 
