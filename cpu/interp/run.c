@@ -26,7 +26,7 @@
 #define BLOCK_MAX  32
 #define TABLE_BITS 16
 #define TABLE_SIZE (1u << TABLE_BITS)
-#define ARENA_SIZE (32u << 20)
+#define ARENA_SIZE (12u << 20)
 #define QUEUE_SIZE 64
 
 #define NO_PAGE    (~0ull)
