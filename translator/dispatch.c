@@ -217,8 +217,11 @@ struct block *translate(struct engine *engine, bool unshared)
     if (block) {
         block->unshared = unshared;
         lift(engine, trace, &engine->list);
-        if (!unshared)
+        engine->list.loop = false;
+        if (!unshared) {
+            opt_loop(&engine->list, trace);
             opt_checks(&engine->list, trace);
+        }
         opt_flags(&engine->list);
         log_trace(trace);
         log_ir(&engine->list, trace);

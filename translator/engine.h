@@ -20,7 +20,15 @@ struct block;
 
 /* -- What generated code keeps in cpu->engine[] -- */
 
-#define SHARES 5
+#define SHARES     5
+#define LOOP_SLOTS 6
+
+/* A page that an address of a loop was in at its last check. */
+struct loop_slot {
+    uint64_t page;     /* guest address */
+    uint64_t bound;    /* accesses below this offset are good; 0: none is */
+    uint64_t distance; /* host minus guest address */
+};
 
 /* Which vector registers of the guest are in the host's of the same number. */
 enum vectors_kept {
@@ -37,9 +45,10 @@ struct gather_shape {
 struct gather_shape gather_shape(const struct insn *insn);
 
 struct engine_hot {
-    uint8_t overflow;       /* OF of the slot (0, 1); the other flags are in cpu->eflags */
-    uint8_t vectors_loaded; /* enum vectors_kept: guest registers, and MXCSR, that are in the host's */
-    uint8_t x87_loaded;     /* guest x87 state is in the host's, but for the two pointers */
+    uint8_t overflow; /* OF of the slot (0, 1); the other flags are in cpu->eflags */
+    uint8_t
+        vectors_loaded; /* enum vectors_kept: guest registers, and MXCSR, that are in the host's */
+    uint8_t x87_loaded; /* guest x87 state is in the host's, but for the two pointers */
     uint8_t padding;
     uint32_t exit;                 /* arena offset of the exit that was taken, 0: none */
     struct jump_entry *jump_table; /* of the current space */
@@ -47,8 +56,9 @@ struct engine_hot {
     uint64_t host_sp;              /* of the dispatcher */
     uint32_t mxcsr_host;           /* what the host register holds while vectors_loaded */
     uint32_t mxcsr_saved;
-    uint64_t instructions;  /* retired in translated code, counted with --stats */
-    uint64_t share[SHARES]; /* host minus guest address of shared checks (opt_checks) */
+    uint64_t instructions;             /* retired in translated code, counted with --stats */
+    uint64_t share[SHARES];            /* host minus guest address of shared checks (opt_checks) */
+    struct loop_slot loop[LOOP_SLOTS]; /* valid within a block that iterates (opt_loop) */
 };
 
 static inline struct engine_hot *engine_hot(struct cpu *cpu)
@@ -198,6 +208,7 @@ struct block {
     uint8_t vectors;         /* enum vectors_kept: what it keeps in the host's registers */
     bool x87;                /* keeps the guest's x87 state in the host's */
     bool unshared;           /* each access is checked by itself (opt_checks.c) */
+    bool loops;              /* iterates inside (opt_loop.c) */
     uint8_t pages, ranges;
 
     uint8_t *entry_rw, *checked_rw;
@@ -215,6 +226,12 @@ struct block {
     uint32_t host_size;
     uint32_t runs; /* counted by --verify */
 } __attribute__((aligned(64)));
+
+/* Guest instructions after which --verify stops a block: a loop has several iterations. */
+static inline unsigned block_verified_insns(const struct block *block)
+{
+    return block->loops ? block->count * 8u : block->count;
+}
 
 #define BLOCK_HASH_BITS 17
 #define PAGE_HASH_BITS  14
@@ -318,6 +335,8 @@ void lift(struct engine *engine, const struct trace *trace, struct ir_list *list
 /* -- opt_*.c -- */
 
 void opt_flags(struct ir_list *list);
+/* Finds out whether the block is a loop that may iterate inside: list->loop. */
+void opt_loop(struct ir_list *list, const struct trace *trace);
 void opt_checks(struct ir_list *list, const struct trace *trace);
 
 /* -- dispatch.c: called by generated code on the stack below struct cpu -- */

@@ -52,7 +52,10 @@ struct ir {
     bool share_check : 1;   /* MEM: checks the range of its group and fills the slot */
     bool share_write : 1;   /* ... for writing, though it reads */
     bool share_aligned : 1; /* the range must start aligned to 16 bytes */
-    uint8_t share;          /* MEM: slot of the shared check that covers it, +1; 0 none */
+    bool share_alone : 1;   /* nothing else relies on the check: its slow path may go on */
+    bool invariant : 1;     /* all iterations of the loop access the same address */
+    uint8_t share;          /* MEM: slot of the shared check that covers it, +1; 0 none; behind the
+                             * SHARES ordinary ones come those of loops */
     int16_t share_low;      /* start of the range relative to this access */
     uint16_t share_span;    /* bytes of the range */
     uint16_t insn;          /* index of the guest instruction */
@@ -68,6 +71,7 @@ struct ir_list {
     struct ir *at;
     unsigned count, capacity;
     uint16_t entry_strict; /* flags that the block wants from its predecessors */
+    bool loop;             /* the last branch or jump leads to the start (opt_loop) */
 };
 
 /* Can the guest observe the complete state at this operation (fault, event, exit)? */

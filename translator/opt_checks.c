@@ -37,6 +37,7 @@ struct group {
     int first_write;   /* -1: none */
     int aligned;       /* offset modulo 16 of aligned members, -1: none */
     bool closed;
+    bool invariant; /* the address is the same in all iterations of the loop */
 };
 
 struct checks {
@@ -89,6 +90,17 @@ static void follow_registers(struct checks *c, const struct ir *ir)
 }
 
 /* -- Groups -- */
+
+/* Can anything leave the block between these operations? */
+static bool leaves_between(const struct checks *c, unsigned first, unsigned last)
+{
+    for (unsigned at = first; at < last; at++) {
+        unsigned op = c->list->at[at].op;
+        if (op >= IR_EVENT && op <= IR_INDIRECT)
+            return true;
+    }
+    return false;
+}
 
 /* What group an access would belong to, and its place there. */
 static bool describe(const struct checks *c, const struct ir *ir, struct group *key,
@@ -178,6 +190,9 @@ static void place(struct checks *c, unsigned at, const struct ir *ir)
             break;
         if (!checks && ir->op != IR_MEM_READ && g->first_write < 0)
             return; /* by itself */
+        if (c->list->loop && ir->op != IR_MEM_READ && g->first_write < 0 &&
+            leaves_between(c, g->first, at))
+            break; /* a loop checks once for each group: another one */
         join(g, at, ir, offset);
         c->member[at] = (uint8_t)(i + 1);
         return;
@@ -206,11 +221,8 @@ static void check_for_writing(const struct checks *c, struct group *g)
 {
     if (g->first_write <= (int)g->first)
         return;
-    for (unsigned at = g->first; at < (unsigned)g->first_write; at++) {
-        unsigned op = c->list->at[at].op;
-        if (op >= IR_EVENT && op <= IR_INDIRECT)
-            return;
-    }
+    if (leaves_between(c, g->first, (unsigned)g->first_write))
+        return;
     g->writes_first = true;
     g->first_write = (int)g->first;
 }
@@ -224,12 +236,27 @@ static unsigned checks_needed(const struct group *g)
 
 static int assign_slot(unsigned busy_until[SHARES], const struct group *g)
 {
+    if (g->count <= checks_needed(g))
+        return -1;
     for (unsigned slot = 0; slot < SHARES; slot++)
         if (busy_until[slot] <= g->first) {
             busy_until[slot] = g->last + 1;
             return (int)slot;
         }
     return -1;
+}
+
+/* Registers at the end of a loop: do those of the address hold what they held at its start? */
+static bool is_invariant(const struct checks *c, const struct group *g)
+{
+    const uint16_t roots[2] = {g->base, g->index};
+    for (unsigned i = 0; i < 2; i++) {
+        uint16_t root = roots[i];
+        if (root != NO_ROOT &&
+            (root >= 16 || c->symbol[root].root != root || c->symbol[root].offset != 0))
+            return false;
+    }
+    return true;
 }
 
 /* Where an access lies in its group's range: again in order, as registers are then. */
@@ -250,6 +277,8 @@ static void mark(struct checks *c, const int slot[GROUPS_MAX])
             ir->share = (uint8_t)(slot[number - 1] + 1);
             ir->share_check = at == g->first || (int)at == g->first_write;
             ir->share_write = at == g->first && g->writes_first;
+            ir->invariant = g->invariant;
+            ir->share_alone = g->count == 1 && !g->invariant;
             if (ir->share_check && !g->constant) {
                 int64_t low = g->low;
                 if (g->aligned >= 0) /* the check looks at the alignment of the range's start */
@@ -293,12 +322,17 @@ void opt_checks(struct ir_list *list, const struct trace *trace)
     }
 
     int slot[GROUPS_MAX];
-    unsigned busy_until[SHARES] = {0};
+    unsigned busy_until[SHARES] = {0}, loop_slots = 0;
     bool any = false;
     for (unsigned i = 0; i < c->groups; i++) { /* in the order of their first accesses */
         struct group *g = &c->group[i];
         check_for_writing(c, g);
-        slot[i] = g->count > checks_needed(g) ? assign_slot(busy_until, g) : -1;
+        if (list->loop && loop_slots < LOOP_SLOTS) {
+            g->invariant = is_invariant(c, g);
+            slot[i] = (int)(SHARES + loop_slots++);
+        } else {
+            slot[i] = assign_slot(busy_until, g);
+        }
         any |= slot[i] >= 0;
     }
     if (any)

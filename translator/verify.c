@@ -362,22 +362,25 @@ static bool touched_devices(const struct verify *v)
     return false;
 }
 
-/* Executes the block's instructions until one leaves it; returns how many were completed. */
-static unsigned interpret(struct verify *v, const struct block *block, unsigned max)
+/* Executes the block's instructions until one leaves it, or a loop has gone round often enough;
+ * counts those that were completed, for when one faults. */
+static unsigned interpret(struct verify *v, const struct block *block, unsigned max,
+                          volatile unsigned *completed)
 {
     struct cpu *cpu = v->engine->cpu;
     uint32_t mode = space_mode(cpu->mode);
     uint8_t shadow = cpu->shadow;
     unsigned n = 0;
     while (n < max) {
-        const struct insn *insn = &block->insns[n];
-        if (cpu->rip != block->rips[n])
+        unsigned at = n % block->count;
+        const struct insn *insn = &block->insns[at];
+        if (cpu->rip != block->rips[at])
             break;
         cpu->insn = insn;
         cpu->next_rip = cpu->rip + insn->length;
         insn->exec(cpu, insn);
         cpu->rip = cpu->next_rip;
-        n++;
+        *completed = ++n;
         /* What its own instructions cause ends a block; other threads' events can wait. */
         if (cpu->halted || space_mode(cpu->mode) != mode || block->stale || cpu->shadow != shadow ||
             (v->phase == PHASE_RECORD && touched_devices(v) && events_now(v)))
@@ -400,7 +403,7 @@ static uint32_t undefined_flags(const struct block *block, unsigned executed, bo
     uint32_t undefined = 0;
     *exposed = false;
     for (unsigned i = 0; i < executed; i++) {
-        const struct insn *insn = &block->insns[i];
+        const struct insn *insn = &block->insns[i % block->count];
         const struct isa_row *row = &isa_rows[insn->row];
         *exposed |= undefined && exposes_flags(insn);
         undefined &= ~insn_flags_certainly_written(insn);
@@ -547,7 +550,8 @@ static unsigned shorten(struct verify *v, const struct block *block, unsigned ex
     put_back(cpu, &v->start);
     cpu_update_mode(cpu);
     v->position = 0;
-    unsigned done = interpret(v, block, executed);
+    volatile unsigned done = 0;
+    interpret(v, block, executed, &done);
     take(cpu, &v->reference);
     for (unsigned i = 0; i < v->pages; i++) {
         struct page_copy *copy = &v->page[i];
@@ -578,8 +582,8 @@ static bool is_repeated(const struct block *block, unsigned at)
  * engines need not agree. */
 static bool stopped_half_way(const struct block *block, const struct snapshot *s, unsigned executed)
 {
-    return executed && s->vector < 0 && s->rip == block->rips[executed - 1] &&
-           is_repeated(block, executed - 1);
+    return executed && executed <= block->count && s->vector < 0 &&
+           s->rip == block->rips[executed - 1] && is_repeated(block, executed - 1);
 }
 
 /* Likewise, but the instruction was not counted. */
@@ -627,9 +631,7 @@ void verify_run(struct engine *engine, struct block *block)
     v->phase = PHASE_RECORD;
     hot->instructions = 0; /* counts instructions before a fault */
     if (sigsetjmp(cpu->unwind, 0) == 0)
-        expected = interpret(v, block, block->count);
-    else
-        expected = (unsigned)(cpu->insn - block->insns);
+        interpret(v, block, block_verified_insns(block), &expected);
     take(cpu, &v->reference);
     uint32_t posted = atomic_fetch_and(&cpu->event, events) & ~events;
     for (unsigned i = 0; i < v->pages; i++)
@@ -637,7 +639,8 @@ void verify_run(struct engine *engine, struct block *block)
     /* Devices may have written memory; the block has overwritten itself, which the TLB now knows;
      * or a repeated string instruction stopped half-way for an event, which the engines need not
      * notice at the same element: nothing to repeat. */
-    if (touched_devices(v) || block->stale || (expected && cpu->rip == block->rips[expected - 1])) {
+    if (touched_devices(v) || block->stale ||
+        (expected && cpu->rip == block->rips[(expected - 1) % block->count] && !block->loops)) {
         v->phase = PHASE_NONE;
         memcpy(&cpu->unwind, &outer, sizeof outer);
         cpu_post(cpu, posted);

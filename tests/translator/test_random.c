@@ -20,6 +20,7 @@
 
 #define INSNS       24
 #define PROGRAM_MAX 512
+#define COUNTER     0x1f000u /* of programs that are loops; below the data and the stack */
 
 static uint64_t random_state;
 
@@ -225,6 +226,7 @@ struct program {
     uint64_t gpr[16], xmm[16][4];
     uint32_t eflags;
     struct x87 x87;
+    uint8_t rounds; /* 0: runs through once */
 };
 
 static void make_x87(struct x87 *x87)
@@ -247,16 +249,34 @@ static void make_x87(struct x87 *x87)
     }
 }
 
+/* sub dword [COUNTER], 1; jnz to the start */
+static void append_counter(struct program *p, enum guest_bits bits)
+{
+    static const uint8_t sub[3][8] = {{0x66, 0x83, 0x2e, 0x00, 0xf0, 0x01},
+                                      {0x83, 0x2d, 0x00, 0xf0, 0x01, 0x00, 0x01},
+                                      {0x83, 0x2c, 0x25, 0x00, 0xf0, 0x01, 0x00, 0x01}};
+    unsigned n = 6 + (unsigned)bits, jump = bits == GUEST_16 ? 4 : 6;
+    memcpy(p->bytes + p->length, sub[bits], n);
+    p->length += n;
+    int32_t back = -(int32_t)(p->length + jump);
+    p->bytes[p->length] = 0x0f;
+    p->bytes[p->length + 1] = 0x85;
+    memcpy(p->bytes + p->length + 2, &back, jump - 2);
+    p->length += jump;
+}
+
 static void make_program(struct program *p, const struct decode_context *context,
                          enum guest_bits bits)
 {
     struct insn insn;
     uint32_t undefined = 0;
     p->length = p->count = 0;
-    while (p->count < INSNS) {
+    p->rounds = below(2) ? 0 : (uint8_t)(1 + below(12));
+    unsigned count = p->rounds ? 2 + below(INSNS - 2) : INSNS;
+    while (p->count < count) {
         uint8_t bytes[32] = {0};
         uint32_t before = undefined;
-        unsigned n = make_insn(context, p->count == 0, bytes, &insn, &undefined);
+        unsigned n = make_insn(context, p->count == 0 && !p->rounds, bytes, &insn, &undefined);
         if (!n) {
             undefined = before;
             continue;
@@ -265,6 +285,10 @@ static void make_program(struct program *p, const struct decode_context *context
         p->at[p->count++] = p->length;
         memcpy(p->bytes + p->length, bytes, n);
         p->length += n;
+    }
+    if (p->rounds) {
+        append_counter(p, bits);
+        undefined = 0;
     }
     p->undefined[p->count] = undefined;
     p->at[p->count] = p->length;
@@ -312,6 +336,8 @@ static void start(struct guest *guest, const struct program *p, enum guest_bits 
         memcpy(cpu->xmm[i].u64, p->xmm[i], 32);
     cpu->eflags = p->eflags;
     cpu->x87 = p->x87;
+    uint32_t counter = bits == GUEST_16 ? 0x20000 + (COUNTER & 0xffff) : COUNTER;
+    guest->ram[counter] = p->rounds;
 }
 
 static void print_program(const struct program *p, const struct decode_context *context)

@@ -259,6 +259,7 @@ struct cold *lower_cold(struct lower *l, enum cold_kind kind, uint8_t *field)
     *cold = (struct cold){.kind = (uint8_t)kind,
                           .index = (uint8_t)l->ir->insn,
                           .executed = (uint8_t)l->ir->insn,
+                          .next = l->next,
                           .field = field,
                           .flags = l->flags,
                           .note = l->note};
@@ -369,22 +370,75 @@ static bool is_backward(const struct lower *l, uint64_t target)
     return target <= l->trace->rip[l->ir->insn];
 }
 
-static void lower_branch(struct lower *l, const struct ir *ir)
+/* -- Loops (opt_loop.c) -- */
+
+/* Flags at the start of the second copy, given those at the end of the first: computed again where
+ * that is possible until they are dead, else stored. */
+static void choose_head_flags(struct lower *l)
 {
-    uint64_t target = (uint64_t)ir->imm;
-    enum host_cond cond = lower_condition(l, ir->cond);
-    struct exit *exit = new_exit(l, target, ir->insn);
-    bool ends = l->at + 1 < l->list->count && l->list->at[l->at + 1].op == IR_JUMP;
-    if (ends && is_backward(l, target)) { /* a loop: straight */
-        uint8_t *over = emit_jcc(l->e, (enum host_cond)(cond ^ 1));
-        struct flags flags = l->flags;
-        emit_exit(l, exit, &flags, true);
-        if (emit_ok(l->e))
-            emit_patch(over, l->e->at);
-        return;
+    unsigned at = l->at;
+    l->at = 0;
+    if (l->list->entry_strict == 0)
+        l->head = (struct flags){.recipe = {.op = IR_COUNT}};
+    else if (recipe_survives(l))
+        l->head = (struct flags){.recipe = l->flags.recipe};
+    else
+        l->head = (struct flags){.slot = ALL, .recipe = {.op = IR_COUNT}};
+    l->at = at;
+}
+
+/* Do the flags at the end of the second copy fit those at its start? */
+static bool head_fits(const struct lower *l)
+{
+    const struct recipe *head = &l->head.recipe;
+    return head->op == IR_COUNT || memcmp(head, &l->flags.recipe, sizeof *head) == 0;
+}
+
+/* The jump back: from the end of the first copy into the second, which comes next, and from
+ * the end of that to its start. */
+static void lower_back_edge(struct lower *l)
+{
+    struct emit *e = l->e;
+    unsigned count = l->ir->insn + 1u;
+    if (!l->next)
+        choose_head_flags(l);
+    l->failed |= !head_fits(l); /* never: both copies end alike */
+    if (l->head.slot || l->flags.recipe.op == IR_COUNT)
+        lower_fill_slot(l, &l->flags);
+    l->flags.host = 0; /* what follows clobbers them */
+    count_instructions(l, count);
+    if (l->engine->verify) { /* the interpreter must not have to go back far */
+        struct exit *exit = new_exit(l, l->block->rip, l->ir->insn);
+        exit->executed = 0;
+        emit_alu_mi(e, ALU_CMP, 8, cpu_mem(HOT_AT(instructions)),
+                    (int32_t)block_verified_insns(l->block), false);
+        lower_cold(l, COLD_EXIT, emit_jcc(e, CC_NC))->exit = exit;
     }
+    emit_alu_mi(e, ALU_CMP, 4, cpu_mem(CPU_AT(event)), 0, false);
+    uint8_t *leave;
+    if (l->next) {
+        uint8_t *back = emit_jcc(e, CC_Z);
+        if (emit_ok(e))
+            emit_patch(back, l->head_code);
+        leave = emit_jmp(e);
+    } else {
+        leave = emit_jcc(e, CC_NZ);
+    }
+    struct cold *cold = lower_cold(l, COLD_LOOKUP, leave);
+    cold->rip = l->block->rip;
+    cold->executed = l->count ? 0 : (uint8_t)count;
+}
+
+static bool is_back_edge(const struct lower *l, const struct ir *ir)
+{
+    return l->list->loop && (uint64_t)ir->imm == l->block->rip &&
+           l->at + (ir->op == IR_BRANCH ? 2 : 1) == l->list->count;
+}
+
+/* An exit taken if `cond`, with what it takes in the cold part. */
+static void exit_if(struct lower *l, struct exit *exit, enum host_cond cond, bool poll)
+{
     uint8_t *field = emit_jcc(l->e, cond);
-    bool poll = is_backward(l, target);
     if (!poll && !l->count && !(ALL & ~l->flags.slot)) {
         exit->jump = field; /* nothing to do on the way */
         return;
@@ -396,6 +450,29 @@ static void lower_branch(struct lower *l, const struct ir *ir)
         exit->early = field;
         exit->early_kind = EARLY_JCC;
     }
+}
+
+static void lower_branch(struct lower *l, const struct ir *ir)
+{
+    uint64_t target = (uint64_t)ir->imm;
+    enum host_cond cond = lower_condition(l, ir->cond);
+    bool ends = l->at + 1 < l->list->count && l->list->at[l->at + 1].op == IR_JUMP;
+    if (is_back_edge(l, ir)) {
+        struct exit *out = new_exit(l, (uint64_t)l->list->at[++l->at].imm, ir->insn);
+        exit_if(l, out, (enum host_cond)(cond ^ 1), false);
+        lower_back_edge(l);
+        return;
+    }
+    struct exit *exit = new_exit(l, target, ir->insn);
+    if (ends && is_backward(l, target)) { /* a loop: straight */
+        uint8_t *over = emit_jcc(l->e, (enum host_cond)(cond ^ 1));
+        struct flags flags = l->flags;
+        emit_exit(l, exit, &flags, true);
+        if (emit_ok(l->e))
+            emit_patch(over, l->e->at);
+        return;
+    }
+    exit_if(l, exit, cond, is_backward(l, target));
 }
 
 /* JRCXZ keeps the flags. */
@@ -421,6 +498,10 @@ static void lower_branch_count(struct lower *l, const struct ir *ir)
 static void lower_jump(struct lower *l, const struct ir *ir)
 {
     lower_store_pointers(l, &l->note);
+    if (is_back_edge(l, ir)) {
+        lower_back_edge(l);
+        return;
+    }
     struct exit *exit = new_exit(l, (uint64_t)ir->imm, ir->insn);
     struct flags flags = l->flags;
     emit_exit(l, exit, &flags, is_backward(l, exit->rip));
@@ -491,6 +572,8 @@ static void emit_guard(struct lower *l, const struct trace_page *page, uint64_t 
 
 static void lower_guard_op(struct lower *l, const struct ir *ir)
 {
+    if (l->next) /* passed in the first iteration */
+        return;
     lower_clobber(l);
     emit_guard(l, &l->trace->page[ir->aux], (uint64_t)ir->imm);
 }
@@ -536,13 +619,9 @@ static void emit_cold(struct lower *l, struct cold *cold)
     if (cold->field && emit_ok(e) && emit_ok(&l->hot))
         emit_patch(cold->field, e->at);
     switch (cold->kind) {
+    case COLD_SLOT:
     case COLD_REFILL:
-        if (cold->gva != H_RCX)
-            emit_mov_rr(e, 8, H_RCX, cold->gva);
-        if (cold->write)
-            emit_mov_ri(e, H_RAX, cold->span);
-        emit_call_to(e, cold->write ? stubs->refill_write : stubs->refill_read);
-        emit_patch(emit_jcc(e, CC_NZ), cold->back);
+        lower_refill(l, cold);
         lower_store_pointers(l, &cold->note);
         if (cold->exit) {
             emit_exit(l, cold->exit, &cold->flags, false);
@@ -556,11 +635,14 @@ static void emit_cold(struct lower *l, struct cold *cold)
         emit_call_to(e, exec_stub(l));
         if (l->site[cold->index] && l->site[cold->index]->end)
             break;
-        if (l->join[cold->index].live)
+        if (cold->empty)
+            emit_store_imm(e, 8, loop_slot_mem(cold->empty - 1u, bound), 0);
+        if (l->join[cold->next][cold->index].live)
             restore_host_flags(e);
-        emit_jmp_to(e, l->join[cold->index].code);
+        emit_jmp_to(e, l->join[cold->next][cold->index].code);
         break;
     case COLD_EXIT:
+        lower_store_pointers(l, &cold->note);
         emit_exit(l, cold->exit, &cold->flags, cold->poll);
         break;
     case COLD_GUARD:
@@ -604,10 +686,10 @@ static void set_join(struct lower *l, unsigned index)
 {
     /* Flags that code behind the join takes from host EFLAGS: all that are there and nowhere else.
      */
-    if (l->join[index].code)
+    if (l->join[l->next][index].code)
         return;
-    l->join[index].code = l->e->at;
-    l->join[index].live = l->flags.host;
+    l->join[l->next][index].code = l->e->at;
+    l->join[l->next][index].live = l->flags.host;
 }
 
 static void lower_one(struct lower *l)
@@ -735,6 +817,17 @@ static void lower_list(struct lower *l)
     set_join(l, insn);
 }
 
+/* The second copy of a loop: behind the first, which runs into it. */
+static void lower_loop(struct lower *l)
+{
+    l->next = true;
+    l->flags = l->head;
+    l->note = (struct x87_note){0};
+    emit_align(l->e, 32);
+    l->head_code = l->e->at;
+    lower_list(l);
+}
+
 static void finish_exits(struct lower *l)
 {
     for (unsigned i = 0; i < l->block->exit_count; i++) {
@@ -753,10 +846,12 @@ static void finish_exits(struct lower *l)
 static unsigned count_exits(const struct ir_list *list)
 {
     unsigned n = 0;
-    for (unsigned i = 0; i < list->count; i++)
-        n += list->at[i].op == IR_BRANCH || list->at[i].op == IR_BRANCH_COUNT ||
-             list->at[i].op == IR_JUMP || list->at[i].share_check;
-    return n;
+    for (unsigned i = 0; i < list->count; i++) {
+        const struct ir *ir = &list->at[i];
+        n += ir->op == IR_BRANCH || ir->op == IR_BRANCH_COUNT || ir->op == IR_JUMP;
+        n += ir->share_check ? 1 + ir->share_aligned : 0;
+    }
+    return list->loop ? 2 * n : n;
 }
 
 /* Which registers of the host the block keeps for the guest's vectors and x87 state. */
@@ -799,7 +894,8 @@ bool host_lower(struct engine *engine, struct block *block, const struct trace *
     l->bmi2 = stubs->bmi2;
     l->count = engine->count;
     l->colds = 0;
-    l->failed = false;
+    l->failed = l->next = false;
+    block->loops = list->loop;
     block->exits = cache_allocate(cache, count_exits(list) * sizeof *block->exits);
     if (!block->exits)
         return false;
@@ -810,6 +906,8 @@ bool host_lower(struct engine *engine, struct block *block, const struct trace *
     l->e = &l->hot;
     emit_entry(l);
     lower_list(l);
+    if (list->loop && !l->failed)
+        lower_loop(l);
 
     l->e = &l->cold_code;
     for (unsigned i = 0; i < l->colds && !l->failed; i++) /* emitting may add more */

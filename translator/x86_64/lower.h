@@ -23,7 +23,7 @@
 #include "translator/engine.h"
 #include "translator/x86_64/emit.h"
 
-#define COLD_MAX 320
+#define COLD_MAX 640 /* a loop has two iterations of up to TRACE_MAX instructions */
 
 /* Displacements from host RSP. */
 #define CPU_AT(member) ((int32_t)offsetof(struct cpu, member))
@@ -37,6 +37,11 @@ static inline struct host_mem cpu_mem(int32_t displacement)
 {
     return host_at(H_RSP, displacement);
 }
+
+/* A member of a loop's slot. */
+#define loop_slot_mem(slot, member)                                                                \
+    cpu_mem(HOT_AT(loop) + (int32_t)(slot) * (int32_t)sizeof(struct loop_slot) +                   \
+            (int32_t)offsetof(struct loop_slot, member))
 
 /* Host register of a guest register, or H_NONE. */
 extern const uint8_t home_of[16];
@@ -63,6 +68,7 @@ struct x87_note {
 
 enum cold_kind {
     COLD_REFILL,   /* fill the TLB entry and check again, or go on as COLD_SLOW */
+    COLD_SLOT,     /* look into the TLB and fill the loop's slot, or go on as COLD_REFILL */
     COLD_SLOW,     /* run the instruction's exec(), come back behind it */
     COLD_EXIT,     /* a linkable exit */
     COLD_LOOKUP,   /* go to a constant rip through the jump table */
@@ -81,13 +87,16 @@ struct cold {
     bool poll;
     uint8_t *field; /* displacement of the jump that leads here */
     uint8_t *back;
-    uint8_t gva; /* COLD_REFILL: register with the address */
+    uint8_t gva; /* COLD_REFILL, COLD_SLOT: register with the address */
     bool write;
-    uint16_t span; /* COLD_REFILL: bytes that may be stored to; SPAN_PAGE: any of the page */
-    bool unshared; /* COLD_REFILL: if it does not help, leave by `exit` */
-    uint64_t page; /* COLD_GUARD: address of the page */
+    bool next;      /* belongs to the second copy of a loop */
+    uint8_t slot;   /* COLD_REFILL, COLD_SLOT: slot of the loop to be filled, +1 */
+    uint8_t empty;  /* slot that the slow path leaves empty, +1 */
+    uint16_t span;  /* COLD_REFILL, COLD_SLOT: bytes of the check; SPAN_PAGE: stands for the page */
+    uint8_t *after; /* with `slot`: where the slot has been filled and RDX is the distance */
+    uint64_t page;  /* COLD_GUARD: address of the page */
     uint64_t rip;
-    struct exit *exit;
+    struct exit *exit; /* COLD_REFILL, COLD_SLOT: leave by this if refilling does not help */
     struct flags flags;
     struct x87_note note;
 };
@@ -104,6 +113,9 @@ struct lower {
     struct flags flags;
     struct x87_note note;
     struct host_mem m; /* V_M */
+    bool next;         /* lowering the second copy of a loop */
+    struct flags head; /* flags at its start */
+    uint8_t *head_code;
     bool bmi2;
     bool count; /* count instructions at exits */
     unsigned colds;
@@ -111,8 +123,8 @@ struct lower {
     struct {
         uint8_t *code; /* where slow paths come back */
         struct flags flags;
-        uint16_t live; /* flags wanted in host EFLAGS there */
-    } join[TRACE_MAX];
+        uint16_t live;    /* flags wanted in host EFLAGS there */
+    } join[2][TRACE_MAX]; /* of each copy */
     struct site *site[TRACE_MAX];
     bool failed;
 };
@@ -166,6 +178,8 @@ void lower_store_pointers(struct lower *l, struct x87_note *note);
 /* At the start of an instruction: stores pointers that it would falsify or show. */
 void lower_before_insn(struct lower *l);
 void lower_system(struct lower *l, const struct ir *ir);
+/* The cold part of a memory check, up to where refilling the TLB has not helped. */
+void lower_refill(struct lower *l, struct cold *cold);
 
 /* -- x87_state.c: called by the stubs; they use general registers only -- */
 

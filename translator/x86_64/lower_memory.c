@@ -10,9 +10,16 @@
  *     add  rdx, [tlb]
  *     mov  rax, rcx
  *     xor  rax, [rdx + tag]
- *     cmp  rax, 4096 - size         ; test rax, ~0xff0 for aligned 16-byte, ~0xfe0 for 32-byte operands
- *     ja   slow
- *     mov  rdx, [rdx + addend]      ; operand: [rdx + rcx]
+ *     cmp  rax, 4096 - size         ; test rax, ~0xff0 for aligned 16-byte, ~0xfe0 for 32-byte
+ * operands ja   slow mov  rdx, [rdx + addend]      ; operand: [rdx + rcx]
+ *
+ * In the second copy of a loop the page that the address was in before stands in for the entry:
+ *
+ *     mov  rax, rcx
+ *     xor  rax, [slot.page]
+ *     cmp  rax, [slot.bound]        ; 4097 - size, or 0: no page yet
+ *     jae  look into the TLB, fill the slot
+ *     mov  rdx, [slot.distance]
  */
 #include "translator/x86_64/lower.h"
 
@@ -91,9 +98,8 @@ static void check_segment(struct lower *l, const struct ir *ir)
     emit_alu_rm(e, ALU_ADD, 4, H_RCX, cpu_mem(SEG_AT(ir->seg, base)));
 }
 
-/* The TLB check of `span` bytes at register `gva`; host distance in RDX. */
-static struct cold *emit_check(struct lower *l, const struct ir *ir, unsigned gva, unsigned span,
-                               bool aligned, struct exit *unshared)
+/* RDX = the TLB entry for register `gva`. */
+static void find_entry(struct lower *l, unsigned gva)
 {
     struct emit *e = l->e;
     if (l->bmi2) {
@@ -104,6 +110,44 @@ static struct cold *emit_check(struct lower *l, const struct ir *ir, unsigned gv
     }
     emit_alu_ri(e, ALU_AND, 4, H_RDX, (int32_t)(TLB_ENTRIES - 1) << 5);
     emit_alu_rm(e, ALU_ADD, 8, H_RDX, cpu_mem(CPU_AT(tlb)));
+}
+
+#define DISTANCE host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend))
+
+/* Notes the entry at RDX, which matched, in a slot of the loop; uses RAX. */
+static void fill_loop_slot(struct emit *e, unsigned slot, int32_t tag, unsigned span)
+{
+    emit_load(e, 8, H_RAX, host_at(H_RDX, tag));
+    emit_store(e, 8, loop_slot_mem(slot, page), H_RAX);
+    emit_store_imm(e, 8, loop_slot_mem(slot, bound), 4097 - (int32_t)span);
+}
+
+/* Where the host distance of a shared check is kept. */
+static struct host_mem share_mem(const struct ir *ir)
+{
+    unsigned slot = ir->share - 1u;
+    return slot < SHARES ? cpu_mem(HOT_AT(share) + (int32_t)slot * 8)
+                         : loop_slot_mem(slot - SHARES, distance);
+}
+
+/* The check of a range's alignment; without members behind it its instruction has a slow path. */
+static void check_alignment(struct lower *l, bool shared)
+{
+    emit_byte(l->e, 0xa8); /* test al, 15 */
+    emit_byte(l->e, 15);
+    uint8_t *field = emit_jcc(l->e, CC_NZ);
+    if (shared)
+        lower_cold(l, COLD_EXIT, field)->exit = lower_unshared_exit(l);
+    else
+        lower_cold(l, COLD_SLOW, field);
+}
+
+/* The TLB check of `span` bytes at register `gva`; host distance in RDX. */
+static struct cold *emit_check(struct lower *l, const struct ir *ir, unsigned gva, unsigned span,
+                               bool aligned, struct exit *unshared)
+{
+    struct emit *e = l->e;
+    find_entry(l, gva);
     uint8_t *check = e->at;
     emit_mov_rr(e, 8, H_RAX, gva);
     emit_alu_rm(e, ALU_XOR, 8, H_RAX, host_at(H_RDX, tag_of(ir)));
@@ -113,11 +157,8 @@ static struct cold *emit_check(struct lower *l, const struct ir *ir, unsigned gv
         emit_u32(e, span - 1 - 4096);
         cold = lower_cold(l, COLD_REFILL, emit_jcc(e, CC_NZ));
     } else {
-        if (aligned) {          /* tags are page addresses: the low bits are the address's own */
-            emit_byte(e, 0xa8); /* test al, 15 */
-            emit_byte(e, 15);
-            lower_cold(l, COLD_EXIT, emit_jcc(e, CC_NZ))->exit = unshared;
-        }
+        if (aligned) /* tags are page addresses: the low bits are the address's own */
+            check_alignment(l, unshared != NULL);
         emit_alu_ri(e, ALU_CMP, 8, H_RAX, 4096 - (int32_t)span);
         cold = lower_cold(l, COLD_REFILL, emit_jcc(e, CC_A));
     }
@@ -126,8 +167,83 @@ static struct cold *emit_check(struct lower *l, const struct ir *ir, unsigned gv
     cold->write = ir->op != IR_MEM_READ || ir->share_write;
     cold->span = (uint16_t)span;
     cold->exit = unshared;
-    emit_load(e, 8, H_RDX, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend)));
     return cold;
+}
+
+/* The same by a slot of the loop. */
+static void emit_slot_check(struct lower *l, const struct ir *ir, unsigned gva,
+                            struct exit *unshared)
+{
+    struct emit *e = l->e;
+    unsigned slot = ir->share - 1u - SHARES;
+    emit_mov_rr(e, 8, H_RAX, gva);
+    emit_alu_rm(e, ALU_XOR, 8, H_RAX, loop_slot_mem(slot, page));
+    if (ir->share_aligned)
+        check_alignment(l, unshared != NULL);
+    emit_alu_rm(e, ALU_CMP, 8, H_RAX, loop_slot_mem(slot, bound));
+    struct cold *cold = lower_cold(l, COLD_SLOT, emit_jcc(e, CC_NC));
+    cold->slot = (uint8_t)(slot + 1);
+    cold->gva = (uint8_t)gva;
+    cold->span = ir->share_span;
+    cold->write = ir->op != IR_MEM_READ || ir->share_write;
+    cold->exit = unshared;
+    cold->back = e->at;
+    emit_load(e, 8, H_RDX, share_mem(ir));
+    cold->after = e->at;
+}
+
+/* The entry at RDX may stand for one access beside code only (stubs.c): the slot gets its
+ * distance, but stays empty. */
+static void pass_beside_code(struct lower *l, const struct cold *cold)
+{
+    struct emit *e = l->e;
+    emit_lea(e, 8, H_RAX, cpu_mem(FAR_AT(passed)));
+    emit_alu_rr(e, ALU_CMP, 8, H_RAX, H_RDX);
+    emit_patch(emit_jcc(e, CC_NZ), cold->back);
+    emit_load(e, 8, H_RDX, DISTANCE);
+    emit_store(e, 8, loop_slot_mem(cold->slot - 1u, distance), H_RDX);
+    emit_store_imm(e, 8, loop_slot_mem(cold->slot - 1u, bound), 0);
+    emit_jmp_to(e, cold->after);
+}
+
+/* A miss in the slot: the TLB's entry may be good. */
+static void lower_slot_miss(struct lower *l, struct cold *cold)
+{
+    struct emit *e = l->e;
+    int32_t tag = (int32_t)(cold->write ? offsetof(struct tlb_entry, write)
+                                        : offsetof(struct tlb_entry, read));
+    uint8_t *filled = cold->back;
+    find_entry(l, cold->gva);
+    cold->back = e->at;
+    emit_mov_rr(e, 8, H_RAX, cold->gva);
+    emit_alu_rm(e, ALU_XOR, 8, H_RAX, host_at(H_RDX, tag));
+    emit_alu_ri(e, ALU_CMP, 8, H_RAX, 4096 - cold->span);
+    uint8_t *refill = emit_jcc8(e, CC_A);
+    fill_loop_slot(e, cold->slot - 1u, tag, cold->span);
+    emit_load(e, 8, H_RAX, DISTANCE);
+    emit_store(e, 8, loop_slot_mem(cold->slot - 1u, distance), H_RAX);
+    emit_jmp_to(e, filled);
+    emit_patch8(e, refill);
+}
+
+void lower_refill(struct lower *l, struct cold *cold)
+{
+    const struct x86_stubs *stubs = stubs_of(l->engine);
+    struct emit *e = l->e;
+    if (cold->kind == COLD_SLOT)
+        lower_slot_miss(l, cold);
+    if (cold->gva != H_RCX)
+        emit_mov_rr(e, 8, H_RCX, cold->gva);
+    if (cold->write)
+        emit_mov_ri(e, H_RAX, cold->span);
+    emit_call_to(e, cold->write ? stubs->refill_write : stubs->refill_read);
+    if (cold->write && cold->slot) {
+        uint8_t *failed = emit_jcc8(e, CC_Z);
+        pass_beside_code(l, cold);
+        emit_patch8(e, failed);
+    } else {
+        emit_patch(emit_jcc(e, CC_NZ), cold->back);
+    }
 }
 
 /* The operand of an access whose host distance is in RDX. Keeps flags. */
@@ -166,22 +282,41 @@ static void use_distance(struct lower *l, const struct ir *ir)
 static void lower_shared_check(struct lower *l, const struct ir *ir)
 {
     struct emit *e = l->e;
-    struct exit *unshared = lower_unshared_exit(l);
+    struct exit *unshared = ir->share_alone ? NULL : lower_unshared_exit(l);
+    bool of_loop = ir->share > SHARES, wide = ir->aux >> 4 == 8;
+    unsigned gva = H_RCX;
     struct ir range = *ir;
     range.imm += ir->share_low;
     if (ir->a == V_ZERO && ir->b == V_ZERO) {
-        emit_mov_ri(e, H_RCX, ir->aux >> 4 == 8 ? (uint64_t)range.imm : (uint32_t)range.imm);
+        emit_mov_ri(e, H_RCX, wide ? (uint64_t)range.imm : (uint32_t)range.imm);
     } else {
         struct host_mem mem = lower_address(l, &range);
-        emit_lea(e, ir->aux >> 4 == 8 ? 8 : 4, H_RCX, mem);
+        if (wide && ir->seg == SEG_COUNT && mem.index == H_NONE && mem.disp == 0 &&
+            mem.base != H_RDX && mem.base != H_RAX)
+            gva = mem.base;
+        else
+            emit_lea(e, wide ? 8 : 4, H_RCX, mem);
     }
     if (ir->seg != SEG_COUNT)
         emit_alu_rm(e, ALU_ADD, 8, H_RCX, cpu_mem(SEG_AT(ir->seg, base)));
-    struct cold *cold = emit_check(l, ir, H_RCX, ir->share_span, ir->share_aligned, unshared);
-    if (ir->a == V_ZERO && ir->b == V_ZERO) /* stands for more of the page than it checks */
-        cold->span = SPAN_PAGE;
-    emit_store(e, 8, cpu_mem(HOT_AT(share) + (ir->share - 1) * 8), H_RDX);
-    use_distance(l, ir);
+    if (of_loop && l->next) {
+        emit_slot_check(l, ir, gva, unshared);
+    } else {
+        struct cold *cold = emit_check(l, ir, gva, ir->share_span, ir->share_aligned, unshared);
+        if (ir->a == V_ZERO && ir->b == V_ZERO) /* stands for more of the page than it checks */
+            cold->span = SPAN_PAGE;
+        if (of_loop && !ir->invariant) {
+            cold->slot = (uint8_t)(ir->share - SHARES);
+            if (ir->share_alone)
+                cold->empty = cold->slot;
+            fill_loop_slot(e, cold->slot - 1u, tag_of(ir), ir->share_span);
+        }
+        emit_load(e, 8, H_RDX, DISTANCE);
+        emit_store(e, 8, share_mem(ir), H_RDX);
+        cold->after = e->at;
+    }
+    /* The range lies in one page: no address in it wraps around. */
+    l->m = (struct host_mem){H_RDX, (uint8_t)gva, 0, -ir->share_low};
 }
 
 void lower_memory(struct lower *l, const struct ir *ir)
@@ -190,8 +325,8 @@ void lower_memory(struct lower *l, const struct ir *ir)
     unsigned address_size = ir->aux >> 4;
     unsigned gva = H_RCX;
 
-    if (ir->share && !ir->share_check) {
-        emit_load(e, 8, H_RDX, cpu_mem(HOT_AT(share) + (ir->share - 1) * 8));
+    if (ir->share && (!ir->share_check || (l->next && ir->invariant))) {
+        emit_load(e, 8, H_RDX, share_mem(ir));
         use_distance(l, ir);
         return;
     }
@@ -227,5 +362,6 @@ void lower_memory(struct lower *l, const struct ir *ir)
             emit_alu_rm(e, ALU_ADD, 8, H_RCX, cpu_mem(SEG_AT(ir->seg, base)));
     }
     emit_check(l, ir, gva, ir->size, ir->aligned, NULL);
+    emit_load(e, 8, H_RDX, DISTANCE);
     l->m = (struct host_mem){H_RDX, (uint8_t)gva, 0, 0};
 }

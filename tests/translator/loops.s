@@ -1,0 +1,191 @@
+# Guest loops of test_loops.c. RSI and RDI walk, R8 to R11 and RBP collect results, RBX is the number of
+# rounds, RSP is a stack, R12 points to data that no loop leaves. Each ends by HLT.
+
+.macro loop name
+    .code64
+    .global loop_\name, loop_\name\()_end
+loop_\name:
+.endm
+.macro end_loop name
+    hlt
+loop_\name\()_end:
+.endm
+
+.section .rodata
+
+# Two pointers with different steps, and a comparison with memory that never moves
+loop products
+    mov %rbx, (%rsp)
+1:  movswl (%rsi), %eax
+    movswl (%rdi), %ecx
+    add $2, %rsi
+    add $6, %rdi
+    mov %ecx, %ebp
+    imul %eax, %ecx
+    add %ebp, %eax
+    sar $5, %eax
+    and $0x7f, %ecx
+    imul %eax, %ecx
+    add %ecx, %r8d
+    subq $1, (%rsp)
+    cmpq %rbp, (%rsp)
+    ja 2f
+    cmpl $0, (%rsp)
+2:  jne 1b
+end_loop products
+
+# The comparison's operand moves
+loop search
+    mov $-1, %r9
+1:  add $4, %rsi
+    sub $1, %rbx
+    jz 2f
+    cmp %r9d, (%rsi)
+    jne 1b
+2:
+end_loop search
+
+# A chain of pointers, each element made just before
+loop chain
+1:  lea 24(%rsi), %rax
+    mov %rax, (%rsi)
+    mov (%rsi), %rsi
+    sub $1, %rbx
+    je 2f
+    cmp %r9d, 12(%rsi)
+    jne 1b
+2:
+end_loop chain
+
+# Flags that INC and DEC leave alone live over the jump back
+loop copy
+1:  mov (%rsi), %al
+    mov %al, (%rdi)
+    inc %rsi
+    inc %rdi
+    dec %ebx
+    jnz 1b
+end_loop copy
+
+loop modify
+1:  add %rbx, (%rdi)
+    adcl %ebx, 8(%rdi)
+    sbb %r8, 4(%rdi)
+    lea 11(%rdi), %rdi
+    sub $1, %rbx
+    jnz 1b
+end_loop modify
+
+# Members of a structure: one check for all
+loop members
+    lea (%rsi, %rbx, 8), %rbx
+1:  mov (%rsi), %rax
+    add 16(%rsi), %rax
+    mov %rax, 8(%rsi)
+    mov %al, -3(%rsi)
+    add $8, %rsi
+    cmp %rbx, %rsi
+    jb 1b
+end_loop members
+
+# Stack frames
+loop stack
+1:  push %rsi
+    push %rbx
+    mov (%rsi), %eax
+    add %eax, 8(%rsp)
+    pop %r8
+    pop %rax
+    add %rax, %r9
+    lea 2(%rsi), %rsi
+    sub $1, %ebx
+    jne 1b
+end_loop stack
+
+# Written only sometimes, behind a branch that may leave
+loop sparse
+1:  mov (%rsi), %al
+    cmp $0x55, %al
+    je 2f
+    mov %bl, (%rsi)
+    add $3, %rsi
+    sub $1, %rbx
+    ja 1b
+2:
+end_loop sparse
+
+# The jump back is not conditional; the carry goes round
+loop carry
+    stc
+1:  adc (%rsi), %rax
+    lea 8(%rsi), %rsi
+    lea -1(%rbx), %rbx
+    mov %rbx, %rcx
+    jrcxz 2f
+    jmp 1b
+2:
+end_loop carry
+
+# Registers in memory, scaled indices, a table
+loop indexed
+    xor %r14d, %r14d
+1:  movzbl (%rsi, %r14), %r15d
+    mov (%r12, %r15, 4), %r13d
+    xor %r13d, (%rdi, %r14, 4)
+    add $1, %r14
+    cmp %rbx, %r14
+    jne 1b
+end_loop indexed
+
+loop strings
+    cld
+1:  lodsb
+    stosb
+    scasw
+    sub $1, %ebx
+    jg 1b
+end_loop strings
+
+loop vectors
+1:  movaps (%rsi), %xmm0
+    paddd 16(%rsi), %xmm0
+    movups 3(%rdi), %xmm1
+    pxor %xmm0, %xmm1
+    movaps %xmm1, (%rdi)
+    add $16, %rsi
+    add $16, %rdi
+    sub $1, %ebx
+    jnz 1b
+end_loop vectors
+
+loop division
+1:  movzwl (%rsi), %eax
+    xor %edx, %edx
+    divw (%rdi)
+    add %eax, %r8d
+    add %edx, %r9d
+    add $2, %rdi
+    sub $1, %ebx
+    jnz 1b
+end_loop division
+
+# Calls that the trace follows
+loop calls
+1:  call 2f
+    sub $1, %ebx
+    jnz 1b
+    hlt
+2:  add (%rsi), %r8
+    add $5, %rsi
+    ret
+end_loop calls
+
+# Absolute addresses
+loop absolute
+1:  mov 0x200000, %eax
+    add (%rsi), %eax
+    mov %eax, 0x200000
+    add $4, %rsi
+    add $-1, %ebx
+    jnz 1b
+end_loop absolute
