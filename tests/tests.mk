@@ -37,7 +37,7 @@ else
 CHECK_LIST = $(foreach test,$(BOOT_TESTS),$(call boot_entry,$(test))) \
     "cpu-oracle=$(BUILD)/tests/cpu/oracle --systematic 4 --length 8 --count 500000" \
     "warnings-clang=tests/warnings.sh" "layout=tests/layout.sh" "docs-isa=tests/docs.sh $(BUILD)" \
-    "cli=tests/cli/cli.sh $(BUILD)" \
+    "cli=tests/cli/cli.sh $(BUILD)" "acpi=tests/boot/acpi.sh $(BUILD)" \
     "guest-code=$(BENCH_CODE)" \
     $(foreach part,$(WINDOW_TESTS),"ui-window-$(part)=tests/ui/window.sh $(BUILD) $(part)") \
     $(foreach test,$(UNIT_TESTS),$(call unit_entry,$(test)))
