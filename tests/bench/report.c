@@ -202,7 +202,7 @@ static void print_clocks(const struct bench *bench)
 void report_print(const struct bench *bench)
 {
     print_table(bench);
-    if (bench->use[DOPPEL] && has_targets(bench))
+    if (bench->use[QEMU] && bench->use[DOPPEL] && has_targets(bench))
         print_targets(bench);
     print_clocks(bench);
 }
