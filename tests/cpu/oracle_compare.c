@@ -188,8 +188,6 @@ static struct lenience lenience(const struct test_case *test, const uint64_t *fe
             /* Whether both words are within SS, before the first is looked for. */
             l.all |= insn.op == OP_RET_FAR && host->rip == ours->rip && host->vector == EXC_SS &&
                      ours->vector == EXC_PF;
-            /* From compatibility mode to 64-bit mode AMD processors push as in 64-bit mode. */
-            l.all |= insn.op == OP_CALL_FAR && test->bits != 64 && host->rip != ours->rip;
             l.all |= insn.op == OP_CALL_FAR && test->bits == 64 && host->vector == EXC_PF;
             l.cr2 |= insn.op == OP_IRET || insn.op == OP_RET_FAR ||
                      (insn.op == OP_CALL_FAR && test->bits != 64);
@@ -202,6 +200,9 @@ static struct lenience lenience(const struct test_case *test, const uint64_t *fe
         /* AMD processors load the operands of SHA from any address. */
         l.all |= isa_rows[insn.row].feature == FEATURE_SHA && ours->vector == EXC_GP &&
                  ours->rip == start + test->at[i];
+        /* From compatibility mode to 64-bit mode AMD processors push as in 64-bit mode. */
+        l.all |= insn.op == OP_CALL_FAR && test->bits != 64 && host->rip != ours->rip &&
+                 (host->rip == start + test->at[i] || ours->rip == start + test->at[i]);
         /* AMD processors have another MXCSR bit. */
         l.all |=
             host_mxcsr & 1 << 17 || ((insn.op == OP_LDMXCSR || insn.op == OP_VLDMXCSR) &&
