@@ -174,7 +174,7 @@ xen)
         --module "$guests/amd64/vmlinuz console=hvc0 quiet" --module "$guests/amd64/initrd.gz"
     ;;
 memtest)
-    "$build/tests/boot/screen" timeout:60 expect:"Memtest86+" expect:"Testing" expect:"Test #3" expect:"Errors: 0" print -- \
+    "$build/tests/boot/screen" timeout:200 expect:"Memtest86+" expect:"Testing" expect:"Test #10" expect:"Errors: 0" print -- \
         --kernel "$guests/memtest.bin" --net none --memory 16M
     ;;
 uefi)
