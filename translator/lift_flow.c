@@ -26,10 +26,11 @@ static bool lift_jcc(struct lift *l)
     uint64_t target;
     if (!target_of(l, &target))
         return false;
-    struct ir *ir = lift_jump(l, IR_BRANCH, target);
-    ir->cond = l->insn->cond;
+    bool taken = target != l->next && follows(l, target); /* the next iteration of a loop */
+    struct ir *ir = lift_jump(l, IR_BRANCH, taken ? l->next : target);
+    ir->cond = (uint8_t)(l->insn->cond ^ taken);
     ir->reads = (uint16_t)isa_cond_flags(ir->cond);
-    if (!follows(l, l->next))
+    if (!taken && !follows(l, l->next))
         lift_jump(l, IR_JUMP, l->next);
     return true;
 }

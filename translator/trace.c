@@ -2,15 +2,19 @@
  * Forming a trace: which guest instructions become one block.
  *
  * A trace follows fall-through, direct jumps, direct calls and the returns that match them, as long
- * as the code lies in at most TRACE_PAGES pages. It never contains an address twice, and ends at an
- * instruction that changes the mode or the flow unpredictably, at a backward conditional jump (the
- * end of a loop), and where a page would have to be fetched that the TLB does not know: fetching
- * ahead of execution must neither fault nor set accessed bits.
+ * as the code lies in at most TRACE_PAGES pages. It ends at an instruction that changes the mode or
+ * the flow unpredictably, at a backward conditional jump (the end of a loop), and where a page
+ * would have to be fetched that the TLB does not know: fetching ahead of execution must neither
+ * fault nor set accessed bits. It contains an address twice only if it is a loop over
+ * floating-point or vector operands: of these it has several iterations, so that one check serves
+ * neighbouring operands (opt_checks.c).
  */
 #include "translator/engine.h"
 
 #include <string.h>
 
+#define UNROLLED_MAX      48 /* instructions of several iterations of a loop */
+#define UNROLLED_TIMES    4
 #define FOLLOW_CALL_LIMIT 24 /* instructions in the trace beyond which calls are not entered */
 
 static gva_t linear(const struct trace *trace, uint64_t rip)
@@ -188,6 +192,46 @@ static bool next_rip(struct engine *engine, struct trace *trace, uint64_t *next)
     }
 }
 
+/* Do these instructions compute with vectors or floating-point numbers in memory? */
+static bool streams(const struct trace *trace, unsigned from)
+{
+    for (unsigned i = from; i < trace->count; i++) {
+        const struct insn *insn = &trace->insn[i];
+        for (unsigned n = 0; n < insn->noperands; n++)
+            if (insn->operand[n].kind == OPERAND_MEM &&
+                (host_has_vector(insn) || host_has_x87(insn)))
+                return true;
+    }
+    return false;
+}
+
+/* A loop that the trace has come through once: its jump back is followed a few times. */
+static void unroll(struct trace *trace, unsigned max_insns)
+{
+    const struct insn *last = &trace->insn[trace->count - 1];
+    unsigned head = 0, max = max_insns < UNROLLED_MAX ? max_insns : UNROLLED_MAX;
+    uint64_t target;
+    if (last->op != OP_JCC || !trace_target(trace, last, trace->rip[trace->count - 1], &target))
+        return;
+    while (head < trace->count && trace->rip[head] != target)
+        head++;
+    unsigned body = trace->count - head;
+    if (body == 0 || !streams(trace, head))
+        return;
+    for (unsigned times = 1; times < UNROLLED_TIMES && trace->count + body <= max; times++) {
+        trace->next[trace->count - 1] = target;
+        for (unsigned i = head; i < head + body; i++) {
+            unsigned n = trace->count++;
+            trace->insn[n] = trace->insn[i];
+            trace->rip[n] = trace->rip[i];
+            trace->next[n] = trace->next[i];
+            trace->poll[n] = trace->poll[i];
+            trace->guard[n] = 0; /* passed in the first iteration */
+        }
+        trace->next[trace->count - 1] = trace->end;
+    }
+}
+
 bool trace_form(struct engine *engine, struct trace *trace, unsigned max_insns)
 {
     struct cpu *cpu = engine->cpu;
@@ -212,7 +256,9 @@ bool trace_form(struct engine *engine, struct trace *trace, unsigned max_insns)
         if (!more)
             break;
     }
-    if (trace->count)
+    if (trace->count) {
         trace->end = trace->next[trace->count - 1];
+        unroll(trace, max_insns);
+    }
     return trace->count != 0;
 }

@@ -439,14 +439,15 @@ static bool is_back_edge(const struct lower *l, const struct ir *ir)
 static void exit_if(struct lower *l, struct exit *exit, enum host_cond cond, bool poll)
 {
     uint8_t *field = emit_jcc(l->e, cond);
-    if (!poll && !l->count && !(ALL & ~l->flags.slot)) {
+    bool pointers = l->note.insn || l->note.mem;
+    if (!poll && !l->count && !pointers && !(ALL & ~l->flags.slot)) {
         exit->jump = field; /* nothing to do on the way */
         return;
     }
     struct cold *cold = lower_cold(l, COLD_EXIT, field);
     cold->exit = exit;
     cold->poll = poll;
-    if (!poll && !l->count) {
+    if (!poll && !l->count && !pointers) {
         exit->early = field;
         exit->early_kind = EARLY_JCC;
     }
@@ -460,11 +461,13 @@ static void lower_branch(struct lower *l, const struct ir *ir)
     if (is_back_edge(l, ir)) {
         struct exit *out = new_exit(l, (uint64_t)l->list->at[++l->at].imm, ir->insn);
         exit_if(l, out, (enum host_cond)(cond ^ 1), false);
+        lower_store_pointers(l, &l->note);
         lower_back_edge(l);
         return;
     }
     struct exit *exit = new_exit(l, target, ir->insn);
     if (ends && is_backward(l, target)) { /* a loop: straight */
+        lower_store_pointers(l, &l->note);
         uint8_t *over = emit_jcc(l->e, (enum host_cond)(cond ^ 1));
         struct flags flags = l->flags;
         emit_exit(l, exit, &flags, true);

@@ -88,11 +88,19 @@ void lower_store_pointers(struct lower *l, struct x87_note *note)
     *note = (struct x87_note){0};
 }
 
-/* Can the operation leave the block but by its instruction's slow path, or show the state? */
+/* Can the operation leave the block but by its instruction's slow path, or show the state? Branches
+ * and jumps see to the pointers themselves. */
 static bool leaves(const struct ir *ir)
 {
-    return ir->op >= IR_EVENT && ir->op != IR_FORWARD && ir->op != IR_X87_CONTROL &&
-           ir->op != IR_CANONICAL;
+    switch (ir->op) {
+    case IR_BRANCH:
+    case IR_JUMP:
+    case IR_FORWARD:
+    case IR_CANONICAL:
+    case IR_X87_CONTROL:
+        return false;
+    }
+    return ir->op >= IR_EVENT;
 }
 
 void lower_before_insn(struct lower *l)
