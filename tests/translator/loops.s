@@ -189,3 +189,56 @@ loop absolute
     add $-1, %ebx
     jnz 1b
 end_loop absolute
+
+# A sum of products on the x87: the trace comes into the loop from before it, and has several iterations
+loop dot
+    fninit
+    fldz
+1:  fldl (%rsi)
+    fmull 8(%rdi)
+    add $8, %rsi
+    faddp
+    add $24, %rdi
+    fstl (%rsp)
+    fists -4(%rdi)
+    sub $1, %rbx
+    jnz 1b
+    fstpt 8(%rsp)
+end_loop dot
+
+# Short inner loops in an outer one, with an index and with a pointer
+loop nested
+1:  mov $3, %ecx
+    lea (%rsi, %rbx), %rdx
+    movsd (%rsi), %xmm1
+2:  movsd 16(%rsi, %rcx, 8), %xmm0
+    mulsd %xmm1, %xmm0
+    addsd -8(%rdx), %xmm0
+    movsd %xmm0, (%rdx)
+    add $8, %rdx
+    sub $1, %ecx
+    ja 2b
+3:  movups (%rdi), %xmm2
+    paddw %xmm0, %xmm2
+    movups %xmm2, 5(%rdi)
+    add $7, %rdi
+    add $1, %ecx
+    test $3, %cl
+    jnz 3b
+    add $12, %rsi
+    sub $1, %rbx
+    jnz 1b
+end_loop nested
+
+loop mmx
+    fninit
+1:  movq (%rsi), %mm0
+    paddusb %mm1, %mm0
+    movq %mm0, (%rdi)
+    psubw 8(%rsi), %mm1
+    add $8, %rsi
+    add $8, %rdi
+    sub $1, %rbx
+    jnz 1b
+    emms
+end_loop mmx

@@ -29,7 +29,10 @@
     LOOP(vectors)                                                                                  \
     LOOP(division)                                                                                 \
     LOOP(calls)                                                                                    \
-    LOOP(absolute)
+    LOOP(absolute)                                                                                 \
+    LOOP(dot)                                                                                      \
+    LOOP(nested)                                                                                   \
+    LOOP(mmx)
 #define LOOP(name) extern const uint8_t loop_##name[], loop_##name##_end[];
 LOOPS
 #undef LOOP
@@ -113,6 +116,16 @@ static void compare(const struct guest *wanted, const struct guest *found, const
         snprintf(what, sizeof what, "rip %llx eflags %x cr2 %llx, not %llx %x %llx",
                  (unsigned long long)b->rip, b->eflags, (unsigned long long)b->cr2,
                  (unsigned long long)a->rip, a->eflags, (unsigned long long)a->cr2);
+    for (unsigned i = 0; i < 8; i++)
+        if (a->x87.reg[i].mantissa != b->x87.reg[i].mantissa ||
+            a->x87.reg[i].exponent != b->x87.reg[i].exponent)
+            snprintf(what, sizeof what, "x87 register %u", i);
+    if (a->x87.status != b->x87.status || a->x87.top != b->x87.top ||
+        a->x87.empty != b->x87.empty || a->x87.ip != b->x87.ip || a->x87.dp != b->x87.dp)
+        snprintf(what, sizeof what, "x87 status %x top %u ip %llx dp %llx, not %x %u %llx %llx",
+                 b->x87.status, b->x87.top, (unsigned long long)b->x87.ip,
+                 (unsigned long long)b->x87.dp, a->x87.status, a->x87.top,
+                 (unsigned long long)a->x87.ip, (unsigned long long)a->x87.dp);
     if (wanted->io_sum != found->io_sum)
         snprintf(what, sizeof what, "device writes");
     for (unsigned i = 0; i < sizeof pages / sizeof pages[0]; i++)
