@@ -173,6 +173,60 @@ program vectors, 64
     ret
 end_program vectors
 
+# Loops that the trace has several iterations of: the x87 entered from before the loop, short ones
+# within another, the end of a page
+program float_loops, 64
+    fninit
+    mov $0x200fc0, %esi
+    mov $0x201fe8, %edi
+    mov $50, %ebx
+    fldz
+1:  fldl (%rsi)
+    fmull 8(%rdi)
+    add $8, %rsi
+    faddp
+    add $24, %rdi
+    fstl (%rsp)
+    fists -4(%rdi)
+    sub $1, %ebx
+    jnz 1b
+    fstpt -32(%rsp)
+    fnstenv -64(%rsp)
+    mov $0x200f00, %esi
+    mov $40, %ebx
+4:  mov $3, %ecx
+    lea (%rsi, %rbx), %rdx
+    cvtsi2sd %ebx, %xmm1
+2:  movsd 16(%rsi, %rcx, 8), %xmm0
+    mulsd %xmm1, %xmm0
+    addsd -8(%rdx), %xmm0
+    movsd %xmm0, (%rdx)
+    add $8, %rdx
+    sub $1, %ecx
+    ja 2b
+3:  movups (%rdi), %xmm2
+    paddw %xmm0, %xmm2
+    movups %xmm2, 5(%rdi)
+    add $7, %rdi
+    add $1, %ecx
+    test $3, %cl
+    jnz 3b
+    add $12, %rsi
+    sub $1, %ebx
+    jnz 4b
+    mov $300, %ebx
+5:  movq (%rsi), %mm0
+    paddusb %mm1, %mm0
+    movq %mm0, (%rdi)
+    psubw 8(%rsi), %mm1
+    add $8, %rsi
+    add $8, %rdi
+    sub $1, %ebx
+    jnz 5b
+    emms
+    hlt
+end_program float_loops
+
 # A store that faults in the middle of a loop: state at the fault
 program fault, 64
     mov $0x6ff000, %rdi

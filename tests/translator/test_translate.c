@@ -20,6 +20,7 @@
     PROGRAM(beside, GUEST_64)                                                                      \
     PROGRAM(flags, GUEST_64)                                                                       \
     PROGRAM(vectors, GUEST_64)                                                                     \
+    PROGRAM(float_loops, GUEST_64)                                                                 \
     PROGRAM(fault, GUEST_64)                                                                       \
     PROGRAM(protected, GUEST_32)                                                                   \
     PROGRAM(real, GUEST_16)
