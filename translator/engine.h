@@ -58,6 +58,7 @@ struct engine_hot {
     uint32_t mxcsr_saved;
     uint64_t instructions;             /* retired in translated code, counted with --stats */
     uint64_t share[SHARES];            /* host minus guest address of shared checks (opt_checks) */
+    uint64_t carry;                    /* V_CARRY */
     struct loop_slot loop[LOOP_SLOTS]; /* valid within a block that iterates (opt_loop) */
 };
 

@@ -24,6 +24,8 @@ static void save_host_flags(struct emit *e)
     emit_rm(e, 0x90 | X_0F, 0, cpu_mem(HOT_AT(overflow))); /* seto [overflow] */
 }
 
+static struct site *site_of(struct lower *l, unsigned index);
+
 /* 0 or 1 plus 127 overflows in a byte or does not: that makes OF, SAHF the others. */
 static void restore_host_flags(struct emit *e)
 {
@@ -190,6 +192,22 @@ enum host_cond lower_condition(struct lower *l, unsigned cond)
         }
     }
     return (enum host_cond)cond;
+}
+
+bool lower_carries(const struct lower *l)
+{
+    const struct ir *ir = l->ir;
+    return l->list->loop && l->at + 3 == l->list->count && ir[1].op == IR_BRANCH &&
+           (ir->a == V_M) + (ir->b == V_M) == 1 && (ir->a < 16 || ir->a == V_M) &&
+           (ir->b < 16 || ir->b == V_M || ir->b == V_IMM);
+}
+
+void lower_carried(struct lower *l)
+{
+    const struct ir *ir = l->ir;
+    l->flags.recipe = (struct recipe){ir->op, ir->size, ir->a == V_M ? V_CARRY : ir->a,
+                                      ir->b == V_M ? V_CARRY : ir->b, (int32_t)ir->imm};
+    site_of(l, ir->insn)->end = true;
 }
 
 void lower_wrote_flags(struct lower *l)

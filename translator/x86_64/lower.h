@@ -144,6 +144,11 @@ void lower_want(struct lower *l, uint16_t flags);
 enum host_cond lower_condition(struct lower *l, unsigned cond);
 /* The emitted code has set the flags that the IR says (`native`: in host EFLAGS). */
 void lower_wrote_flags(struct lower *l);
+/* Is this a loop's last comparison, with memory? Its operand can be kept in V_CARRY, so that the
+ * jump back need not store flags. */
+bool lower_carries(const struct lower *l);
+/* It has been: notes how to compute the flags. The slow path, which keeps nothing, leaves. */
+void lower_carried(struct lower *l);
 /* Makes the slot complete; uses RAX. */
 void lower_fill_slot(struct lower *l, struct flags *flags);
 

@@ -243,6 +243,19 @@ static void lower_alu(struct lower *l, const struct ir *ir)
     unsigned size = ir->size;
 
     prepare_flags(l);
+    if (ir->op == IR_CMP && lower_carries(l)) {
+        emit_load(e, size, H_RAX, l->m);
+        emit_store(e, 8, cpu_mem(HOT_AT(carry)), H_RAX);
+        if (ir->b == V_M)
+            emit_alu_rr(e, alu, size, lower_use(l, ir->a, size, H_RCX), H_RAX);
+        else if (ir->b == V_IMM)
+            emit_alu_ri(e, alu, size, H_RAX, (int32_t)ir->imm);
+        else
+            emit_alu_rr(e, alu, size, H_RAX, lower_use(l, ir->b, size, H_RCX));
+        lower_wrote_flags(l);
+        lower_carried(l);
+        return;
+    }
     if (is_high(ir->a)) {
         lower_alu_high(l, ir, alu);
     } else if (lower_in_memory(l, ir->a, &d)) {

@@ -9,6 +9,8 @@ bool lower_in_memory(const struct lower *l, unsigned value, struct host_mem *mem
         *mem = l->m;
     else if (value == V_T1)
         *mem = cpu_mem(HOT_AT(scratch));
+    else if (value == V_CARRY)
+        *mem = cpu_mem(HOT_AT(carry));
     else if (value < 16 && home_of[value] == H_NONE)
         *mem = cpu_mem(GPR_AT(value));
     else
