@@ -13,6 +13,8 @@
 #define MEMORY_DEFAULT (1ull << 30)
 #define MEMORY_MIN     (4ull << 20)
 #define MEMORY_MAX     (1ull << 40)
+#define CODE_CACHE_MIN (4ull << 20)
+#define CODE_CACHE_MAX (1ull << 30)
 
 struct option_row;
 typedef bool option_fn(struct run_options *options, const struct option_row *row, const char *value,
@@ -339,6 +341,18 @@ static bool set_console(struct run_options *options, const struct option_row *ro
     return true;
 }
 
+static bool set_code_cache(struct run_options *options, const struct option_row *row,
+                           const char *value, struct error *error)
+{
+    uint64_t bytes;
+    if (!parse_size(value, &bytes))
+        return error_set(error, "--code-cache: '%s' is no size; write for example 64M", value);
+    if (bytes < CODE_CACHE_MIN || bytes > CODE_CACHE_MAX)
+        return error_set(error, "--code-cache: %s is not between 4M and 1G", value);
+    options->code_cache_mb = (unsigned)(bytes >> 20);
+    return true;
+}
+
 static bool set_balloon(struct run_options *options, const struct option_row *row,
                         const char *value, struct error *error)
 {
@@ -475,6 +489,7 @@ static const struct option_row rows[] = {
     {0, "no-reboot", NULL, set_no_reboot, "end when the guest resets"},
     {0, "exit-port", NULL, set_exit_port,
      "the guest ends the run by writing port 0xf4: status (v<<1)|1"},
+    {0, "code-cache", "SIZE", set_code_cache, "room for translated code (default 64M)"},
     {0, "verify", NULL, set_verify, "check every translation against the interpreter (slow)"},
     {0, "log", "ITEMS[:FILE]", set_log,
      "guest,in,ir,out,exec,int,io,msr: what to write to stderr or FILE"},

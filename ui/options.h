@@ -63,6 +63,7 @@ struct run_options {
     uint64_t balloon_bytes;
     const char *name;
     bool headless, no_reboot, exit_port, verify, stats, paused;
+    unsigned code_cache_mb; /* 0: default */
     unsigned log_items;
     const char *log_path;
 };

@@ -117,6 +117,7 @@ static bool choose_engine(struct session *session, struct error *error)
     session->config.accel = interpreter ? &accel_interpreter : &accel_translator;
     translator_options.verify = options->verify;
     translator_options.stats = options->stats;
+    translator_options.cache_mb = options->code_cache_mb;
     session->config.model = cpu_model_find(options->cpu, error);
     return session->config.model != NULL;
 }

@@ -63,7 +63,7 @@ ends 0 --help
 says "Usage"
 ends 0 help run
 for option in memory accel disk cdrom kernel initrd append boot net display serial headless \
-    no-reboot exit-port verify log stats; do
+    no-reboot exit-port code-cache verify log stats; do
     says "--$option"
 done
 ends 0 help doctor
@@ -114,6 +114,9 @@ refuse "--kernel" run --headless --append x
 
 for size in 0 1K 3M -5 -1G garbage 12X 1.5G 512MM 99999999T 18446744073709551616 0x1000 "" " 1G"; do
     refuse "--memory" run --headless --memory "$size"
+done
+for size in 0 3M 2G garbage ""; do
+    refuse "--code-cache" run --headless --code-cache "$size"
 done
 refuse "memory" run --headless --memory 1T
 refuse "memory" run --headless -m 1T
