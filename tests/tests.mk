@@ -23,9 +23,9 @@ $(BUILD)/tests/guests/run_guest: $(BUILD)/tests/cpu/engines.c.o
 
 # -- What `make check` runs: NAME=COMMAND for tests/check.sh, slow ones first so that they overlap with the rest --
 
-BOOT_TESTS = amd64-verify amd64-translator i386-translator amd64-interpreter i386-interpreter network disk ahci nvme vectors grub-iso grub-floppy sound virtio virtio-grub q35 suspend uefi multiboot xen
+BOOT_TESTS = amd64-verify amd64-translator i386-translator amd64-interpreter i386-interpreter network disk ahci nvme vectors grub-iso grub-floppy sound virtio virtio-grub q35 suspend uefi multiboot
 WINDOW_TESTS = keyboard linux graphics
-LONG_TESTS = i386-verify virtio-i386 memtest
+LONG_TESTS = i386-verify virtio-i386 memtest xen
 boot_entry = "boot-$(1)=tests/boot/boot.sh $(BUILD) $(1)"
 unit_name = $(subst /,-,$(patsubst tests/%,%,$(subst test_,,$(1))))
 unit_entry = "$(call unit_name,$(1))=$(BUILD)/$(1)"
