@@ -73,6 +73,7 @@ static void copy_machine(struct machine *to, struct machine *from)
     struct error error = {""};
 
     machine_lock(from);
+    loop_drain(machine_loop(from)); /* requests in flight are no part of a state */
     state_save_devices(&devices, machine_devices(from));
     machine_unlock(from);
     state_save_struct(&cpu, "cpu", "cpu0", cpu_fields_version, cpu_fields, machine_cpu(from, 0));
