@@ -66,14 +66,23 @@ END_TEST
 
 /* -- Saving and loading -- */
 
+/* Requests in flight end: they are no part of a state. */
+static void settle(struct machine *machine)
+{
+    machine_lock(machine);
+    loop_drain(machine_loop(machine));
+    machine_unlock(machine);
+}
+
 /* Devices, processor and RAM of one machine put into another; both are paused. */
 static void copy_machine(struct machine *to, struct machine *from)
 {
     struct state_buffer devices = {0}, cpu = {0};
     struct error error = {""};
 
+    settle(from);
+    settle(to);
     machine_lock(from);
-    loop_drain(machine_loop(from)); /* requests in flight are no part of a state */
     state_save_devices(&devices, machine_devices(from));
     machine_unlock(from);
     state_save_struct(&cpu, "cpu", "cpu0", cpu_fields_version, cpu_fields, machine_cpu(from, 0));
@@ -103,6 +112,8 @@ static void check_same(struct machine *left, struct machine *right)
 {
     struct error difference = {""};
 
+    settle(left);
+    settle(right);
     forget_requests(left);
     forget_requests(right);
 
