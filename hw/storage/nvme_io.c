@@ -14,9 +14,8 @@ enum {
     IO_COMPARE = 0x05,
     IO_WRITE_ZEROES = 0x08,
 };
-#define DWORD12_FUA    0x40000000u
-
-#define ZEROES_AT_ONCE (1u << 20)
+#define DWORD12_FUA  0x40000000u
+#define DWORD12_DEAC 0x02000000u
 
 static uint64_t first_block(const struct nvme_command *command)
 {
@@ -70,16 +69,11 @@ static uint16_t compare_blocks(struct nvme *nvme, const struct nvme_command *com
 static uint16_t write_zeroes(struct nvme *nvme, const struct nvme_command *command, uint8_t *data,
                              size_t length)
 {
-    uint64_t offset = first_block(command) * SECTOR_SIZE;
-    memset(data, 0, length < ZEROES_AT_ONCE ? length : ZEROES_AT_ONCE);
-    while (length) {
-        size_t part = length < ZEROES_AT_ONCE ? length : ZEROES_AT_ONCE;
-        if (image_write(nvme->image, offset, data, part))
-            return NVME_WRITE_FAULT;
-        offset += part;
-        length -= part;
-    }
-    return durable(nvme, command) && image_flush(nvme->image) ? NVME_WRITE_FAULT : NVME_SUCCESS;
+    bool deallocate = command->dword12 & DWORD12_DEAC;
+    if (image_write_zeroes(nvme->image, first_block(command) * SECTOR_SIZE, length, deallocate) ||
+        (durable(nvme, command) && image_flush(nvme->image)))
+        return NVME_WRITE_FAULT;
+    return NVME_SUCCESS;
 }
 
 static const struct io_command {
@@ -87,12 +81,12 @@ static const struct io_command {
                     size_t length);
     bool transfers; /* data go between guest and controller: MDTS counts */
     bool writes;
-    unsigned buffers; /* of the data's length */
+    unsigned buffers; /* of the data's length, that `run` gets as one piece */
 } io_commands[] = {
     [IO_WRITE] = {write_blocks, true, true, 1},
     [IO_READ] = {read_blocks, true, false, 1},
     [IO_COMPARE] = {compare_blocks, true, false, 2},
-    [IO_WRITE_ZEROES] = {write_zeroes, false, true, 1},
+    [IO_WRITE_ZEROES] = {write_zeroes, false, true, 0},
 };
 #define IO_COMMANDS (sizeof io_commands / sizeof *io_commands)
 
@@ -107,9 +101,9 @@ static void run_request(void *opaque)
     }
     const struct io_command *io = &io_commands[command->opcode];
     size_t length = (size_t)block_count(command) * SECTOR_SIZE;
-    size_t buffer = io->transfers || length < ZEROES_AT_ONCE ? length : ZEROES_AT_ONCE;
-    uint8_t *data = malloc(buffer * io->buffers);
-    request->status = data ? io->run(nvme, command, data, length) : NVME_INTERNAL_ERROR;
+    uint8_t *data = io->buffers ? malloc(length * io->buffers) : NULL;
+    request->status =
+        data || !io->buffers ? io->run(nvme, command, data, length) : NVME_INTERNAL_ERROR;
     free(data);
 }
 

@@ -193,6 +193,10 @@ void virtqueue_publish(struct virtqueue *queue, unsigned count);
 void virtqueue_unpop(struct virtio_chain *chain);
 /* Forgets a chain without an answer (reset, or a device that needs one). */
 void virtqueue_drop(struct virtio_chain *chain);
+/* Gives every waiting chain to `handle` until the ring stays empty; the driver hears of what was
+ * pushed after a bounded batch at the latest. For queues of requests; on the worker. */
+void virtqueue_serve(struct virtqueue *queue,
+                     void (*handle)(void *device, struct virtio_chain *chain), void *device);
 /* Interrupts if the driver wants to know of what was pushed. */
 void virtqueue_notify(struct virtqueue *queue);
 

@@ -239,9 +239,10 @@ static void send_id(struct blk_request *request)
     answer(request, STATUS_OK);
 }
 
-static void handle(struct virtio_blk *blk, struct blk_request *request)
+static void handle(void *device, struct virtio_chain *chain)
 {
-    struct virtio_chain *chain = &request->chain;
+    struct virtio_blk *blk = device;
+    struct blk_request *request = (struct blk_request *)chain;
     request->blk = blk;
     if (chain->out_bytes < HEADER_SIZE || !chain->in_bytes) {
         virtio_broken(&blk->virtio, "a request of %llu and %llu bytes",
@@ -273,33 +274,14 @@ static void handle(struct virtio_blk *blk, struct blk_request *request)
 
 /* -- The worker -- */
 
-static void serve(struct virtio_blk *blk, struct virtqueue *queue)
-{
-    enum { BATCH = 16, BATCH_BYTES = 128 << 10 }; /* the driver hears of these at the latest */
-    queue->kicked = false;
-    do {
-        struct blk_request *request;
-        unsigned requests = 0;
-        uint64_t bytes = 0;
-        virtqueue_hush(queue);
-        while ((request = (struct blk_request *)virtqueue_pop(queue)) != NULL) {
-            bytes += request->chain.in_bytes + request->chain.out_bytes;
-            handle(blk, request);
-            if (++requests % BATCH == 0 || bytes > BATCH_BYTES) {
-                virtqueue_notify(queue);
-                bytes = 0;
-            }
-        }
-        virtqueue_notify(queue);
-    } while (virtqueue_ask(queue));
-}
-
 static void work(void *opaque)
 {
     struct virtio_blk *blk = opaque;
     for (unsigned i = 0; i < blk->virtio.queues; i++)
-        if (blk->virtio.queue[i].kicked)
-            serve(blk, &blk->virtio.queue[i]);
+        if (blk->virtio.queue[i].kicked) {
+            blk->virtio.queue[i].kicked = false;
+            virtqueue_serve(&blk->virtio.queue[i], handle, blk);
+        }
 }
 
 /* -- Life -- */

@@ -301,9 +301,10 @@ static void start(struct scsi_request *request)
     }
 }
 
-static void handle(struct virtio_scsi *scsi, struct scsi_request *request)
+static void handle(void *device, struct virtio_chain *chain)
 {
-    struct virtio_chain *chain = &request->chain;
+    struct virtio_scsi *scsi = device;
+    struct scsi_request *request = (struct scsi_request *)chain;
     struct scsi_command *command = &request->command;
     const uint8_t *config = scsi->virtio.config;
     uint64_t header = REQUEST_CDB + (uint64_t)virtio_le32(config + CONFIG_CDB_SIZE);
@@ -339,26 +340,6 @@ static void handle(struct virtio_scsi *scsi, struct scsi_request *request)
     start(request);
 }
 
-static void serve_requests(struct virtio_scsi *scsi, struct virtqueue *queue)
-{
-    enum { BATCH = 16, BATCH_BYTES = 128 << 10 }; /* the driver hears of these at the latest */
-    do {
-        struct scsi_request *request;
-        unsigned requests = 0;
-        uint64_t bytes = 0;
-        virtqueue_hush(queue);
-        while ((request = (struct scsi_request *)virtqueue_pop(queue)) != NULL) {
-            bytes += request->chain.in_bytes + request->chain.out_bytes;
-            handle(scsi, request);
-            if (++requests % BATCH == 0 || bytes > BATCH_BYTES) {
-                virtqueue_notify(queue);
-                bytes = 0;
-            }
-        }
-        virtqueue_notify(queue);
-    } while (virtqueue_ask(queue));
-}
-
 static void work(void *opaque)
 {
     struct virtio_scsi *scsi = opaque;
@@ -370,7 +351,7 @@ static void work(void *opaque)
         if (i == QUEUE_CONTROL)
             serve_control(scsi, queue);
         else if (i >= QUEUE_REQUEST)
-            serve_requests(scsi, queue);
+            virtqueue_serve(queue, handle, scsi);
     }
 }
 

@@ -372,3 +372,24 @@ size_t virtio_write(const struct virtio_chain *chain, uint64_t offset, const voi
 {
     return copy(chain, true, offset, (uint8_t *)data, length);
 }
+
+void virtqueue_serve(struct virtqueue *queue,
+                     void (*handle)(void *device, struct virtio_chain *chain), void *device)
+{
+    enum { BATCH = 16, BATCH_BYTES = 128 << 10 }; /* the driver hears of these at the latest */
+    do {
+        struct virtio_chain *chain;
+        unsigned chains = 0;
+        uint64_t bytes = 0;
+        virtqueue_hush(queue);
+        while ((chain = virtqueue_pop(queue)) != NULL) {
+            bytes += chain->in_bytes + chain->out_bytes;
+            handle(device, chain);
+            if (++chains % BATCH == 0 || bytes > BATCH_BYTES) {
+                virtqueue_notify(queue);
+                bytes = 0;
+            }
+        }
+        virtqueue_notify(queue);
+    } while (virtqueue_ask(queue));
+}

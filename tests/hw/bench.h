@@ -8,6 +8,7 @@
 #include "hw/alloc.h"
 #include "hw/clock.h"
 #include "hw/device.h"
+#include "tests/hw/suite.h"
 
 #include <check.h>
 #include <string.h>
@@ -165,20 +166,7 @@ static inline uint32_t bench_random(uint32_t *seed)
 static inline int bench_main(const char *subject, void (*setup)(void), const TTest *const *tests,
                              size_t count)
 {
-    Suite *suite = suite_create(subject);
-    TCase *cases = tcase_create(subject);
-
-    tcase_add_checked_fixture(cases, setup, bench_teardown);
-    for (size_t i = 0; i < count; i++)
-        tcase_add_test(cases, tests[i]);
-    suite_add_tcase(suite, cases);
-
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+    return suite_main(subject, setup, bench_teardown, tests, count);
 }
 
 #endif

@@ -9,6 +9,7 @@
 #include "hw/loop.h"
 #include "hw/pci.h"
 #include "hw/state.h"
+#include "tests/hw/suite.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -119,23 +120,6 @@ static inline void pci_bench_copy_state(struct pci_bench *to, struct pci_bench *
                   error.text);
     ck_assert_msg(state_compare_devices(&from->devices, &to->devices, &error), "%s", error.text);
     state_buffer_free(&saved);
-}
-
-static inline int pci_bench_main(const char *subject, void (*setup)(void), void (*teardown)(void),
-                                 const TTest *const *tests, size_t count)
-{
-    Suite *suite = suite_create(subject);
-    TCase *cases = tcase_create(subject);
-    tcase_add_checked_fixture(cases, setup, teardown);
-    for (size_t i = 0; i < count; i++)
-        tcase_add_test(cases, tests[i]);
-    suite_add_tcase(suite, cases);
-    SRunner *runner = srunner_create(suite);
-    srunner_set_fork_status(runner, CK_NOFORK);
-    srunner_run_all(runner, CK_NORMAL);
-    int failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed ? EXIT_FAILURE : EXIT_SUCCESS;
 }
 
 #endif

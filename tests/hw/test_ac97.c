@@ -225,5 +225,5 @@ int main(void)
 {
     const TTest *const tests[] = {plays_without_gaps, variable_rate_and_volume, hostile_lists,
                                   speaker_tone, state};
-    return pci_bench_main("ac97", setup, teardown, tests, sizeof tests / sizeof *tests);
+    return suite_main("ac97", setup, teardown, tests, sizeof tests / sizeof *tests);
 }

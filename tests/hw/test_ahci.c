@@ -486,5 +486,5 @@ int main(void)
         garbage,
         messages,
     };
-    return pci_bench_main("ahci", setup, teardown, tests, sizeof tests / sizeof *tests);
+    return suite_main("ahci", setup, teardown, tests, sizeof tests / sizeof *tests);
 }

@@ -304,5 +304,5 @@ int main(void)
         reads_by_dma,           writes,          without_dma, what_cannot_be_found,
         change_line_and_states, formats_a_track, state,       garbage,
     };
-    return pci_bench_main("floppy", setup, teardown, tests, sizeof tests / sizeof *tests);
+    return suite_main("floppy", setup, teardown, tests, sizeof tests / sizeof *tests);
 }

@@ -453,5 +453,5 @@ int main(void)
         state,
         garbage,
     };
-    return pci_bench_main("nvme", setup, teardown, tests, sizeof tests / sizeof *tests);
+    return suite_main("nvme", setup, teardown, tests, sizeof tests / sizeof *tests);
 }
