@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-#define THRESHOLD_DEFAULT 16
+#define THRESHOLD_DEFAULT 8
 #define CACHE_MB_DEFAULT  64
 
 struct translator_options translator_options;
@@ -242,12 +242,12 @@ struct block *translate(struct engine *engine, bool unshared)
 /* -- The dispatcher -- */
 
 /* Where executions of the code at `rip` are counted; from 0 if something else was counted there. */
-static uint32_t *counter_of(struct engine *engine, uint64_t rip)
+static uint16_t *counter_of(struct engine *engine, uint64_t rip)
 {
     uint64_t key = (rip ^ (uint64_t)(uintptr_t)engine->current_space << 20) * 0x9e3779b97f4a7c15ull;
     unsigned slot = (unsigned)(key >> (64 - COUNTER_BITS));
-    if (engine->counter[slot].key != (uint32_t)(key >> 16)) {
-        engine->counter[slot].key = (uint32_t)(key >> 16);
+    if (engine->counter[slot].key != (uint16_t)(key >> 16)) {
+        engine->counter[slot].key = (uint16_t)(key >> 16);
         engine->counter[slot].count = 0;
     }
     return &engine->counter[slot].count;

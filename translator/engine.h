@@ -12,7 +12,7 @@
 
 #define TRACE_MAX   64 /* guest instructions in a block */
 #define TRACE_PAGES 4  /* pages that a block's bytes come from */
-#define JUMP_BITS   12 /* entries of a jump table */
+#define JUMP_BITS   16 /* entries of a jump table */
 #define SPACES_MAX  64
 
 struct engine;
@@ -83,10 +83,11 @@ struct jump_entry {
 };
 
 /* Byte offset of the table entry of a target; generated code computes the same. */
-#define JUMP_HASH 0x9e3779b1u
+#define JUMP_HASH  0x9e3779b1u
+#define JUMP_SHIFT (32 - 4 - JUMP_BITS)
 static inline uint32_t jump_offset(uint64_t rip)
 {
-    return ((uint32_t)rip * JUMP_HASH >> 16) & (((1u << JUMP_BITS) - 1) << 4);
+    return ((uint32_t)rip * JUMP_HASH >> JUMP_SHIFT) & (((1u << JUMP_BITS) - 1) << 4);
 }
 
 /* The mode word as far as it matters to translations. Kernel accesses with and without SMAP in
@@ -236,7 +237,7 @@ static inline unsigned block_verified_insns(const struct block *block)
 
 #define BLOCK_HASH_BITS 17
 #define PAGE_HASH_BITS  14
-#define COUNTER_BITS    14
+#define COUNTER_BITS    18
 
 /* -- Code cache and the arena of descriptions (cache.c) -- */
 
@@ -281,9 +282,8 @@ struct engine {
     struct block *table[1u << BLOCK_HASH_BITS];
     struct page_link *page[1u << PAGE_HASH_BITS];
     struct {
-        uint32_t key;
-        uint32_t count;
-    } counter[1u << COUNTER_BITS];
+        uint16_t key, count;
+    } counter[1u << COUNTER_BITS]; /* executions of cold code */
     bool distrust_pending; /* memory may have moved: block_distrust_all() before more code runs */
     bool flush_pending;    /* everything must be dropped before more code runs */
     bool count;            /* instructions and helper calls are counted */

@@ -534,7 +534,7 @@ static void emit_jump_table(struct lower *l)
     struct emit *e = l->e;
     emit_rr(e, 0x69, H_RDX, H_RCX); /* imul edx, ecx, JUMP_HASH */
     emit_u32(e, JUMP_HASH);
-    emit_shift_ri(e, SHIFT_SHR, 4, H_RDX, 16);
+    emit_shift_ri(e, SHIFT_SHR, 4, H_RDX, JUMP_SHIFT);
     emit_alu_ri(e, ALU_AND, 4, H_RDX, ((1 << JUMP_BITS) - 1) << 4);
     emit_alu_rm(e, ALU_ADD, 8, H_RDX, cpu_mem(HOT_AT(jump_table)));
     emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, 0), H_RCX, false);
