@@ -53,6 +53,8 @@ struct machine_drive {
 
 enum machine_nic { MACHINE_NO_NIC, MACHINE_E1000, MACHINE_VIRTIO_NET };
 
+enum machine_sound { MACHINE_NO_SOUND, MACHINE_HDA, MACHINE_AC97 };
+
 struct machine_config {
     enum machine_board board;
     uint64_t memory_bytes;
@@ -74,7 +76,7 @@ struct machine_config {
     uint64_t balloon_target;
     unsigned consoles;                          /* ports of a virtio console */
     const char *console_name[MACHINE_CONSOLES]; /* NULL: a console, else a named port; copied */
-    bool sound;                                 /* an AC'97 */
+    enum machine_sound sound;
     bool exit_port;                             /* isa-debug-exit at 0xf4 */
     bool watchdog;                              /* an i6300ESB */
     enum machine_action watchdog_action;

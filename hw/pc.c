@@ -3,6 +3,7 @@
  * every device in the order of construction, with all addresses, PCI slots and interrupt numbers.
  */
 #include "hw/audio/ac97.h"
+#include "hw/audio/hda.h"
 #include "hw/audio/speaker.h"
 #include "hw/chipset/debug_port.h"
 #include "hw/chipset/hpet.h"
@@ -404,6 +405,16 @@ static void add_virtio_extras(struct machine *machine, const struct machine_conf
     }
 }
 
+static void add_sound(struct machine *machine, enum machine_sound card)
+{
+    if (card == MACHINE_HDA)
+        hda_new(&machine->devices, machine->pci, free_slot(machine),
+                machine->board == MACHINE_Q35 ? HDA_ICH9 : HDA_ICH6, machine->clock, machine->mixer,
+                "hda");
+    else if (card == MACHINE_AC97)
+        ac97_new(&machine->devices, machine->pci, free_slot(machine), machine->mixer, "ac97");
+}
+
 bool pc_build(struct machine *machine, const struct machine_config *config, struct error *error)
 {
     machine->board = config->board;
@@ -427,8 +438,7 @@ bool pc_build(struct machine *machine, const struct machine_config *config, stru
             config->vga_rom_size, "vga");
     add_nic(machine, config);
     add_virtio_extras(machine, config);
-    if (config->sound)
-        ac97_new(&machine->devices, machine->pci, free_slot(machine), machine->mixer, "ac97");
+    add_sound(machine, config->sound);
     if (config->watchdog)
         i6300esb_new(&machine->devices, machine->pci, free_slot(machine), machine->clock,
                      machine_watchdog_expired, machine);

@@ -19,17 +19,17 @@ kernel_package() { # kernel_package ARCH META
         sed -n 's/^ *Depends: \(linux-image-[^ ]*\).*/\1/p' | head -n 1
 }
 
-# Copies a module and what it depends on, and appends its name to the load order.
-add_module() { # add_module KERNEL_FOLDER ROOT NAME
-    local file dependency
+# Copies a module and what it depends on, and appends its name to a list: the order of loading.
+add_module() { # add_module KERNEL_FOLDER ROOT NAME [LIST]
+    local file dependency list=${4:-order}
     file=$(find "$1/lib/modules" -name "$3.ko" | head -n 1)
-    [ -n "$file" ] || return 0 # built in
-    grep -qx "$3" "$2/modules/order" 2>/dev/null && return 0
+    [ -n "$file" ] || return 0 # built in, or not of this kernel
+    grep -qx "$3" "$2/modules/$list" 2>/dev/null && return 0
     for dependency in $(modinfo -F depends "$file" | tr ',' ' '); do
-        add_module "$1" "$2" "$(module_name "$1" "$dependency")"
+        add_module "$1" "$2" "$(module_name "$1" "$dependency")" "$list"
     done
     cp "$file" "$2/modules/"
-    echo "$3" >>"$2/modules/order"
+    echo "$3" >>"$2/modules/$list"
 }
 module_name() { # depends lists underscores, files may have dashes
     if [ -n "$(find "$1/lib/modules" -name "$2.ko" | head -n 1)" ]; then echo "$2"; else echo "${2//_/-}"; fi
@@ -83,21 +83,30 @@ make_linux() { # make_linux ARCH METAPACKAGE
     update_once "$arch"
     name=$(kernel_package "$arch" "$2")
     kernel=$(unpack "$arch" "$name")
+    if [ -z "$(find "$kernel/lib/modules" -name bochs.ko)" ]; then # an earlier script removed more
+        rm -rf "$kernel"
+        kernel=$(unpack "$arch" "$name")
+    fi
     busybox=$(unpack "$arch" busybox-static)
     say "building the $arch initial RAM disk"
     rm -rf "$root" && mkdir -p "$root"/{bin,dev,proc,sys,etc,tmp,modules}
     cp "$busybox/bin/busybox" "$root/bin/busybox"
     for module in e1000 virtio_pci virtio_net ata_piix ahci nvme virtio_blk virtio_scsi sd_mod sr_mod isofs crc32c_generic ext4 \
         virtio_console virtio_balloon virtio-rng; do add_module "$kernel" "$root" "$module"; done
-    # For tests that load them themselves.
-    for module in soundcore snd snd-timer snd-pcm ac97_bus snd-ac97-codec snd-intel8x0 snd-mixer-oss snd-pcm-oss \
+    # For tests that load them themselves: all in /modules/LIST, or single ones.
+    for module in snd-mixer-oss snd-pcm-oss; do
+        for card in snd-intel8x0 snd-hda-intel snd-sb16; do add_module "$kernel" "$root" $module $card; done
+    done
+    for module in snd-intel8x0 snd-sb16 bochs; do add_module "$kernel" "$root" $module $module; done
+    for module in snd-hda-codec-generic snd-hda-intel; do add_module "$kernel" "$root" $module snd-hda-intel; done
+    for module in \
         efivarfs i6300esb lpc_ich mfd-core intel_pmc_bxt watchdog iTCO_wdt iTCO_vendor_support pvpanic pvpanic-mmio; do
         find "$kernel/lib/modules" -name "$module.ko" -exec cp {} "$root/modules/" \;
     done
     write_init "$root"
     cp "$kernel"/boot/vmlinuz-* "$cache/$arch/vmlinuz"
     (cd "$root" && find . | LC_ALL=C sort | cpio --quiet -o -H newc | gzip -9n) >"$cache/$arch/initrd.gz"
-    rm -rf "$kernel/lib/modules"/*/kernel/{sound,drivers/gpu,drivers/media} # large, unused
+    rm -rf "$kernel/lib/modules"/*/kernel/drivers/{media,net/wireless,gpu/drm/{amd,i915,nouveau,radeon}} # large, unused
     echo "$version" >"$cache/$arch/complete"
 }
 

@@ -23,7 +23,7 @@ $(BUILD)/tests/guests/run_guest: $(BUILD)/tests/cpu/engines.c.o
 
 # -- What `make check` runs: NAME=COMMAND for tests/check.sh, slow ones first so that they overlap with the rest --
 
-BOOT_TESTS = amd64-verify amd64-translator i386-translator amd64-interpreter i386-interpreter network disk ahci nvme vectors grub-iso grub-floppy sound virtio virtio-grub q35 suspend uefi multiboot
+BOOT_TESTS = amd64-verify amd64-translator i386-translator amd64-interpreter i386-interpreter network disk ahci nvme vectors grub-iso grub-floppy sound-ac97 sound-hda virtio virtio-grub q35 suspend uefi multiboot
 WINDOW_TESTS = keyboard linux graphics
 LONG_TESTS = i386-verify virtio-i386 memtest xen
 boot_entry = "boot-$(1)=tests/boot/boot.sh $(BUILD) $(1)"
@@ -110,16 +110,16 @@ check-aarch64: deps
 	$(Q)tests/check.sh $(BUILD) $(AARCH64_LONG_LIST) $(AARCH64_CHECK_LIST)
 
 # What boot.sh takes into guests: compiled for the processor that they have, static.
-$(BUILD)/tests/programs/tone: tests/programs/tone.c
+$(BUILD)/tests/programs/tone-amd64 $(BUILD)/tests/programs/tone-i386: $(BUILD)/tests/programs/tone-%: tests/programs/tone.c
 	@mkdir -p $(@D)
-	@echo "  CC    $< (static)"
-	$(Q)gcc -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O2 -static -o $@ $<
+	@echo "  CC    $@"
+	$(Q)gcc -std=gnu11 $(if $(filter i386,$*),-m32) $(WARNINGS) -O2 -ffreestanding -fno-pic -no-pie -fno-stack-protector -nostdlib -static -o $@ $<
 $(BUILD)/tests/programs/vectors: tests/programs/vectors.c
 	@mkdir -p $(@D)
 	@echo "  CC    $@"
 	$(Q)gcc -std=gnu11 $(WARNINGS) -O3 -march=x86-64-v3 -static -o $@ $< -lm
 ifeq ($(shell uname -m),x86_64)
-TEST_BINARIES += $(BUILD)/tests/programs/vectors $(BUILD)/tests/programs/tone
+TEST_BINARIES += $(BUILD)/tests/programs/vectors $(BUILD)/tests/programs/tone-amd64 $(BUILD)/tests/programs/tone-i386
 endif
 
 .PHONY: docs

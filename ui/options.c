@@ -249,22 +249,45 @@ static bool set_watchdog(struct run_options *options, const struct option_row *r
     return error_set(error, "--watchdog: '%s' is no action; use reset, poweroff or pause", value);
 }
 
+static bool set_sound_card(struct run_options *options, const char *card, struct error *error)
+{
+    static const char *const cards[] = {[MACHINE_HDA] = "hda", [MACHINE_AC97] = "ac97"};
+    for (unsigned i = MACHINE_HDA; i <= MACHINE_AC97; i++)
+        if (strcmp(card, cards[i]) == 0) {
+            options->sound_card = (enum machine_sound)i;
+            return true;
+        }
+    return error_set(error, "--audio: '%s' is no sound card; use hda or ac97", card);
+}
+
 static bool set_audio(struct run_options *options, const struct option_row *row, const char *value,
                       struct error *error)
 {
+    static const char last[] = ",card=";
+    char *where = strdup(value);
+    char *card = where ? strstr(where, last) : NULL;
+    bool ok = true;
+    if (!where)
+        return error_set(error, "out of memory");
     free(options->wav);
     options->wav = NULL;
-    if (strcmp(value, "auto") == 0) {
-        options->audio = AUDIO_AUTO;
-    } else if (strcmp(value, "none") == 0) {
-        options->audio = AUDIO_NONE;
-    } else if (strncmp(value, "wav:", 4) == 0 && value[4]) {
-        options->audio = AUDIO_WAV;
-        options->wav = strdup(value + 4);
-    } else {
-        return error_set(error, "--audio: '%s' is unknown; use auto, none or wav:FILE", value);
+    options->sound_card = MACHINE_NO_SOUND;
+    if (card) {
+        *card = 0;
+        ok = set_sound_card(options, card + strlen(last), error);
     }
-    return true;
+    if (strcmp(where, "auto") == 0) {
+        options->audio = AUDIO_AUTO;
+    } else if (strcmp(where, "none") == 0) {
+        options->audio = AUDIO_NONE;
+    } else if (strncmp(where, "wav:", 4) == 0 && where[4]) {
+        options->audio = AUDIO_WAV;
+        options->wav = strdup(where + 4);
+    } else if (ok) {
+        ok = error_set(error, "--audio: '%s' is unknown; use auto, none or wav:FILE", where);
+    }
+    free(where);
+    return ok;
 }
 
 static bool set_module(struct run_options *options, const struct option_row *row, const char *value,
@@ -480,8 +503,8 @@ static const struct option_row rows[] = {
     {0, "headless", NULL, set_headless, "--display none --serial stdio"},
     {0, "share", "DIR", NULL, "a host folder in the guest"},
     {0, "usb", "DEVICE", NULL, "USB devices"},
-    {0, "audio", "WHERE", set_audio,
-     "sound: auto (with a window: the host's loudspeakers), none, wav:FILE"},
+    {0, "audio", "WHERE[,card=CARD]", set_audio,
+     "sound: auto (with a window: the host's loudspeakers), none, wav:FILE; CARD: hda or ac97"},
     {0, "control", "unix:PATH", NULL, "control socket"},
     {0, "gdb", "[HOST:]PORT", NULL, "gdb remote protocol"},
     {0, "paused", NULL, set_paused, "start paused (Ctrl+Alt+P in the window goes on)"},

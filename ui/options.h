@@ -39,6 +39,7 @@ struct run_options {
     bool uefi;
     char *uefi_vars; /* file that keeps the variables, or NULL */
     enum audio_kind { AUDIO_AUTO, AUDIO_NONE, AUDIO_WAV } audio;
+    enum machine_sound sound_card; /* MACHINE_NO_SOUND: the usual one */
     char *wav;
     bool watchdog;
     enum machine_action watchdog_action;

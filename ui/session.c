@@ -159,8 +159,10 @@ static bool build_machine(struct session *session, struct net_options *net, stru
     config->vga_rom_size = session->vga.size;
     static const enum machine_nic nics[] = {MACHINE_E1000, MACHINE_VIRTIO_NET}; /* net_model */
     config->nic = net->kind == NET_NONE ? MACHINE_NO_NIC : nics[net->model];
-    config->sound = options->audio == AUDIO_WAV ||
-                    (options->audio == AUDIO_AUTO && options->display != DISPLAY_NONE);
+    bool heard = options->audio == AUDIO_WAV ||
+                 (options->audio == AUDIO_AUTO && options->display != DISPLAY_NONE);
+    if (heard)
+        config->sound = options->sound_card ? options->sound_card : MACHINE_HDA;
     config->rng = options->rng;
     config->balloon = options->balloon;
     config->balloon_target = options->balloon_bytes;
@@ -219,7 +221,7 @@ bool session_open(struct session *session, struct error *error)
         if (!session->window)
             return false;
     }
-    if (session->config.sound) {
+    if (session->config.sound != MACHINE_NO_SOUND) {
         session->sound = sound_open(machine_audio(session->machine), session->options.wav, error);
         if (!session->sound)
             return false;

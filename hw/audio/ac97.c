@@ -15,6 +15,7 @@
  * Not modelled: the modem, secondary codecs, S/PDIF, more than two channels, power-down of parts.
  */
 #include "hw/audio/ac97.h"
+#include "hw/audio/voice.h"
 #include "hw/alloc.h"
 
 #include <math.h>
@@ -86,8 +87,7 @@ struct engine {
     uint16_t sr, picb;
     /* The descriptor in progress. */
     uint32_t address, flags;
-    uint32_t phase;      /* fraction of a frame until the next one, 16 bits after the point */
-    int16_t left, right; /* the frame that plays now */
+    struct voice voice;
 };
 
 struct ac97 {
@@ -110,9 +110,7 @@ static const struct field engine_fields[] = {
     FIELD(struct engine, picb, 1),
     FIELD(struct engine, address, 1),
     FIELD(struct engine, flags, 1),
-    FIELD(struct engine, phase, 1),
-    FIELD(struct engine, left, 1),
-    FIELD(struct engine, right, 1),
+    FIELD_STRUCT(struct engine, voice, voice_fields, 1),
     FIELD_END,
 };
 
@@ -174,33 +172,41 @@ static void end_buffer(struct ac97 *ac97, struct engine *engine)
     if (engine->civ == engine->lvi) {
         engine->sr |= SR_LVBCI | SR_LAST | SR_HALTED;
         if (engine->flags & DESCRIPTOR_BUP)
-            engine->left = engine->right = 0;
+            memset(engine->voice.now, 0, sizeof engine->voice.now);
     } else {
         fetch_descriptor(ac97, engine);
     }
     update_irq(ac97);
 }
 
+/* One engine at work, for voice_step. */
+struct transfer {
+    struct ac97 *ac97;
+    struct engine *engine;
+    bool record;
+};
+
 /* Moves one frame between memory and the engine. Buffers of no samples are passed over, at most a
  * ring of them. */
-static void move_frame(struct ac97 *ac97, struct engine *engine, bool record)
+static bool move_frame(void *opaque, int16_t frame[2])
 {
-    int16_t frame[2] = {0};
+    static const int16_t silence[2];
+    struct transfer *transfer = opaque;
+    struct ac97 *ac97 = transfer->ac97;
+    struct engine *engine = transfer->engine;
     for (int i = 0; i < RING && running(engine) && engine->picb < 2; i++)
         end_buffer(ac97, engine);
     if (!running(engine) || engine->picb < 2)
-        return;
-    if (record) {
-        pci_dma_write(&ac97->pci, engine->address, frame, sizeof frame);
-    } else {
-        pci_dma_read(&ac97->pci, engine->address, frame, sizeof frame);
-        engine->left = frame[0];
-        engine->right = frame[1];
-    }
-    engine->address += sizeof frame;
+        return false;
+    if (transfer->record)
+        pci_dma_write(&ac97->pci, engine->address, silence, sizeof silence);
+    else
+        pci_dma_read(&ac97->pci, engine->address, frame, 2 * sizeof *frame);
+    engine->address += sizeof silence;
     engine->picb -= 2;
     if (engine->picb < 2)
         end_buffer(ac97, engine);
+    return true;
 }
 
 /* -- Sound -- */
@@ -214,44 +220,65 @@ static int32_t gain(uint16_t reg, unsigned shift, unsigned steps_at_0db)
     return (int32_t)(65536 * pow(10, -1.5 * steps / 20));
 }
 
-static unsigned rate_of(const struct ac97 *ac97, enum codec_register reg, uint16_t variable)
+static unsigned engine_rate(const struct ac97 *ac97, int number)
 {
-    return ac97->codec[C_EXTENDED / 2] & variable ? ac97->codec[reg / 2] : RATE_MAX;
+    static const struct {
+        enum codec_register reg;
+        uint16_t variable;
+    } rate[ENGINES] = {
+        [ENGINE_IN] = {C_RATE_IN, EXTENDED_VRA},
+        [ENGINE_OUT] = {C_RATE_OUT, EXTENDED_VRA},
+        [ENGINE_MIC] = {C_RATE_MIC, EXTENDED_VRM},
+    };
+    return ac97->codec[C_EXTENDED / 2] & rate[number].variable ? ac97->codec[rate[number].reg / 2]
+                                                               : RATE_MAX;
 }
 
-/* Plays or records what is due while the mixer's clock moves by one frame. */
-static void step(struct ac97 *ac97, struct engine *engine, unsigned rate, bool record)
+/* Plays or records what is due in `count` frames of the mixer's. */
+static void run_engine(struct ac97 *ac97, int number, int32_t *mix, size_t count)
 {
-    engine->phase += (rate << 16) / MIXER_RATE;
-    for (; engine->phase >= 1u << 16; engine->phase -= 1u << 16)
-        move_frame(ac97, engine, record);
+    struct engine *engine = &ac97->engine[number];
+    struct transfer transfer = {ac97, engine, number != ENGINE_OUT};
+    uint16_t master = ac97->codec[C_MASTER / 2], pcm = ac97->codec[C_PCM_OUT / 2];
+    int64_t left = (int64_t)gain(master, 8, 0) * gain(pcm, 8, 8) >> 16;
+    int64_t right = (int64_t)gain(master, 0, 0) * gain(pcm, 0, 8) >> 16;
+    unsigned rate = engine_rate(ac97, number);
+    for (size_t i = 0; i < count && running(engine); i++) {
+        int32_t out[2];
+        voice_step(&engine->voice, rate, move_frame, &transfer, out);
+        if (!transfer.record) {
+            mix[2 * i] += (int32_t)(out[0] * left >> 16);
+            mix[2 * i + 1] += (int32_t)(out[1] * right >> 16);
+        }
+    }
 }
 
 static bool render(void *device, int32_t *mix, size_t count)
 {
     struct ac97 *ac97 = device;
-    struct engine *out = &ac97->engine[ENGINE_OUT];
-    uint16_t master = ac97->codec[C_MASTER / 2], pcm = ac97->codec[C_PCM_OUT / 2];
-    int64_t left = (int64_t)gain(master, 8, 0) * gain(pcm, 8, 8) >> 16;
-    int64_t right = (int64_t)gain(master, 0, 0) * gain(pcm, 0, 8) >> 16;
-    unsigned rates[ENGINES] = {
-        rate_of(ac97, C_RATE_IN, EXTENDED_VRA),
-        rate_of(ac97, C_RATE_OUT, EXTENDED_VRA),
-        rate_of(ac97, C_RATE_MIC, EXTENDED_VRM),
-    };
     bool any = false;
-    for (size_t i = 0; i < count; i++) {
-        for (int e = 0; e < ENGINES; e++)
-            if (running(&ac97->engine[e]))
-                step(ac97, &ac97->engine[e], rates[e], e != ENGINE_OUT);
-        if (running(out)) {
-            mix[2 * i] += (int32_t)(out->left * left >> 16);
-            mix[2 * i + 1] += (int32_t)(out->right * right >> 16);
-        }
-    }
-    for (int e = 0; e < ENGINES; e++)
+    for (int e = 0; e < ENGINES; e++) {
+        run_engine(ac97, e, mix, count);
         any |= running(&ac97->engine[e]);
+    }
     return any;
+}
+
+static size_t next_interrupt(void *device, bool *unanswered)
+{
+    struct ac97 *ac97 = device;
+    size_t next = MIXER_RATE;
+    for (int e = 0; e < ENGINES; e++) {
+        const struct engine *engine = &ac97->engine[e];
+        if (!running(engine))
+            continue;
+        size_t steps = voice_steps(&engine->voice, engine_rate(ac97, e),
+                                   engine->picb < 2 ? 1 : engine->picb / 2);
+        if (steps < next)
+            next = steps;
+        *unanswered |= (engine->flags & DESCRIPTOR_IOC) && engine_interrupts(engine);
+    }
+    return next;
 }
 
 /* -- Engines' registers -- */
@@ -487,13 +514,14 @@ static bool ac97_post_load(struct device *device, struct error *error)
     for (int i = 0; i < ENGINES; i++) {
         const struct engine *engine = &ac97->engine[i];
         if (engine->civ >= RING || engine->lvi >= RING || engine->piv >= RING ||
-            engine->phase >= 1u << 16)
+            !voice_valid(&engine->voice))
             return error_set(error, "The saved state of the AC'97 controller is damaged");
         if (running(engine))
             mixer_wake(ac97->mixer, &ac97->source);
     }
-    for (enum codec_register reg = C_RATE_OUT; reg <= C_RATE_MIC; reg += 2)
-        if (ac97->codec[reg / 2] > RATE_MAX)
+    static const enum codec_register rates[] = {C_RATE_OUT, C_RATE_IN, C_RATE_MIC};
+    for (size_t i = 0; i < sizeof rates / sizeof *rates; i++)
+        if (ac97->codec[rates[i] / 2] < RATE_MIN || ac97->codec[rates[i] / 2] > RATE_MAX)
             return error_set(error, "The saved AC'97 codec has an impossible rate");
     update_irq(ac97);
     return true;
@@ -532,7 +560,8 @@ struct ac97 *ac97_new(struct device_list *list, struct pci_bus *bus, uint8_t dev
     pci_add_io_bar(&ac97->pci, 0, 256, &codec_ops, ac97);
     pci_add_io_bar(&ac97->pci, 1, 64, &master_ops, ac97);
     ac97->mixer = mixer;
-    ac97->source = (struct mixer_source){.render = render, .device = ac97};
+    ac97->source =
+        (struct mixer_source){.render = render, .next_interrupt = next_interrupt, .device = ac97};
     mixer_add(mixer, &ac97->source);
     return ac97;
 }

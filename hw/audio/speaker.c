@@ -1,7 +1,6 @@
 /*
  * The PC speaker as a source of the mixer: a square wave at the rate of counter 2 while port 61h
- * lets it through. Changes take effect at the next piece of the mixer (10 ms); waves beyond hearing
- * and sounds made by toggling the port bit itself are silent.
+ * lets it through. Waves beyond hearing and sounds made by toggling the port bit itself are silent.
  */
 #include "hw/audio/speaker.h"
 #include "hw/alloc.h"
@@ -13,18 +12,18 @@ struct speaker {
     struct i8254 *pit;
     struct mixer *mixer;
     struct mixer_source source;
-    uint64_t phase; /* timer ticks since the wave began, 32 bits after the point */
+    uint32_t period; /* of the wave, in timer ticks */
+    uint64_t phase;  /* timer ticks since the wave began, 32 bits after the point */
 };
 
 static bool render(void *device, int32_t *mix, size_t count)
 {
     struct speaker *speaker = device;
-    uint32_t period = i8254_tone(speaker->pit);
-    if (period < TICKS_MIN) {
+    if (speaker->period < TICKS_MIN) {
         speaker->phase = 0;
         return false;
     }
-    uint64_t wave = (uint64_t)period << 32;
+    uint64_t wave = (uint64_t)speaker->period << 32;
     for (size_t i = 0; i < count; i++) {
         int32_t sample = speaker->phase < wave / 2 ? AMPLITUDE : -AMPLITUDE;
         mix[2 * i] += sample;
@@ -37,7 +36,9 @@ static bool render(void *device, int32_t *mix, size_t count)
 static void tone_changed(void *opaque)
 {
     struct speaker *speaker = opaque;
-    if (i8254_tone(speaker->pit) >= TICKS_MIN)
+    mixer_sync(speaker->mixer); /* the tone before, up to here */
+    speaker->period = i8254_tone(speaker->pit);
+    if (speaker->period >= TICKS_MIN)
         mixer_wake(speaker->mixer, &speaker->source);
 }
 

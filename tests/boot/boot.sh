@@ -17,6 +17,25 @@ linux() { # linux ARCH APPEND [OPTION...]
 shell_steps=(expect:"user space after" expect:"guest:" send:'echo $((6*7))-$(uname -m)\n')
 power_off=(expect:"guest:" send:'poweroff -f\n' expect:"Power down" status:0)
 
+# Linux's driver plays 600 periods of 400 Hz on the card; the file must hold them all, without a gap.
+sound() { # sound ARCH CARD MODULES [OPTION...]
+    local arch=$1 card=$2 modules=$3 port=$((20000 + ($$ + 3) % 20000))
+    shift 3
+    folder=$(mktemp -d)
+    trap 'kill $server 2>/dev/null || true; rm -rf "$folder"' EXIT
+    "$build/tests/boot/file_server" "$port" "$build/tests/programs/tone-$arch" &
+    server=$!
+    linux $arch "$quiet" --net user --audio "wav:$folder/out.wav,card=$card" "$@"
+    "$console" expect:"Network: 10.0.2.15" expect:"guest:" \
+        send:"for m in \$(cat /modules/$modules); do insmod /modules/\$m.ko; done; until [ -e /dev/dsp ]; do sleep 0.1; done; echo fo\"\"und"'\n' expect:"found" \
+        send:"wget -q -O /tmp/tone http://10.0.2.2:$port/tone; chmod +x /tmp/tone; /tmp/tone"'\n' expect:"played" \
+        "${power_off[@]}" -- "${guest[@]}"
+    # Left samples: rising edges, and the longest time between two of them (the card has 48 kHz).
+    od -An -v -t d2 -w4 -j 44 "$folder/out.wav" | awk '
+        $1 > 100 && last <= 100 { rises++; if (rises > 1 && NR - at > gap) gap = NR - at; at = NR } { last = $1 }
+        END { print rises " waves, at most " gap " samples apart"; exit !(rises >= 598 && rises <= 602 && gap <= 130) }'
+}
+
 case $test in
 amd64-translator)
     linux amd64 "$quiet" --net none --accel translator
@@ -124,23 +143,8 @@ virtio-grub)
     done
     "$build/tests/boot/screen" expect:"GRUB loading" -- --disk "$(dirname "$(readlink -f "$iso")")/grub-rescue-floppy.img,readonly,bus=virtio-scsi" --net none
     ;;
-sound)
-    # Linux's driver plays 600 periods of 400 Hz on the AC'97; the file must hold them all, without a gap.
-    folder=$(mktemp -d)
-    trap 'kill $server 2>/dev/null || true; rm -rf "$folder"' EXIT
-    port=$((20000 + ($$ + 3) % 20000))
-    "$build/tests/boot/file_server" "$port" "$build/tests/programs/tone" &
-    server=$!
-    linux amd64 "$quiet" --net user --audio "wav:$folder/out.wav"
-    "$console" expect:"Network: 10.0.2.15" expect:"guest:" \
-        send:'for m in soundcore snd snd-timer snd-pcm ac97_bus snd-ac97-codec snd-intel8x0 snd-mixer-oss snd-pcm-oss; do insmod /modules/$m.ko; done; ls /dev/dsp && echo fo""und\n' expect:"found" \
-        send:"wget -q -O /tmp/tone http://10.0.2.2:$port/tone; chmod +x /tmp/tone; /tmp/tone"'\n' expect:"played" \
-        "${power_off[@]}" -- "${guest[@]}"
-    # Left samples: rising edges, and the longest time between two of them (the card has 48 kHz).
-    od -An -v -t d2 -w4 -j 44 "$folder/out.wav" | awk '
-        $1 > 100 && last <= 100 { rises++; if (rises > 1 && NR - at > gap) gap = NR - at; at = NR } { last = $1 }
-        END { print rises " waves, at most " gap " samples apart"; exit !(rises >= 598 && rises <= 602 && gap <= 130) }'
-    ;;
+sound-ac97) sound amd64 ac97 snd-intel8x0 ;;
+sound-hda) sound amd64 hda snd-hda-intel --board q35 ;;
 grub-floppy)
     # GRUB's rescue floppy: SeaBIOS reads it by DMA; the command line answers.
     "$build/tests/boot/screen" expect:"GNU GRUB" type:c expect:"grub>" 'type:echo it works\n' expect:"it works" print -- \
