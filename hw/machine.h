@@ -53,7 +53,7 @@ struct machine_drive {
 
 enum machine_nic { MACHINE_NO_NIC, MACHINE_E1000, MACHINE_VIRTIO_NET };
 
-enum machine_sound { MACHINE_NO_SOUND, MACHINE_HDA, MACHINE_AC97 };
+enum machine_sound { MACHINE_NO_SOUND, MACHINE_HDA, MACHINE_AC97, MACHINE_SB16 };
 
 struct machine_config {
     enum machine_board board;

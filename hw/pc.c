@@ -4,6 +4,7 @@
  */
 #include "hw/audio/ac97.h"
 #include "hw/audio/hda.h"
+#include "hw/audio/sb16.h"
 #include "hw/audio/speaker.h"
 #include "hw/chipset/debug_port.h"
 #include "hw/chipset/hpet.h"
@@ -405,6 +406,17 @@ static void add_virtio_extras(struct machine *machine, const struct machine_conf
     }
 }
 
+static void add_sound_blaster(struct machine *machine)
+{
+    const struct irq_line irq[SB16_IRQS] = {
+        [SB16_IRQ9] = isa_line(machine, 9),
+        [SB16_IRQ5] = isa_line(machine, 5),
+        [SB16_IRQ7] = isa_line(machine, 7),
+        [SB16_IRQ10] = isa_line(machine, 10),
+    };
+    sb16_new(&machine->devices, machine->io, machine->dma, irq, machine->mixer, "sb16");
+}
+
 static void add_sound(struct machine *machine, enum machine_sound card)
 {
     if (card == MACHINE_HDA)
@@ -413,6 +425,8 @@ static void add_sound(struct machine *machine, enum machine_sound card)
                 "hda");
     else if (card == MACHINE_AC97)
         ac97_new(&machine->devices, machine->pci, free_slot(machine), machine->mixer, "ac97");
+    else if (card == MACHINE_SB16)
+        add_sound_blaster(machine);
 }
 
 bool pc_build(struct machine *machine, const struct machine_config *config, struct error *error)

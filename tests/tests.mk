@@ -23,7 +23,7 @@ $(BUILD)/tests/guests/run_guest: $(BUILD)/tests/cpu/engines.c.o
 
 # -- What `make check` runs: NAME=COMMAND for tests/check.sh, slow ones first so that they overlap with the rest --
 
-BOOT_TESTS = amd64-verify amd64-translator i386-translator amd64-interpreter i386-interpreter network disk ahci nvme vectors grub-iso grub-floppy sound-ac97 sound-hda virtio virtio-grub q35 suspend uefi multiboot
+BOOT_TESTS = amd64-verify amd64-translator i386-translator amd64-interpreter i386-interpreter network disk ahci nvme vectors grub-iso grub-floppy sound-ac97 sound-hda sound-sb16 virtio virtio-grub q35 suspend uefi multiboot
 WINDOW_TESTS = keyboard linux graphics
 LONG_TESTS = i386-verify virtio-i386 memtest xen
 boot_entry = "boot-$(1)=tests/boot/boot.sh $(BUILD) $(1)"

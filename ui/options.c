@@ -251,13 +251,14 @@ static bool set_watchdog(struct run_options *options, const struct option_row *r
 
 static bool set_sound_card(struct run_options *options, const char *card, struct error *error)
 {
-    static const char *const cards[] = {[MACHINE_HDA] = "hda", [MACHINE_AC97] = "ac97"};
-    for (unsigned i = MACHINE_HDA; i <= MACHINE_AC97; i++)
+    static const char *const cards[] = {
+        [MACHINE_HDA] = "hda", [MACHINE_AC97] = "ac97", [MACHINE_SB16] = "sb16"};
+    for (unsigned i = MACHINE_HDA; i <= MACHINE_SB16; i++)
         if (strcmp(card, cards[i]) == 0) {
             options->sound_card = (enum machine_sound)i;
             return true;
         }
-    return error_set(error, "--audio: '%s' is no sound card; use hda or ac97", card);
+    return error_set(error, "--audio: '%s' is no sound card; use hda, ac97 or sb16", card);
 }
 
 static bool set_audio(struct run_options *options, const struct option_row *row, const char *value,
@@ -504,7 +505,8 @@ static const struct option_row rows[] = {
     {0, "share", "DIR", NULL, "a host folder in the guest"},
     {0, "usb", "DEVICE", NULL, "USB devices"},
     {0, "audio", "WHERE[,card=CARD]", set_audio,
-     "sound: auto (with a window: the host's loudspeakers), none, wav:FILE; CARD: hda or ac97"},
+     "sound: auto (with a window: the host's loudspeakers), none, wav:FILE; CARD: hda, ac97 or "
+     "sb16"},
     {0, "control", "unix:PATH", NULL, "control socket"},
     {0, "gdb", "[HOST:]PORT", NULL, "gdb remote protocol"},
     {0, "paused", NULL, set_paused, "start paused (Ctrl+Alt+P in the window goes on)"},

@@ -55,6 +55,8 @@ struct i8237 {
     struct memory *memory;
     struct controller controller[CONTROLLERS];
     uint8_t page[16];
+    void (*accessed)(void *opaque); /* or NULL */
+    void *accessed_opaque;
 };
 
 static const struct field channel_fields[] = {
@@ -168,24 +170,34 @@ static void controller_write(struct controller *c, unsigned reg, uint8_t value)
     }
 }
 
+static void tell_access(const struct i8237 *dma)
+{
+    if (dma->accessed)
+        dma->accessed(dma->accessed_opaque);
+}
+
 static uint64_t first_read(void *opaque, uint64_t offset, unsigned size)
 {
+    tell_access(opaque);
     return controller_read(&((struct i8237 *)opaque)->controller[0], (unsigned)offset);
 }
 
 static void first_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
+    tell_access(opaque);
     controller_write(&((struct i8237 *)opaque)->controller[0], (unsigned)offset, (uint8_t)value);
 }
 
 /* The second controller's address lines are shifted by one: only even ports. */
 static uint64_t second_read(void *opaque, uint64_t offset, unsigned size)
 {
+    tell_access(opaque);
     return controller_read(&((struct i8237 *)opaque)->controller[1], (unsigned)offset >> 1);
 }
 
 static void second_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
+    tell_access(opaque);
     controller_write(&((struct i8237 *)opaque)->controller[1], (unsigned)offset >> 1,
                      (uint8_t)value);
 }
@@ -277,6 +289,12 @@ size_t i8237_read_memory(struct i8237 *dma, int channel, void *data, size_t leng
                          bool *terminal_count)
 {
     return transfer(dma, channel, data, NULL, length, terminal_count);
+}
+
+void i8237_on_access(struct i8237 *dma, void (*accessed)(void *opaque), void *opaque)
+{
+    dma->accessed = accessed;
+    dma->accessed_opaque = opaque;
 }
 
 /* -- Life -- */

@@ -23,4 +23,8 @@ size_t i8237_write_memory(struct i8237 *dma, int channel, const void *data, size
 size_t i8237_read_memory(struct i8237 *dma, int channel, void *data, size_t length,
                          bool *terminal_count);
 
+/* A device that moves data by the clock brings its channel up to date in `accessed`, which is
+ * called before the guest reads or writes a register of the two controllers. One device only. */
+void i8237_on_access(struct i8237 *dma, void (*accessed)(void *opaque), void *opaque);
+
 #endif

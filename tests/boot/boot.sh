@@ -19,15 +19,16 @@ power_off=(expect:"guest:" send:'poweroff -f\n' expect:"Power down" status:0)
 
 # Linux's driver plays 600 periods of 400 Hz on the card; the file must hold them all, without a gap.
 sound() { # sound ARCH CARD MODULES [OPTION...]
-    local arch=$1 card=$2 modules=$3 port=$((20000 + ($$ + 3) % 20000))
+    local arch=$1 card=$2 modules=$3 port=$((20000 + ($$ + 3) % 20000)) settings=
     shift 3
+    [ $card != sb16 ] || settings="isapnp=0 port=0x220 irq=5 dma8=1 dma16=5" # known to one module only
     folder=$(mktemp -d)
     trap 'kill $server 2>/dev/null || true; rm -rf "$folder"' EXIT
     "$build/tests/boot/file_server" "$port" "$build/tests/programs/tone-$arch" &
     server=$!
     linux $arch "$quiet" --net user --audio "wav:$folder/out.wav,card=$card" "$@"
     "$console" expect:"Network: 10.0.2.15" expect:"guest:" \
-        send:"for m in \$(cat /modules/$modules); do insmod /modules/\$m.ko; done; until [ -e /dev/dsp ]; do sleep 0.1; done; echo fo\"\"und"'\n' expect:"found" \
+        send:"for m in \$(cat /modules/$modules); do insmod /modules/\$m.ko $settings; done; until [ -e /dev/dsp ]; do sleep 0.1; done; echo fo\"\"und"'\n' expect:"found" \
         send:"wget -q -O /tmp/tone http://10.0.2.2:$port/tone; chmod +x /tmp/tone; /tmp/tone"'\n' expect:"played" \
         "${power_off[@]}" -- "${guest[@]}"
     # Left samples: rising edges, and the longest time between two of them (the card has 48 kHz).
@@ -145,6 +146,7 @@ virtio-grub)
     ;;
 sound-ac97) sound amd64 ac97 snd-intel8x0 ;;
 sound-hda) sound amd64 hda snd-hda-intel --board q35 ;;
+sound-sb16) sound i386 sb16 snd-sb16 ;;
 grub-floppy)
     # GRUB's rescue floppy: SeaBIOS reads it by DMA; the command line answers.
     "$build/tests/boot/screen" expect:"GNU GRUB" type:c expect:"grub>" 'type:echo it works\n' expect:"it works" print -- \
