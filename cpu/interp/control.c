@@ -127,12 +127,12 @@ EXEC_SIZES(RET, ret)
 
 INLINE void bound(struct cpu *cpu, const struct insn *insn, unsigned size, bool mem)
 {
-    gva_t lower = insn_linear(cpu, insn, size * 2, ACCESS_READ);
+    gva_t lower = insn_linear(cpu, insn, size, ACCESS_READ);
+    int64_t first = sign_extend(mem_read(cpu, lower, size), size);
     uint64_t offset = insn_offset(cpu, insn) + size;
     gva_t upper =
         segment_linear(cpu, insn->seg, zero_extend(offset, insn->addrsize), size, ACCESS_READ);
     int64_t index = sign_extend(reg_read(cpu, &insn->operand[0], size), size);
-    int64_t first = sign_extend(mem_read(cpu, lower, size), size);
     int64_t last = sign_extend(mem_read(cpu, upper, size), size); /* faults before #BR */
 
     if (index < first || index > last)

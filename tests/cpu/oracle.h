@@ -99,6 +99,10 @@ unsigned case_enterable(const struct test_case *test, unsigned index);
 bool case_differs(const struct test_case *test, const uint64_t *features, const struct image *host,
                   const struct user_state *ours, const uint8_t *our_data, bool vectors, FILE *out);
 
+/* Switches rules of what is overlooked off, by number; prints how often each was needed. */
+void case_rules_strict(uint64_t rules_off);
+void case_rules_print(void);
+
 /* -- oracle_record.c: cases with the host's outcomes in a file, for other hosts -- */
 
 struct record;

@@ -72,14 +72,65 @@ static bool memory_differs(const uint8_t *host, const uint8_t *ours, FILE *out)
     return true;
 }
 
-/* -- Where processors differ: the host may be of another maker than doppel's models -- */
+/* -- Where processors differ --
+ *
+ * doppel's models follow Intel's manual; the host may be of another maker, and some orders are no
+ * processor's business. Each rule says what it overlooks of an outcome that is not the same, and
+ * nothing else is overlooked; outcomes without a difference never ask.
+ */
 
-struct lenience {
-    uint32_t flags; /* of EFLAGS not compared */
-    bool x87, cr2, memory, rsp, all;
+enum {
+    FAULT = 1 << 0, /* which exception it is, its error code and address */
+    CR2 = 1 << 1,
+    REGISTERS = 1 << 2,
+    STACK_POINTER = 1 << 3,
+    X87 = 1 << 4,
+    MEMORY = 1 << 5,
+    ARITHMETIC = 1 << 6, /* flags */
+    EVERYTHING = 1 << 7,
 };
 
-/* FXRSTOR and its kin: many bytes, read in an order of the processor's own. */
+static uint64_t strict; /* bit set of rules that are not applied */
+
+/* One instruction of the case, and both outcomes. */
+struct outcome {
+    const struct test_case *test;
+    const struct user_state *host, *ours;
+    const struct insn *insn;
+    unsigned index;
+    bool host_here, ours_here; /* the run ended by an exception of this instruction */
+    bool zeroed;               /* behind VZEROALL */
+};
+
+/* Both sides refuse the instruction. */
+static bool both_here(const struct outcome *o)
+{
+    return o->host_here && o->ours_here;
+}
+
+static bool is_segment_fault(int vector)
+{
+    return vector == EXC_SS || vector == EXC_GP;
+}
+
+/* The two exceptions are the pair, in any order. */
+static bool are(const struct outcome *o, int a, int b)
+{
+    int host = o->host->vector, ours = o->ours->vector;
+    return both_here(o) && ((host == a && ours == b) || (host == b && ours == a));
+}
+
+/* One of them is #SS or #GP, the other not. */
+static bool one_is_segment_fault(const struct outcome *o)
+{
+    return both_here(o) && is_segment_fault(o->host->vector) != is_segment_fault(o->ours->vector);
+}
+
+static bool differ_in_vector(const struct outcome *o)
+{
+    return both_here(o) && o->host->vector != o->ours->vector;
+}
+
 static bool is_image(const struct insn *insn)
 {
     switch (insn->op) {
@@ -97,154 +148,330 @@ static bool is_image(const struct insn *insn)
     return false;
 }
 
-/* Two reasons for a fault, whose order is not architectural: partly outside the segment (which,
- * with 4 GiB, may also wrap around), not aligned, not canonical, not present. */
-static bool either_may_come_first(const struct test_case *test, const struct insn *insn,
-                                  const struct user_state *host, const struct user_state *ours)
+static bool is_masked_store(const struct insn *insn)
 {
-    bool segment = ours->vector == EXC_SS || ours->vector == EXC_GP;
-    bool host_segment = host->vector == EXC_SS || host->vector == EXC_GP;
-    bool wide = insn_has_mem(insn) &&
-                (is_image(insn) || insn->operand[1].size >= 16 || insn->operand[0].size >= 16);
-    if (host->rip != ours->rip || host->vector == ours->vector || !segment)
+    return insn->op == OP_MASKMOVQ || insn->op == OP_MASKMOVDQU || insn->op == OP_VMASKMOVDQU;
+}
+
+static bool is_wide(const struct insn *insn)
+{
+    return insn_has_mem(insn) && (insn->operand[0].size >= 16 || insn->operand[1].size >= 16);
+}
+
+static bool is_64(const struct outcome *o)
+{
+    return o->test->bits == 64;
+}
+
+/* -- Both refuse the instruction, for another reason: the order of the checks is not architectural
+ * -- */
+
+/* CMPS and MOVS: which of the two operands comes first. */
+static bool two_strings(const struct outcome *o)
+{
+    return (o->insn->op == OP_CMPS || o->insn->op == OP_MOVS) && differ_in_vector(o);
+}
+
+/* An operand that is misaligned and not canonical or outside its segment: #GP for the one, #SS for
+ * the other. */
+static bool aligned_or_inside(const struct outcome *o)
+{
+    return (is_wide(o->insn) || is_image(o->insn)) && are(o, EXC_SS, EXC_GP);
+}
+
+/* Partly outside its segment (in 32-bit code by wrapping round 4 GiB), and partly on a missing
+ * page. */
+static bool outside_or_missing(const struct outcome *o)
+{
+    bool parts = is_image(o->insn) || is_masked_store(o->insn) || o->test->bits == 32 ||
+                 o->insn->operand[0].size > 8;
+    return parts && insn_has_mem(o->insn) && one_is_segment_fault(o) && o->host->vector == EXC_PF;
+}
+
+/* Partly on a missing page, and misaligned. */
+static bool aligned_or_missing(const struct outcome *o)
+{
+    return are(o, EXC_AC, EXC_PF);
+}
+
+/* FXSAVE and FXRSTOR: misaligned is #AC or #GP (SDM 2A "FXSAVE"); other images are aligned or
+ * outside. */
+static bool image_aligned(const struct outcome *o)
+{
+    return is_image(o->insn) && differ_in_vector(o) && o->host->vector == EXC_AC;
+}
+
+/* Both find a page missing, of the many that an image may touch. */
+static bool image_pages(const struct outcome *o)
+{
+    return is_image(o->insn) && are(o, EXC_PF, EXC_PF);
+}
+
+/* IRET to level 3: the code segment, or the stack segment. */
+static bool iret_selectors(const struct outcome *o)
+{
+    int host = o->host->vector, ours = o->ours->vector;
+    return o->insn->op == OP_IRET && is_64(o) && both_here(o) &&
+           (is_segment_fault(host) || host == EXC_NP) && (is_segment_fault(ours) || ours == EXC_NP);
+}
+
+/* Which word of the frame is looked at first: within its segment, there, aligned. */
+static bool frame_words(const struct outcome *o)
+{
+    switch (o->insn->op) {
+    case OP_IRET:
+    case OP_RET_FAR:
+        return are(o, EXC_PF, EXC_PF) || are(o, EXC_PF, EXC_SS) || are(o, EXC_AC, EXC_SS) ||
+               are(o, EXC_AC, EXC_PF);
+    case OP_CALL_FAR:
+        return are(o, EXC_PF, EXC_PF);
+    }
+    return false;
+}
+
+/* -- AMD processors -- */
+
+/* They push before they compare the target with the limit, and look early at the stack that RET
+ * releases. */
+static bool pushes_first(const struct outcome *o)
+{
+    bool stack =
+        o->host->vector == EXC_SS || o->host->vector == EXC_PF || o->host->vector == EXC_AC;
+    switch (o->insn->op) {
+    case OP_CALL:
+    case OP_CALL_FAR:
+    case OP_RET_FAR:
+        return differ_in_vector(o) && stack && o->ours->vector == EXC_GP;
+    }
+    return false;
+}
+
+/* ... and what they pushed stays. */
+static bool pushed(const struct outcome *o)
+{
+    return o->insn->op == OP_CALL_FAR && o->host_here && is_segment_fault(o->host->vector);
+}
+
+/* A far call between 64-bit and other code pushes to the stack as the code that is called sees it.
+ */
+static bool pushes_as_target(const struct outcome *o)
+{
+    if (o->insn->op != OP_CALL_FAR)
         return false;
-    if (insn->op == OP_CMPS || insn->op == OP_MOVS) /* two operands */
-        return true;
-    /* AMD processors push before they look at the target, and look early at the stack behind the
-     * immediate of a far return. */
-    if (insn->op == OP_CALL || insn->op == OP_RET_FAR)
-        return host->vector == EXC_PF || host->vector == EXC_AC || host->vector == EXC_SS;
-    bool mask_move =
-        insn->op == OP_MASKMOVQ || insn->op == OP_MASKMOVDQU || insn->op == OP_VMASKMOVDQU;
-    return (wide && host_segment) ||
-           ((is_image(insn) || mask_move || test->bits == 32) && host->vector == EXC_PF);
+    if (is_64(o))
+        return are(o, EXC_PF, EXC_SS) && o->host->vector == EXC_PF;
+    return o->host_here != o->ours_here;
 }
 
-static bool is_selector_fault(int vector)
+/* RET releases parameters from a stack as wide as the old one. */
+static bool releases_other_width(const struct outcome *o)
 {
-    return vector == EXC_GP || vector == EXC_SS || vector == EXC_NP;
+    return o->insn->op == OP_RET_FAR && o->insn->noperands &&
+           (o->host->selector[SEG_CS] == USER_SELECTOR_CODE64) != is_64(o);
 }
 
-/* #AC and #PF have no order; nor need unaligned moves of 16 bytes be checked. */
-static bool alignment_may_differ(const struct insn *insn, const struct user_state *host,
-                                 const struct user_state *ours)
+/* POPA changes registers until it faults. */
+static bool pops_until_fault(const struct outcome *o)
 {
-    if (host->vector != EXC_AC)
-        return false;
-    bool wide = insn->operand[0].size >= 16 || insn->operand[1].size >= 16;
-    return wide || (ours->rip == host->rip && (ours->vector == EXC_PF || is_image(insn)));
+    return o->insn->op == OP_POPA && both_here(o);
 }
 
-static uint16_t case_selector(const struct test_case *test)
+/* CMPS and SCAS that fault leave the flags of the elements before; Intel's those before the
+ * instruction. */
+static bool flags_of_elements(const struct outcome *o)
 {
-    return test->bits == 64   ? USER_SELECTOR_CODE64
-           : test->bits == 32 ? USER_SELECTOR_CODE32
-                              : USER_SELECTOR_CODE16;
+    return (o->insn->op == OP_CMPS || o->insn->op == OP_SCAS) && both_here(o);
 }
 
-static struct lenience lenience(const struct test_case *test, const uint64_t *features,
-                                const struct user_state *host, const struct user_state *ours)
+/* Conversions from MMX registers and MASKMOVQ enter MMX state before they fault. */
+static bool enters_mmx(const struct outcome *o)
 {
-    struct lenience l = {0};
-    uint32_t host_mxcsr;
-    memcpy(&host_mxcsr, host->fx + FX_MXCSR, 4);
-    uint64_t start = case_rip(test);
-    bool zeroed = false;
-    l.flags = test->undefined[test->count];
+    bool converts =
+        (o->insn->op >= OP_CVTPI2PS && o->insn->op <= OP_CVTPD2PI) || o->insn->op == OP_CVTTPD2PI;
+    return (converts || o->insn->op == OP_MASKMOVQ) && both_here(o);
+}
+
+/* SHA takes operands from any address. */
+static bool sha_misaligned(const struct outcome *o)
+{
+    return isa_rows[o->insn->row].feature == FEATURE_SHA && o->ours_here &&
+           o->ours->vector == EXC_GP && (!o->host_here || o->host->vector == EXC_PF);
+}
+
+/* MOVSXD to 16 bits reads 32. */
+static bool reads_32(const struct outcome *o)
+{
+    return o->insn->op == OP_MOVSXD && o->insn->operand[0].size == 2 && insn_has_mem(o->insn) &&
+           o->host_here &&
+           (o->host->vector == EXC_AC || o->host->vector == EXC_PF ||
+            is_segment_fault(o->host->vector));
+}
+
+/* MXCSR.MM (bit 17), "misaligned exception mask", can be set. */
+static bool mxcsr_mm(const struct outcome *o)
+{
+    uint32_t mxcsr;
+    memcpy(&mxcsr, o->host->fx + FX_MXCSR, sizeof mxcsr);
+    bool load = o->insn->op == OP_LDMXCSR || o->insn->op == OP_VLDMXCSR;
+    return mxcsr & 1 << 17 || (load && o->ours_here && o->ours->vector == EXC_GP);
+}
+
+/* -- What manuals leave open -- */
+
+/* Moves of 16 bytes and more need not be checked for alignment by EFLAGS.AC. */
+static bool wide_unchecked(const struct outcome *o)
+{
+    return is_wide(o->insn) && o->host_here && o->host->vector == EXC_AC;
+}
+
+/* Whether an address matters of which the mask stores nothing. */
+static bool nothing_stored(const struct outcome *o)
+{
+    return is_masked_store(o->insn) && o->host_here && !o->ours_here;
+}
+
+/* Elements behind the end of the segment that the mask leaves out. */
+static bool masked_elements(const struct outcome *o)
+{
+    return o->insn->op >= OP_VMASKMOVPS && o->insn->op <= OP_VPMASKMOVQ && !is_64(o) &&
+           both_here(o);
+}
+
+/* A gather may be interrupted behind any element, by the trap flag too. */
+static bool gather_traced(const struct outcome *o)
+{
+    return isa_rows[o->insn->row].attributes & ISA_VSIB && o->host_here &&
+           o->host->vector == EXC_DB;
+}
+
+/* A component that was set to its initial state may count as in use. */
+static bool initial_in_use(const struct outcome *o)
+{
+    return o->zeroed && (o->insn->op == OP_XSAVE || o->insn->op == OP_XSAVEOPT);
+}
+
+/* -- What the cases themselves are not made for -- */
+
+/* A run that ends before the template has overwritten what cannot be compared. */
+static bool in_template(const struct outcome *o)
+{
+    return o->index && o->host_here && o->test->group[o->index] &&
+           o->test->group[o->index] == o->test->group[o->index - 1];
+}
+
+/* Code of another size that got there by chance. */
+static bool other_code_size(const struct outcome *o)
+{
+    uint16_t selector = o->test->bits == 64   ? USER_SELECTOR_CODE64
+                        : o->test->bits == 32 ? USER_SELECTOR_CODE32
+                                              : USER_SELECTOR_CODE16;
+    uint64_t distance = (o->host->rip - case_rip(o->test)) & (USER_PAGE - 1);
+    return o->host->vector >= 0 && o->host->selector[SEG_CS] != selector &&
+           distance < o->test->length;
+}
+
+static struct rule {
+    const char *reason;
+    unsigned overlooks;
+    bool (*applies)(const struct outcome *o);
+    uint64_t uses;
+} rules[] = {
+    {"order: the operands of CMPS, MOVS", FAULT, two_strings, 0},
+    {"order: #GP and #SS of a wide operand", FAULT, aligned_or_inside, 0},
+    {"order: outside the segment, missing page", FAULT, outside_or_missing, 0},
+    {"order: alignment, missing page", FAULT, aligned_or_missing, 0},
+    {"open: #AC or another fault of an image", FAULT, image_aligned, 0},
+    {"order: missing pages of an image", CR2, image_pages, 0},
+    {"order: IRET's selectors", FAULT, iret_selectors, 0},
+    {"order: the words of a far frame", FAULT, frame_words, 0},
+    {"AMD: pushes before it looks at the target", FAULT | MEMORY, pushes_first, 0},
+    {"AMD: a refused far call has pushed", MEMORY, pushed, 0},
+    {"AMD: far calls push as the target's mode does", EVERYTHING, pushes_as_target, 0},
+    {"AMD: RET n between stacks of two widths", STACK_POINTER, releases_other_width, 0},
+    {"AMD: POPA changes registers until it faults", REGISTERS | FAULT, pops_until_fault, 0},
+    {"AMD: flags of CMPS, SCAS at a fault", ARITHMETIC, flags_of_elements, 0},
+    {"AMD: MMX state is entered before the fault", X87, enters_mmx, 0},
+    {"AMD: SHA with misaligned operands", EVERYTHING, sha_misaligned, 0},
+    {"AMD: MOVSXD to 16 bits reads 32", EVERYTHING, reads_32, 0},
+    {"AMD: MXCSR.MM", EVERYTHING, mxcsr_mm, 0},
+    {"open: alignment checks of 16 bytes and more", EVERYTHING, wide_unchecked, 0},
+    {"open: an address that nothing is stored to", EVERYTHING, nothing_stored, 0},
+    {"open: elements that the mask leaves out", FAULT, masked_elements, 0},
+    {"open: a traced gather stops anywhere", EVERYTHING, gather_traced, 0},
+    {"open: components in their initial state", MEMORY, initial_in_use, 0},
+    {"case: ended within a template", MEMORY | REGISTERS, in_template, 0},
+    {"case: ran as code of another size", EVERYTHING, other_code_size, 0},
+};
+#define RULES (sizeof rules / sizeof *rules)
+
+/* What the rules overlook, all that apply together. */
+static unsigned overlooked(const struct test_case *test, const uint64_t *features,
+                           const struct user_state *host, const struct user_state *ours)
+{
+    struct outcome o = {.test = test, .host = host, .ours = ours};
+    bool used[RULES] = {false};
+    unsigned what = 0;
     for (unsigned i = 0; i < test->count; i++) {
         struct insn insn = case_insn(test, i, features);
-        /* The width in which RET releases parameters, when it changes between 64-bit code and
-         * other. */
-        l.rsp |= insn.op == OP_RET_FAR && insn.noperands &&
-                 (host->selector[SEG_CS] == USER_SELECTOR_CODE64) != (test->bits == 64);
-        /* Registers that became zero may count as in use. */
-        zeroed |= insn.op == OP_VZEROALL;
-        l.memory |= zeroed && (insn.op == OP_XSAVE || insn.op == OP_XSAVEOPT);
-        if (host->vector >= 0 && host->rip == start + test->at[i]) {
-            /* The one that faulted may have changed its undefined flags before. */
-            l.flags = test->undefined[i] | isa_rows[insn.row].flags_undefined;
-            /* AMD processors enter MMX state before the fault. */
-            l.x87 |= (insn.op >= OP_CVTPI2PS && insn.op <= OP_CVTPD2PI) || insn.op == OP_MASKMOVQ ||
-                     insn.op == OP_CVTTPD2PI;
-            /* Which byte of an image is touched first is nobody's business. */
-            /* A mask of zeros: whether the address is looked at is up to the processor. */
-            l.all |=
-                (insn.op == OP_MASKMOVQ || insn.op == OP_MASKMOVDQU || insn.op == OP_VMASKMOVDQU) &&
-                ours->rip != host->rip;
-            l.all |= either_may_come_first(test, &insn, host, ours);
-            l.all |= alignment_may_differ(&insn, host, ours);
-            /* Elements behind the end of the segment that the mask leaves out. */
-            l.all |= insn.op >= OP_VMASKMOVPS && insn.op <= OP_VPMASKMOVQ && test->bits != 64 &&
-                     host->rip == ours->rip;
-            /* A gather that is traced or faults may do so after any element. */
-            l.all |= isa_rows[insn.row].attributes & ISA_VSIB && host->vector == EXC_DB;
-            /* What cannot be compared was not overwritten yet. */
-            l.all |= i && test->group[i] && test->group[i] == test->group[i - 1];
-            /* AMD processors push before they compare the target with the limit. */
-            l.memory |= insn.op == OP_CALL_FAR;
-            /* Whether the target or SS is looked at first, and which item of the frame. */
-            l.all |= insn.op == OP_IRET && test->bits == 64 && host->rip == ours->rip &&
-                     is_selector_fault(host->vector) && is_selector_fault(ours->vector);
-            /* Whether both words are within SS, before the first is looked for. */
-            l.all |= insn.op == OP_RET_FAR && host->rip == ours->rip && host->vector == EXC_SS &&
-                     ours->vector == EXC_PF;
-            l.all |= insn.op == OP_CALL_FAR && test->bits == 64 && host->vector == EXC_PF;
-            l.cr2 |= insn.op == OP_IRET || insn.op == OP_RET_FAR ||
-                     (insn.op == OP_CALL_FAR && test->bits != 64);
-            if (insn.op == OP_CMPS || insn.op == OP_SCAS)
-                l.flags = FLAG_ARITH; /* of the elements before, or as at first */
-            l.cr2 |= is_image(&insn);
-            /* AMD processors pop registers until the fault. */
-            l.all |= insn.op == OP_POPA && ours->rip == host->rip;
+        uint64_t rip = case_rip(test) + test->at[i];
+        o.insn = &insn;
+        o.index = i;
+        o.host_here = host->vector >= 0 && host->rip == rip;
+        o.ours_here = ours->vector >= 0 && ours->rip == rip;
+        o.zeroed |= insn.op == OP_VZEROALL;
+        for (unsigned r = 0; r < RULES; r++) {
+            if (strict & 1ull << r || !rules[r].applies(&o))
+                continue;
+            what |= rules[r].overlooks;
+            rules[r].uses += !used[r];
+            used[r] = true;
         }
-        /* AMD processors load the operands of SHA from any address. */
-        l.all |= isa_rows[insn.row].feature == FEATURE_SHA && ours->vector == EXC_GP &&
-                 ours->rip == start + test->at[i];
-        /* From compatibility mode to 64-bit mode AMD processors push as in 64-bit mode. */
-        l.all |= insn.op == OP_CALL_FAR && test->bits != 64 && host->rip != ours->rip &&
-                 (host->rip == start + test->at[i] || ours->rip == start + test->at[i]);
-        /* AMD processors have another MXCSR bit. */
-        l.all |=
-            host_mxcsr & 1 << 17 || ((insn.op == OP_LDMXCSR || insn.op == OP_VLDMXCSR) &&
-                                     ours->vector == EXC_GP && ours->rip == start + test->at[i]);
     }
-    /* Code of another size that got there by chance: the case was not made for it. */
-    bool elsewhere = host->vector >= 0 && host->selector[SEG_CS] != case_selector(test) &&
-                     ((host->rip - start) & (USER_PAGE - 1)) < test->length;
-    l.all |= elsewhere;
-    return l;
+    return what;
 }
 
-bool case_differs(const struct test_case *test, const uint64_t *features,
-                  const struct image *host_image, const struct user_state *ours,
-                  const uint8_t *our_data, bool vectors, FILE *out)
+/* Flags that are not compared: undefined, those of the instruction that faulted too. */
+static uint32_t undefined_flags(const struct test_case *test, const uint64_t *features,
+                                const struct user_state *host)
+{
+    for (unsigned i = 0; host->vector >= 0 && i < test->count; i++) {
+        if (host->rip == case_rip(test) + test->at[i]) {
+            struct insn insn = case_insn(test, i, features);
+            return test->undefined[i] | isa_rows[insn.row].flags_undefined;
+        }
+    }
+    return test->undefined[test->count];
+}
+
+static bool differ(const struct test_case *test, const struct image *host_image,
+                   const struct user_state *ours, const uint8_t *our_data, bool vectors,
+                   uint32_t undefined, unsigned overlook, FILE *out)
 {
     const struct user_state *host = &host_image->state;
     static const char names[16][4] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
                                       "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
     static const char segments[6][3] = {"es", "cs", "ss", "ds", "fs", "gs"};
-    struct lenience l = lenience(test, features, host, ours);
     uint64_t width = test->bits == 64 ? UINT64_MAX : UINT32_MAX;
-    uint64_t flags = (FLAG_ARITH & ~l.flags) | FLAG_DF | FLAG_NT | FLAG_AC | FLAG_ID;
+    uint64_t arithmetic = overlook & ARITHMETIC ? 0 : FLAG_ARITH & ~undefined;
+    uint64_t flags = arithmetic | FLAG_DF | FLAG_NT | FLAG_AC | FLAG_ID;
     bool different = false;
-    if (l.all)
-        return false;
-    different |= differs("vector", (uint64_t)host->vector, (uint64_t)ours->vector, out);
+    if (!(overlook & FAULT))
+        different |= differs("vector", (uint64_t)host->vector, (uint64_t)ours->vector, out);
     different |= differs("rip", host->rip & width, ours->rip & width, out);
-    if (host->vector == ours->vector && host->vector >= 0) {
+    if (!(overlook & FAULT) && host->vector == ours->vector && host->vector >= 0) {
         /* The host's kernel hides what it knows of its own half of the address space. */
         bool wild = host->vector == EXC_PF && host->cr2 - USER_BASE >= 0x10000;
         uint64_t error_mask = wild ? ~1ull : ~0ull; /* the host has more pages than the guest */
         if (!(host->vector == EXC_PF && host->cr2 >> 63))
             different |= differs("error", host->error & error_mask, ours->error & error_mask, out);
-        if (!l.cr2)
+        if (!(overlook & CR2))
             different |= differs("cr2", host->cr2, ours->cr2, out);
     }
     for (unsigned i = 0; i < (test->bits == 64 ? 16 : 8); i++)
-        if (i != RSP || !l.rsp)
+        if (!(overlook & (i == RSP ? STACK_POINTER : REGISTERS)))
             different |= differs(names[i], host->gpr[i] & width, ours->gpr[i] & width, out);
     different |= differs("eflags", host->eflags & flags, ours->eflags & flags, out);
-    if (!l.x87)
+    if (!(overlook & X87))
         different |= x87_differs(host->fx, ours->fx, out);
     different |= vectors_differ(host->fx, ours->fx, vectors, out);
     if (host->vector != VECTOR_END)
@@ -256,5 +483,28 @@ bool case_differs(const struct test_case *test, const uint64_t *features,
         different |= differs("fs_base", host->fs_base, ours->fs_base, out);
         different |= differs("gs_base", host->gs_base, ours->gs_base, out);
     }
-    return different | (!l.memory && memory_differs(host_image->data, our_data, out));
+    return different | (!(overlook & MEMORY) && memory_differs(host_image->data, our_data, out));
+}
+
+bool case_differs(const struct test_case *test, const uint64_t *features, const struct image *host,
+                  const struct user_state *ours, const uint8_t *our_data, bool vectors, FILE *out)
+{
+    uint32_t undefined = undefined_flags(test, features, &host->state);
+    if (!differ(test, host, ours, our_data, vectors, undefined, 0, NULL))
+        return false;
+    unsigned overlook = overlooked(test, features, &host->state, ours);
+    return !(overlook & EVERYTHING) &&
+           differ(test, host, ours, our_data, vectors, undefined, overlook, out);
+}
+
+void case_rules_strict(uint64_t rules_off)
+{
+    strict = rules_off;
+}
+
+void case_rules_print(void)
+{
+    for (unsigned r = 0; r < RULES; r++)
+        if (rules[r].uses)
+            printf("overlooked: %2u %s: %" PRIu64 "\n", r, rules[r].reason, rules[r].uses);
 }
