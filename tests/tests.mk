@@ -2,7 +2,7 @@
 
 TEST_ROOMS := $(sort $(patsubst tests/%/,%,$(dir $(wildcard tests/*/*.c))))
 # Programs with a main() of their own beside test_*.c.
-TEST_PROGRAMS := $(basename $(wildcard tests/cpu/oracle.c tests/cpu/vectors.c tests/cpu/isa_doc.c tests/guests/run_guest.c tests/boot/console.c tests/boot/screen.c tests/boot/file_server.c))
+TEST_PROGRAMS := $(basename $(wildcard tests/cpu/oracle.c tests/cpu/vectors.c tests/cpu/isa_doc.c tests/guests/run_guest.c tests/hw/board_guest.c tests/boot/console.c tests/boot/screen.c tests/boot/file_server.c))
 UNIT_TESTS := $(basename $(wildcard tests/*/test_*.c))
 TEST_MAINS := $(UNIT_TESTS) $(TEST_PROGRAMS)
 TEST_BINARIES := $(TEST_MAINS:%=$(BUILD)/%)
@@ -19,7 +19,7 @@ $$(BUILD)/$(1): $$(BUILD)/$(1).c.o $$(patsubst %,$$(BUILD)/%.o,$$(call test_supp
 endef
 
 # Guests run on the engines that tests/cpu knows.
-$(BUILD)/tests/guests/run_guest: $(BUILD)/tests/cpu/engines.c.o
+$(BUILD)/tests/guests/run_guest $(BUILD)/tests/hw/board_guest: $(BUILD)/tests/cpu/engines.c.o
 
 # -- What `make check` runs: NAME=COMMAND for tests/check.sh, slow ones first so that they overlap with the rest --
 
@@ -57,11 +57,14 @@ $(BUILD)/guests/%.bin: tests/guests/%.S tests/guests/guest.inc
 	@mkdir -p $(@D)
 	@echo "  GUEST $@"
 	$(Q)gcc -m64 -nostdlib -static -no-pie -I. -Wl,-Ttext=0x8000,-e,_start,--build-id=none,--oformat=binary -o $@ $<
-TEST_BINARIES += $(GUEST_BINARIES)
+BOARD_GUEST_BINARIES := $(patsubst tests/guests/%.S,$(BUILD)/guests/%.bin,$(wildcard tests/guests/board/*.S))
+TEST_BINARIES += $(GUEST_BINARIES) $(BOARD_GUEST_BINARIES)
 CHECK_LIST += "guests-interpreter=$(BUILD)/tests/guests/run_guest $(GUEST_BINARIES)"
 ifneq ($(SANITIZE),1)
 CHECK_LIST += \
     "guests-translator=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 $(GUEST_BINARIES)" \
+    "guests-board-interpreter=$(BUILD)/tests/hw/board_guest $(BOARD_GUEST_BINARIES)" \
+    "guests-board-translator=$(BUILD)/tests/hw/board_guest --accel jit --threshold 1 $(BOARD_GUEST_BINARIES)" \
     "guests-translator-single=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 --max-insns 1 $(GUEST_BINARIES)"
 endif
 
