@@ -124,6 +124,7 @@ static void deliver_by_task_gate(struct cpu *cpu, const struct delivery *event, 
     if (selector & 4)
         cpu_raise_gp(cpu, selector_error(cpu, selector));
     descriptor_fetch(cpu, selector, &tss, EXC_GP);
+    cpu->eflags = event->eflags; /* the old task's image has RF as one on the stack would */
     task_switch(cpu, selector, &tss, TASK_CALL, event->return_rip, event->push_error, event->error);
 }
 
