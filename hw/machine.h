@@ -35,6 +35,7 @@ enum machine_bus {
     MACHINE_NVME,
     MACHINE_VIRTIO,
     MACHINE_VIRTIO_SCSI,
+    MACHINE_USB, /* on the machine's USB controller, which must be there */
     MACHINE_FLOPPY,
     MACHINE_BUSES
 };
@@ -50,6 +51,8 @@ struct machine_drive {
 };
 
 #define MACHINE_CONSOLES 8 /* virtio console ports */
+
+enum machine_usb { MACHINE_NO_USB, MACHINE_XHCI, MACHINE_UHCI };
 
 enum machine_nic { MACHINE_NO_NIC, MACHINE_E1000, MACHINE_VIRTIO_NET };
 
@@ -77,6 +80,8 @@ struct machine_config {
     unsigned consoles;                          /* ports of a virtio console */
     const char *console_name[MACHINE_CONSOLES]; /* NULL: a console, else a named port; copied */
     enum machine_sound sound;
+    enum machine_usb usb;
+    bool usb_tablet, usb_keyboard; /* plugged into it */
     bool exit_port;                             /* isa-debug-exit at 0xf4 */
     bool watchdog;                              /* an i6300ESB */
     enum machine_action watchdog_action;

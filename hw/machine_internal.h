@@ -75,6 +75,8 @@ struct machine {
     struct audio_port audio;
     struct display_port display;
     struct input_port input;
+    struct input_routes *routes; /* which device takes the input */
+    struct usb_bus *usb;         /* or NULL */
     struct image *image[MACHINE_DRIVES];
     _Atomic uint64_t drive_activity; /* of drives that have no adapter to count it */
 };

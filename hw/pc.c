@@ -22,6 +22,7 @@
 #include "hw/chipset/uart16550.h"
 #include "hw/display/vga.h"
 #include "hw/input/i8042.h"
+#include "hw/input/input_routes.h"
 #include "hw/irq/i8259.h"
 #include "hw/irq/ioapic.h"
 #include "hw/irq/lapic.h"
@@ -32,6 +33,8 @@
 #include "hw/storage/floppy.h"
 #include "hw/storage/nvme.h"
 #include "hw/storage/piix_ide.h"
+#include "hw/usb/usb_tablet.h"
+#include "hw/usb/xhci.h"
 #include "hw/virtio/virtio_balloon.h"
 #include "hw/virtio/virtio_blk.h"
 #include "hw/virtio/virtio_console.h"
@@ -258,6 +261,7 @@ static void add_isa_devices(struct machine *machine, const struct machine_config
                                   isa_line(machine, IRQ_MOUSE), machine_request_reset, machine,
                                   &machine->input, "i8042");
     i8042_connect_a20(kbc, isa_bridge_a20_line(machine->isa));
+    machine->routes = input_routes_new(&machine->input);
     machine->key = machine->input.key;
     machine->keyboard = machine->input.keyboard;
     machine->input.key = key_pressed;
@@ -349,6 +353,28 @@ static void add_virtio_scsi_drive(struct machine *machine, const struct machine_
             virtio_scsi_new(&place, machine->memory, MACHINE_CPUS, &machine->drive_activity);
     }
     virtio_scsi_attach(machine->scsi, drive->unit, drive->image, drive->cdrom);
+}
+
+static bool plug_in(struct machine *machine, struct usb_device *device, struct error *error)
+{
+    return usb_attach(machine->usb, device) ||
+           error_set(error, "USB device '%s' finds no free port; the controller has %u",
+                     device->device.id, machine->usb->ports);
+}
+
+static bool add_usb(struct machine *machine, const struct machine_config *config,
+                    struct error *error)
+{
+    struct device_list *list = &machine->devices;
+    if (config->usb == MACHINE_XHCI)
+        machine->usb = xhci_new(list, machine->pci, free_slot(machine), machine->clock, "xhci");
+    if (!machine->usb)
+        return true;
+    if (config->usb_tablet &&
+        !plug_in(machine, usb_tablet_new(list, machine->clock, machine->routes, "usb-tablet"),
+                 error))
+        return false;
+    return true;
 }
 
 static void add_drives(struct machine *machine, const struct machine_config *config)
@@ -452,6 +478,8 @@ bool pc_build(struct machine *machine, const struct machine_config *config, stru
             config->vga_rom_size, "vga");
     add_nic(machine, config);
     add_virtio_extras(machine, config);
+    if (!add_usb(machine, config, error))
+        return false;
     add_sound(machine, config->sound);
     if (config->watchdog)
         i6300esb_new(&machine->devices, machine->pci, free_slot(machine), machine->clock,
@@ -494,6 +522,7 @@ void pc_free(struct machine *machine)
     speaker_free(machine->speaker);
     device_list_destroy(&machine->devices);
     mixer_free(machine->mixer);
+    input_routes_free(machine->routes);
     if (machine->io)
         io_bus_free(machine->io);
     memory_free(machine->memory);

@@ -78,12 +78,19 @@ struct audio_port {
 
 /* Keys are USB HID usage codes (page 7): SDL scancodes are the same numbers; the keyboard model
  * maps them to PS/2 sets. */
+#define INPUT_POSITION_MAX 32767u
+
 struct input_port {
     void (*key)(void *device, uint16_t hid_usage, bool down);
     void *keyboard;
     /* Relative motion in guest pixels, wheel in notches; buttons: bit 0 left, 1 right, 2 middle. */
     void (*pointer)(void *device, int dx, int dy, int wheel, unsigned buttons);
     void *mouse;
+    /* Where the pointer is on the picture, from 0 to INPUT_POSITION_MAX in both directions, for
+     * guests that use such a device: `absolute` says so. Others get pointer() instead. */
+    void (*position)(void *device, unsigned x, unsigned y, int wheel, unsigned buttons);
+    void *tablet;
+    bool absolute;
     uint8_t leds; /* bit 0 scroll, 1 num, 2 caps: kept by the keyboard model */
 };
 

@@ -99,6 +99,8 @@ make_linux() { # make_linux ARCH METAPACKAGE
     done
     for module in snd-intel8x0 snd-sb16 bochs; do add_module "$kernel" "$root" $module $module; done
     for module in snd-hda-codec-generic snd-hda-intel; do add_module "$kernel" "$root" $module snd-hda-intel; done
+    for module in xhci-pci uhci-hcd usbhid hid-generic usb-storage evdev; do add_module "$kernel" "$root" $module usb; done
+    for module in psmouse evdev; do add_module "$kernel" "$root" $module psmouse; done
     for module in \
         efivarfs i6300esb lpc_ich mfd-core intel_pmc_bxt watchdog iTCO_wdt iTCO_vendor_support pvpanic pvpanic-mmio; do
         find "$kernel/lib/modules" -name "$module.ko" -exec cp {} "$root/modules/" \;

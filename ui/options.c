@@ -291,6 +291,32 @@ static bool set_audio(struct run_options *options, const struct option_row *row,
     return ok;
 }
 
+/* The controller, and what is plugged into it. */
+static bool set_usb(struct run_options *options, const struct option_row *row, const char *value,
+                    struct error *error)
+{
+    bool ok = true;
+    options->usb_chosen = true;
+    options->usb = MACHINE_XHCI;
+    options->usb_tablet = options->usb_keyboard = false;
+    while (ok && *value) {
+        char *word = next_word(&value);
+        if (strcmp(word, "xhci") == 0)
+            options->usb = MACHINE_XHCI;
+        else if (strcmp(word, "none") == 0)
+            options->usb = MACHINE_NO_USB;
+        else if (strcmp(word, "tablet") == 0)
+            options->usb_tablet = true;
+        else if (strcmp(word, "keyboard") == 0)
+            options->usb_keyboard = true;
+        else
+            ok = error_set(error,
+                           "--usb: '%s' is unknown; use xhci or none, then tablet, keyboard", word);
+        free(word);
+    }
+    return ok;
+}
+
 static bool set_module(struct run_options *options, const struct option_row *row, const char *value,
                        struct error *error)
 {
@@ -503,7 +529,8 @@ static const struct option_row rows[] = {
     {0, "rng", NULL, set_rng, "virtio random number generator"},
     {0, "headless", NULL, set_headless, "--display none --serial stdio"},
     {0, "share", "DIR", NULL, "a host folder in the guest"},
-    {0, "usb", "DEVICE", NULL, "USB devices"},
+    {0, "usb", "xhci|none[,DEVICE...]", set_usb,
+     "USB controller with tablet, keyboard (default: with a window xhci,tablet)"},
     {0, "audio", "WHERE[,card=CARD]", set_audio,
      "sound: auto (with a window: the host's loudspeakers), none, wav:FILE; CARD: hda, ac97 or "
      "sb16"},
@@ -572,6 +599,16 @@ static void choose_buses(struct run_options *options)
         options->cdrom.bus = MACHINE_AHCI;
 }
 
+/* A window comes with a pointer that needs no capture. */
+static void choose_usb(struct run_options *options)
+{
+    bool window = !options->headless && options->display != DISPLAY_NONE;
+    if (options->usb_chosen)
+        return;
+    options->usb = window ? MACHINE_XHCI : MACHINE_NO_USB;
+    options->usb_tablet = window;
+}
+
 static bool check_together(const struct run_options *options, struct error *error)
 {
     if ((options->initrd || options->append) && !options->kernel)
@@ -632,6 +669,7 @@ bool options_parse(struct run_options *options, int argc, char **argv, struct er
     if (options->headless && options->serials == 0)
         options->serial[options->serials++] = "stdio";
     choose_buses(options);
+    choose_usb(options);
     if (!check_together(options, error))
         return false;
     if (options->headless)

@@ -61,6 +61,9 @@ struct run_options {
     struct console_option console[MACHINE_CONSOLES];
     unsigned consoles;
     bool rng, balloon;
+    bool usb_chosen; /* --usb was given */
+    enum machine_usb usb;
+    bool usb_tablet, usb_keyboard;
     uint64_t balloon_bytes;
     const char *name;
     bool headless, no_reboot, exit_port, verify, stats, paused;

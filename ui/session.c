@@ -164,6 +164,9 @@ static bool build_machine(struct session *session, struct net_options *net, stru
     if (heard)
         config->sound = options->sound_card ? options->sound_card : MACHINE_HDA;
     config->rng = options->rng;
+    config->usb = options->usb;
+    config->usb_tablet = options->usb_tablet;
+    config->usb_keyboard = options->usb_keyboard;
     config->balloon = options->balloon;
     config->balloon_target = options->balloon_bytes;
     config->consoles = options->consoles;

@@ -3,8 +3,9 @@
  *
  * Each turn: input events go to the board's input port, then the adapter composes what changed and
  * only those rows are uploaded to a streaming texture. Scaling is by whole numbers where the window
- * leaves room (crisp), else smooth to fit. The mouse is grabbed by a click and released by
- * Ctrl+Alt+G; the title says so.
+ * leaves room (crisp), else smooth to fit. Where the guest's driver takes positions, the mouse
+ * belongs to both: its place on the picture is told as it is, and the guest draws the arrow.
+ * Elsewhere it is grabbed by a click and released by Ctrl+Alt+G; the title says so.
  */
 #include "ui/window.h"
 
@@ -25,9 +26,11 @@ struct window {
     SDL_Texture *texture;
     int width, height; /* of the guest's picture and the texture */
     bool fullscreen, grabbed, closed, shown;
+    bool absolute;   /* the guest takes positions */
     bool stale;      /* the texture must be presented again (expose, resize) */
     bool user_sized; /* the person chose the window's size: keep it when the guest's mode changes */
     unsigned buttons;
+    int mouse_x, mouse_y;                /* where it was last, in the window's units */
     uint8_t down[SDL_NUM_SCANCODES / 8]; /* keys the guest holds, to release when focus is lost */
 
     uint64_t frame_due_ns;
@@ -72,9 +75,11 @@ static void update_title(struct window *window)
     window->title_instructions = instructions;
     window->title_due_ns = now + TITLE_NS;
 
-    snprintf(title, sizeof title, "%.160s - doppel (%s%s) - %s", window->options.name,
-             state_name(window), speed,
-             window->grabbed ? "Ctrl+Alt+G releases the mouse" : "click to use the mouse");
+    const char *hint = window->grabbed    ? " - Ctrl+Alt+G releases the mouse"
+                       : window->absolute ? ""
+                                          : " - click to use the mouse";
+    snprintf(title, sizeof title, "%.160s - doppel (%s%s)%s", window->options.name,
+             state_name(window), speed, hint);
     SDL_SetWindowTitle(window->window, title);
 }
 
@@ -185,10 +190,57 @@ static void handle_key(struct window *window, const SDL_KeyboardEvent *event)
 
 /* -- Mouse -- */
 
+static SDL_Rect picture_rectangle(const struct window *window);
+
+/* From a place in the window, in its own units, to one on the picture; places beside it count as
+ * its edge. */
+static unsigned place(int at, int window_size, int output_size, int first, int size)
+{
+    double pixel = (at + 0.5) * output_size / (window_size ? window_size : 1) - first;
+    double part = pixel / (size ? size : 1);
+    return (unsigned)((part < 0 ? 0 : part > 1 ? 1 : part) * INPUT_POSITION_MAX + 0.5);
+}
+
+static void send_position(struct window *window, int wheel)
+{
+    struct input_port *input = machine_input(window->machine);
+    int width, height, out_width, out_height;
+    if (!window->texture)
+        return;
+    SDL_GetWindowSize(window->window, &width, &height);
+    SDL_GetRendererOutputSize(window->renderer, &out_width, &out_height);
+    SDL_Rect picture = picture_rectangle(window);
+    unsigned at_x = place(window->mouse_x, width, out_width, picture.x, picture.w);
+    unsigned at_y = place(window->mouse_y, height, out_height, picture.y, picture.h);
+    machine_lock(window->machine);
+    input->position(input->tablet, at_x, at_y, wheel, window->buttons);
+    machine_unlock(window->machine);
+}
+
+/* The guest's driver has come or gone. */
+static void follow_guest(struct window *window)
+{
+    machine_lock(window->machine);
+    bool absolute = machine_input(window->machine)->absolute;
+    machine_unlock(window->machine);
+    if (absolute == window->absolute)
+        return;
+    window->absolute = absolute;
+    window->buttons = 0;
+    if (absolute && window->grabbed)
+        set_grab(window, false);
+    SDL_ShowCursor(absolute ? SDL_DISABLE : SDL_ENABLE); /* the guest draws one */
+    update_title(window);
+}
+
 static void send_pointer(struct window *window, int dx, int dy, int wheel)
 {
     struct input_port *input = machine_input(window->machine);
-    if (!input->pointer)
+    if (window->absolute) {
+        send_position(window, wheel);
+        return;
+    }
+    if (!window->grabbed || !input->pointer)
         return;
     machine_lock(window->machine);
     input->pointer(input->mouse, dx, dy, wheel, window->buttons);
@@ -197,10 +249,15 @@ static void send_pointer(struct window *window, int dx, int dy, int wheel)
 
 static void handle_button(struct window *window, const SDL_MouseButtonEvent *event)
 {
-    static const uint8_t bits[] = {
-        [SDL_BUTTON_LEFT] = 1, [SDL_BUTTON_RIGHT] = 2, [SDL_BUTTON_MIDDLE] = 4};
+    static const uint8_t bits[] = {[SDL_BUTTON_LEFT] = 1,
+                                   [SDL_BUTTON_RIGHT] = 2,
+                                   [SDL_BUTTON_MIDDLE] = 4,
+                                   [SDL_BUTTON_X1] = 8,
+                                   [SDL_BUTTON_X2] = 16};
     bool down = event->type == SDL_MOUSEBUTTONDOWN;
-    if (!window->grabbed) {
+    window->mouse_x = event->x;
+    window->mouse_y = event->y;
+    if (!window->grabbed && !window->absolute) {
         if (down)
             set_grab(window, true);
         return;
@@ -246,16 +303,16 @@ static void handle_event(struct window *window, const SDL_Event *event)
         handle_key(window, &event->key);
         break;
     case SDL_MOUSEMOTION:
-        if (window->grabbed)
-            send_pointer(window, event->motion.xrel, event->motion.yrel, 0);
+        window->mouse_x = event->motion.x;
+        window->mouse_y = event->motion.y;
+        send_pointer(window, event->motion.xrel, event->motion.yrel, 0);
         break;
     case SDL_MOUSEBUTTONDOWN:
     case SDL_MOUSEBUTTONUP:
         handle_button(window, &event->button);
         break;
     case SDL_MOUSEWHEEL:
-        if (window->grabbed)
-            send_pointer(window, 0, 0, event->wheel.y);
+        send_pointer(window, 0, 0, event->wheel.y);
         break;
     case SDL_WINDOWEVENT:
         handle_window_event(window, &event->window);
@@ -388,6 +445,7 @@ bool window_turn(struct window *window)
     if (host_ns() < window->frame_due_ns)
         return true;
     window->frame_due_ns = host_ns() + FRAME_NS;
+    follow_guest(window);
     while (SDL_PollEvent(&event))
         handle_event(window, &event);
     if (host_ns() >= window->title_due_ns)

@@ -89,10 +89,11 @@ refuse "--memory needs a value" run --memory
 refuse "--name needs a value" run --headless --name
 refuse "--headless takes no value" run --headless=yes
 refuse "exclude" run --headless --display window
-for option in cpus share usb control gdb; do
+for option in cpus share control gdb; do
     refuse "--$option is not built yet" run --$option value
 done
 refuse "-c" run -c 2 2>/dev/null
+refuse "'usb4'" run --usb usb4
 refuse "kvm is not built yet" run --accel kvm
 refuse "'warp'" run --accel warp
 refuse "needs --accel translator" run --headless --accel interpreter --verify

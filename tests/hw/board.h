@@ -81,6 +81,8 @@ static inline struct machine *board_new(const struct board_parts *parts)
         .consoles = 1,
         .balloon = true,
         .rng = true,
+        .usb = MACHINE_XHCI,
+        .usb_tablet = true,
         .nic = MACHINE_E1000,
         .mac = {0x52, 0x54, 0, 1, 2, 3},
         .exit_port = true,
