@@ -24,7 +24,7 @@ $(BUILD)/tests/guests/run_guest $(BUILD)/tests/hw/board_guest: $(BUILD)/tests/cp
 # -- What `make check` runs: NAME=COMMAND for tests/check.sh, slow ones first so that they overlap with the rest --
 
 BOOT_TESTS = amd64-verify amd64-translator i386-translator amd64-interpreter i386-interpreter network disk ahci nvme vectors grub-iso grub-floppy sound-ac97 sound-hda sound-sb16 virtio virtio-grub q35 suspend uefi multiboot
-WINDOW_TESTS = keyboard linux graphics
+WINDOW_TESTS = keyboard linux graphics pointer
 LONG_TESTS = i386-verify virtio-i386 memtest xen
 boot_entry = "boot-$(1)=tests/boot/boot.sh $(BUILD) $(1)"
 unit_name = $(subst /,-,$(patsubst tests/%,%,$(subst test_,,$(1))))

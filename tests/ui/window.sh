@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The window on a desktop of its own (Xvfb with a small window manager), driven as a person would:
 # keys, full screen, sizes, closing. What a guest notices comes back on its serial line.
-# Usage: window.sh BUILD keyboard | linux | graphics
+# Usage: window.sh BUILD keyboard | linux | graphics | pointer
 set -u
 build=$1 part=$2
 cd "$(dirname "$0")/../.."
@@ -267,6 +267,29 @@ linux() {
     xdotool key ctrl+alt+Delete
     check "Ctrl+Alt+Delete reaches the guest" serial_has "reboot: Restarting"
     ends_with 0 # --no-reboot
+}
+
+# The USB tablet: the guest hears where the mouse is, and nothing is captured.
+pointer() {
+    local script='while read -r m; do insmod /modules/$m.ko; done </modules/usb; (until [ -e /dev/input/event1 ]; do sleep 0.1; done; od -An -v -t d2 -w24 /dev/input/event1 > /dev/ttyS0) &'
+    boot_linux "quiet console=tty0 console=ttyS0 doppel.run=${script// /\~}" || return
+    no_capture() { ! xdotool getwindowname "$window" | grep -q mouse; }
+    check "the title no longer speaks of capturing" no_capture
+    event() { tr -d '\r' <"$folder/serial" | tr -s ' ' | grep -q " $1 $2 $3 0\$"; } # TYPE CODE VALUE
+    # Text mode of 720x400, at the points of its picture: X and Y go to 32767.
+    xdotool mousemove --window "$window" 180 100
+    check "X of a position arrives" event 3 0 8215
+    check "Y of a position arrives" event 3 1 8233
+    xdotool mousemove --window "$window" 719 399
+    check "the right edge" event 3 0 32744
+    check "the lower edge" event 3 1 32726
+    xdotool click 1
+    check "the left button is pressed" event 1 272 1
+    check "and released" event 1 272 0
+    xdotool click 4
+    check "the wheel turns" event 2 8 1
+    xdotool key alt+F4
+    ends_with 0
 }
 
 "$part"
