@@ -82,8 +82,8 @@ struct machine_config {
     enum machine_sound sound;
     enum machine_usb usb;
     bool usb_tablet, usb_keyboard; /* plugged into it */
-    bool exit_port;                             /* isa-debug-exit at 0xf4 */
-    bool watchdog;                              /* an i6300ESB */
+    bool exit_port;                /* isa-debug-exit at 0xf4 */
+    bool watchdog;                 /* an i6300ESB */
     enum machine_action watchdog_action;
     uint8_t boot_3d, boot_38; /* CMOS boot order */
 };
