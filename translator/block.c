@@ -130,10 +130,10 @@ static void remove_from_lists(struct engine *engine, struct block *block)
         at = &(*at)->next;
     *at = block->next;
     for (unsigned i = 0; i < block->pages; i++) {
-        struct page_link **link = &engine->page[page_slot(block->page[i].gpa)];
-        while (*link != &block->link[i])
-            link = &(*link)->next;
-        *link = (*link)->next;
+        struct page_link *link = &block->link[i];
+        *link->at = link->next;
+        if (link->next)
+            link->next->at = link->at;
     }
 }
 
@@ -184,8 +184,11 @@ void block_register(struct engine *engine, struct block *block)
     engine->table[slot] = block;
     for (unsigned i = 0; i < block->pages; i++) {
         unsigned page = page_slot(block->page[i].gpa);
-        block->link[i] = (struct page_link){engine->page[page], block};
-        engine->page[page] = &block->link[i];
+        struct page_link **first = &engine->page[page], *link = &block->link[i];
+        *link = (struct page_link){*first, first, block};
+        if (*first)
+            (*first)->at = &link->next;
+        *first = link;
     }
     mark_code(engine, block);
 }
@@ -203,6 +206,19 @@ static void unlink_exit(struct engine *engine, struct exit *exit)
     host_link(engine, exit, NULL);
 }
 
+/* Nothing leads into the block any more, nor out of it without the dispatcher. */
+static void unlink_all(struct engine *engine, struct block *block)
+{
+    block->stale = true;
+    while (block->incoming)
+        unlink_exit(engine, block->incoming);
+    for (unsigned i = 0; i < block->exit_count; i++)
+        unlink_exit(engine, &block->exits[i]);
+    struct jump_entry *entry = (void *)((uint8_t *)block->space->jumps + jump_offset(block->rip));
+    if (entry->rip == block->rip)
+        *entry = (struct jump_entry){1, engine->stubs->lookup};
+}
+
 void block_link(struct engine *engine, struct exit *exit, struct block *to)
 {
     if (exit->to || exit->from->stale || exit->from->space != to->space)
@@ -217,20 +233,25 @@ void block_link(struct engine *engine, struct exit *exit, struct block *to)
     engine->stats.links++;
 }
 
+void block_replace(struct engine *engine, struct block *old, struct block *block)
+{
+    while (old->incoming) {
+        struct exit *exit = old->incoming;
+        unlink_exit(engine, exit);
+        if (exit->from != old)
+            block_link(engine, exit, block);
+    }
+    unlink_all(engine, old);
+    remove_from_lists(engine, old);
+}
+
 /* -- Invalidation -- */
 
 /* Nothing leads into the block any more. If it is being executed, engine_exec() leaves it (R7). */
 static void make_stale(struct engine *engine, struct block *block)
 {
-    block->stale = true;
     engine->stats.invalidated++;
-    while (block->incoming)
-        unlink_exit(engine, block->incoming);
-    for (unsigned i = 0; i < block->exit_count; i++)
-        unlink_exit(engine, &block->exits[i]);
-    struct jump_entry *entry = (void *)((uint8_t *)block->space->jumps + jump_offset(block->rip));
-    if (entry->rip == block->rip)
-        *entry = (struct jump_entry){1, engine->stubs->lookup};
+    unlink_all(engine, block);
 }
 
 void block_written(void *opaque, gpa_t gpa, uint64_t size)
@@ -263,6 +284,7 @@ void block_drop_all(struct engine *engine)
     memset(engine->table, 0, sizeof engine->table);
     memset(engine->page, 0, sizeof engine->page);
     cache_reset(&engine->cache);
+    host_reset(engine);
     engine->spaces = 0; /* their tables are cleared when they are used again */
     engine->current_space = NULL;
     memset(engine->recent_space, 0, sizeof engine->recent_space);

@@ -11,6 +11,8 @@
 
 #define BLOCK_HOST_MAX (64u << 10) /* room that must be left in each part to begin a block */
 #define ARENA_PER_CODE 3           /* arena bytes per byte of code cache */
+#define CODE_PER_END   64 /* bytes of code cache per block: fewer do not occur on average */
+#define REACH          (2000u << 20) /* of relative addresses */
 
 bool cache_create(struct cache *cache, size_t size, struct error *error)
 {
@@ -21,19 +23,27 @@ bool cache_create(struct cache *cache, size_t size, struct error *error)
         return error_set(error, "cannot allocate %zu MiB for translated code", size >> 20);
     }
     *cache = (struct cache){.size = size, .arena_size = size * ARENA_PER_CODE};
+    if (cache->arena_size > REACH - size)
+        cache->arena_size = REACH - size;
+    cache->ends_max = size / CODE_PER_END;
     cache->rw = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    cache->rx = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-    cache->arena = mmap(NULL, cache->arena_size, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    /* Code counts in the arena's blocks: the two are neighbours. */
+    cache->rx = mmap(NULL, size + cache->arena_size, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    bool code = cache->rx != MAP_FAILED && mmap(cache->rx, size, PROT_READ | PROT_EXEC,
+                                                MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED;
+    cache->arena = cache->rx + size;
+    cache->end = mmap(NULL, cache->ends_max * sizeof *cache->end, PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     close(fd);
-    if (cache->rw == MAP_FAILED || cache->rx == MAP_FAILED || cache->arena == MAP_FAILED) {
+    if (cache->rw == MAP_FAILED || !code || cache->end == MAP_FAILED) {
         cache_destroy(cache);
         return error_set(error,
                          "cannot map %zu MiB of executable memory for translated code "
                          "(does a security policy forbid it?)",
                          size >> 20);
     }
-    size_t hot = size / 2;
+    size_t hot = size / 8 * 5; /* most blocks are warm, and have little cold code */
     cache->hot = cache->hot_start = cache->rw;
     cache->hot_end = cache->rw + hot;
     cache->cold = cache->cold_start = cache->hot_end;
@@ -51,8 +61,8 @@ static void unmap(void *memory, size_t size)
 void cache_destroy(struct cache *cache)
 {
     unmap(cache->rw, cache->size);
-    unmap(cache->rx, cache->size);
-    unmap(cache->arena, cache->arena_size);
+    unmap(cache->rx, cache->size + cache->arena_size);
+    unmap(cache->end, cache->ends_max * sizeof *cache->end);
     memset(cache, 0, sizeof *cache);
 }
 
@@ -61,13 +71,38 @@ void cache_reset(struct cache *cache)
     cache->hot = cache->hot_start;
     cache->cold = cache->cold_start;
     cache->arena_used = 64;
+    cache->ends = 0;
 }
 
 bool cache_is_full(const struct cache *cache)
 {
     return cache->hot + BLOCK_HOST_MAX > cache->hot_end ||
            cache->cold + BLOCK_HOST_MAX > cache->cold_end ||
-           cache->arena_used + 2 * BLOCK_HOST_MAX > cache->arena_size;
+           cache->arena_used + 2 * BLOCK_HOST_MAX > cache->arena_size ||
+           cache->ends == cache->ends_max;
+}
+
+bool cache_note_block(struct cache *cache, struct block *block, const uint8_t *end)
+{
+    if (cache->ends == cache->ends_max)
+        return false;
+    cache->end[cache->ends++] =
+        (struct code_end){(uint32_t)(end - cache->rw), cache_offset(cache, block)};
+    return true;
+}
+
+struct block *cache_block_at(const struct cache *cache, uint32_t rx)
+{
+    uint32_t offset = rx - (uint32_t)(uintptr_t)cache->rx;
+    size_t low = 0, high = cache->ends;
+    while (low < high) { /* the first that ends behind it */
+        size_t middle = (low + high) / 2;
+        if (cache->end[middle].offset > offset)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return (void *)(cache->arena + cache->end[low].block);
 }
 
 void *cache_allocate(struct cache *cache, size_t size)

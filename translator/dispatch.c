@@ -14,19 +14,21 @@
 #include <time.h>
 
 #define THRESHOLD_DEFAULT 8
+#define HOT_DEFAULT       2000
 #define CACHE_MB_DEFAULT  64
+#define VERIFIED_WARM     64 /* runs under --verify after which a block is translated again */
 
 struct translator_options translator_options;
 
 /* -- Flags: OF of the slot is apart while generated code runs -- */
 
-static void flags_join(struct cpu *cpu)
+void engine_join_flags(struct cpu *cpu)
 {
     uint32_t overflow = engine_hot(cpu)->overflow;
     cpu->eflags = (cpu->eflags & ~(uint32_t)FLAG_OF) | overflow << 11;
 }
 
-static void flags_split(struct cpu *cpu)
+void engine_split_flags(struct cpu *cpu)
 {
     engine_hot(cpu)->overflow = cpu->eflags >> 11 & 1;
 }
@@ -67,7 +69,7 @@ static struct block *find_block(struct engine *engine, bool unshared)
 const void *engine_continue(struct cpu *cpu)
 {
     struct engine *engine = cpu_engine(cpu);
-    flags_join(cpu);
+    engine_join_flags(cpu);
     if (must_leave(engine) || engine->verify || !space_select(engine))
         return engine->stubs->leave;
     cpu->insn = NULL; /* a fault in fetching is not an instruction's */
@@ -76,17 +78,17 @@ const void *engine_continue(struct cpu *cpu)
     if (!block || !is_usable(cpu, block))
         return engine->stubs->leave;
     block_enter_table(engine, block);
-    flags_split(cpu);
+    engine_split_flags(cpu);
     return block->entry;
 }
 
 /* The same after an instruction that left its block: the jump table is asked first. What it has
  * checks by itself that the page is mapped as before (R6). */
-static const void *engine_go_on(struct cpu *cpu)
+const void *engine_go_on(struct cpu *cpu)
 {
     struct engine *engine = cpu_engine(cpu);
     if (must_leave(engine) || engine->verify || !space_select(engine)) {
-        flags_join(cpu);
+        engine_join_flags(cpu);
         return engine->stubs->leave;
     }
     const struct jump_entry *entry =
@@ -128,7 +130,7 @@ const void *engine_exec(struct cpu *cpu, uint32_t offset)
     const struct insn *insn = site->insn;
     uint32_t mode = space_mode(cpu->mode);
 
-    flags_join(cpu);
+    engine_join_flags(cpu);
     if (__builtin_expect(engine->count, 0)) {
         engine_hot(cpu)->instructions += site->index;
         engine->stats.exec[insn->op] += !site->slow;
@@ -139,7 +141,7 @@ const void *engine_exec(struct cpu *cpu, uint32_t offset)
     cpu->insn = insn;
     insn->exec(cpu, insn);
     cpu->rip = cpu->next_rip;
-    flags_split(cpu);
+    engine_split_flags(cpu);
 
     if (site->end || cpu->rip != site->next || space_mode(cpu->mode) != mode ||
         site->block->stale || must_leave(engine)) {
@@ -174,8 +176,10 @@ static struct block *describe(struct engine *engine, const struct trace *trace)
         engine->verify ? cache_allocate(cache, trace->count * sizeof *insns) : NULL;
     struct range *ranges = cache_allocate(cache, trace->ranges * sizeof *ranges);
     uint8_t *copy = cache_allocate(cache, bytes);
+    struct page_link *links = cache_allocate(cache, trace->pages * sizeof *links);
+    struct trace_page *pages = cache_allocate(cache, trace->pages * sizeof *pages);
     uint64_t *rips = engine->verify ? cache_allocate(cache, trace->count * sizeof *rips) : NULL;
-    if (!block || !ranges || !copy || (engine->verify && (!insns || !rips)))
+    if (!block || !ranges || !copy || !links || !pages || (engine->verify && (!insns || !rips)))
         return NULL;
     if (rips)
         memcpy(rips, trace->rip, trace->count * sizeof *rips);
@@ -187,7 +191,8 @@ static struct block *describe(struct engine *engine, const struct trace *trace)
     block->count = (uint16_t)trace->count;
     block->insns = insns;
     block->pages = (uint8_t)trace->pages;
-    memcpy(block->page, trace->page, trace->pages * sizeof trace->page[0]);
+    block->link = links;
+    block->page = memcpy(pages, trace->page, trace->pages * sizeof *pages);
     block->gpa = trace->range[0].gpa;
     block->straddles = trace->guard[0] != 0 || (trace->range[0].size < trace->insn[0].length);
     block->ranges = (uint8_t)trace->ranges;
@@ -205,21 +210,24 @@ static struct block *describe(struct engine *engine, const struct trace *trace)
     return block;
 }
 
-struct block *translate(struct engine *engine, bool unshared)
+struct block *translate(struct engine *engine, bool unshared, bool hot)
 {
     struct trace *trace = &engine->trace;
     unsigned max = engine->options.max_insns;
-    if (!trace_form(engine, trace, max))
+    if (!trace_form(engine, trace, max, hot))
         return NULL;
 
     uint64_t start = engine->count ? now_ns() : 0;
     struct block *block = describe(engine, trace);
     if (block) {
         block->unshared = unshared;
+        block->hot = hot;
+        block->countdown = (int32_t)engine->options.hot - 1;
         lift(engine, trace, &engine->list);
         engine->list.loop = false;
         if (!unshared) {
-            opt_loop(&engine->list, trace);
+            if (hot)
+                opt_loop(&engine->list, trace);
             opt_checks(&engine->list, trace);
         }
         opt_flags(&engine->list);
@@ -234,9 +242,24 @@ struct block *translate(struct engine *engine, bool unshared)
     engine->stats.blocks++;
     engine->stats.insns += trace->count;
     engine->stats.host_bytes += block->host_size;
+    if (hot) {
+        engine->stats.hot_blocks++;
+        engine->stats.hot_insns += trace->count;
+        engine->stats.hot_bytes += block->host_size;
+    }
     if (engine->count)
         engine->stats.translate_ns += now_ns() - start;
     return block;
+}
+
+struct block *translate_again(struct engine *engine, struct block *block)
+{
+    struct block *hot = translate(engine, block->unshared, true);
+    if (hot)
+        block_replace(engine, block, hot);
+    else
+        block->countdown = INT32_MAX; /* it does as it is */
+    return hot;
 }
 
 /* -- The dispatcher -- */
@@ -266,9 +289,9 @@ void engine_cool(struct engine *engine, uint64_t rip)
 
 void engine_enter(struct engine *engine, struct block *block)
 {
-    flags_split(engine->cpu);
+    engine_split_flags(engine->cpu);
     engine->stubs->enter(engine->cpu, block->entry);
-    flags_join(engine->cpu);
+    engine_join_flags(engine->cpu);
 }
 
 static void run(struct cpu *cpu)
@@ -294,7 +317,9 @@ static void run(struct cpu *cpu)
         bool unshared = exit && exit->unshared;
         struct block *block = find_block(engine, unshared);
         if (!block && (unshared || is_warm(engine)))
-            block = translate(engine, unshared);
+            block = translate(engine, unshared, engine->options.hot == 1);
+        else if (block && engine->verify && !block->hot && block->runs == VERIFIED_WARM)
+            block = translate_again(engine, block);
         if (!block || !is_usable(cpu, block)) {
             engine->stats.interpreted++;
             interp_block(cpu);
@@ -355,6 +380,8 @@ static bool create(struct cpu *cpu, struct error *error)
         options->cache_mb = CACHE_MB_DEFAULT;
     if (!options->threshold)
         options->threshold = THRESHOLD_DEFAULT;
+    if (!options->hot)
+        options->hot = HOT_DEFAULT;
     if (!options->max_insns || options->max_insns > TRACE_MAX)
         options->max_insns = TRACE_MAX;
     engine->count = options->stats || options->verify;

@@ -44,6 +44,14 @@ struct gather_shape {
 };
 struct gather_shape gather_shape(const struct insn *insn);
 
+/* An operation that computes all arithmetic flags from registers: CMP or TEST of a and b, or ADD or
+ * SUB whose result is in a. */
+struct recipe {
+    uint8_t op; /* enum ir_op; IR_COUNT: none */
+    uint8_t size, a, b;
+    int32_t imm; /* if b is V_IMM */
+};
+
 struct engine_hot {
     uint8_t overflow; /* OF of the slot (0, 1); the other flags are in cpu->eflags */
     uint8_t
@@ -149,8 +157,8 @@ struct trace {
 };
 
 /* Fills `trace` from cpu->rip; raises what fetching the first instruction raises. False: the first
- * instruction cannot be translated (device memory): interpret it. */
-bool trace_form(struct engine *engine, struct trace *trace, unsigned max_insns);
+ * instruction cannot be translated (device memory): interpret it. `hot`: loops may be unrolled. */
+bool trace_form(struct engine *engine, struct trace *trace, unsigned max_insns, bool hot);
 /* Target of a direct branch; false if taking it faults (limit, not canonical). */
 bool trace_target(const struct trace *trace, const struct insn *insn, uint64_t rip,
                   uint64_t *target);
@@ -176,7 +184,7 @@ struct exit {
     uint8_t *jump;             /* displacement field, writable view */
     uint8_t *early;            /* jump to patch if the target needs no flags; NULL: none */
     uint8_t *stub;             /* where the unlinked jump goes */
-    uint8_t saved[6];          /* original bytes at `early` */
+    uint8_t saved[5];          /* original bytes at `early` */
     uint8_t early_kind;        /* enum exit_early */
     uint8_t same_page;         /* target lies in a page that the block has already checked */
     uint8_t executed;          /* instructions of the block executed when it is taken */
@@ -184,6 +192,21 @@ struct exit {
     uint8_t unshared;          /* leads to a block without shared checks */
 };
 enum exit_early { EARLY_NONE, EARLY_CODE, EARLY_JCC };
+/* Bytes that are patched at `early`: a jump, or the displacement of one. Others' may follow. */
+static inline unsigned early_size(const struct exit *exit)
+{
+    return exit->early_kind == EARLY_CODE ? 5 : 4;
+}
+
+/* A memory check of a warm block, which calls shared code: what is to be known when it fails
+ * (warm.c). */
+struct warm_check {
+    uint64_t rip;
+    uint32_t code;   /* arena-like offset in the code cache: behind the call */
+    uint8_t index;   /* of the instruction in the block */
+    uint16_t shared; /* it stands for others: leave by this exit, + 1 */
+    struct recipe recipe;
+};
 
 struct range {
     gpa_t gpa;
@@ -191,7 +214,7 @@ struct range {
 };
 
 struct page_link {
-    struct page_link *next;
+    struct page_link *next, **at; /* at: what points here */
     struct block *block;
 };
 
@@ -211,6 +234,7 @@ struct block {
     bool x87;                /* keeps the guest's x87 state in the host's */
     bool unshared;           /* each access is checked by itself (opt_checks.c) */
     bool loops;              /* iterates inside (opt_loop.c) */
+    bool hot;                /* translated with all care, not first and small */
     uint8_t pages, ranges;
 
     uint8_t *entry_rw, *checked_rw;
@@ -220,11 +244,13 @@ struct block {
     struct exit *exits;
     const struct insn *insns; /* all of its instructions, and where they are: for --verify */
     const uint64_t *rips;
-    uint16_t site_count, exit_count, count;
+    struct warm_check *checks; /* by ascending code */
+    int32_t countdown;         /* warm: executions until it is translated again */
+    uint16_t site_count, exit_count, check_count, count;
     struct range *range;
-    uint8_t *bytes; /* guest bytes of all ranges, to revalidate */
-    struct page_link link[TRACE_PAGES];
-    struct trace_page page[TRACE_PAGES];
+    uint8_t *bytes;         /* guest bytes of all ranges, to revalidate */
+    struct page_link *link; /* one for each page */
+    struct trace_page *page;
     uint32_t host_size;
     uint32_t runs; /* counted by --verify */
 } __attribute__((aligned(64)));
@@ -241,6 +267,10 @@ static inline unsigned block_verified_insns(const struct block *block)
 
 /* -- Code cache and the arena of descriptions (cache.c) -- */
 
+struct code_end {
+    uint32_t offset, block; /* in the cache, in the arena */
+};
+
 struct cache {
     uint8_t *rw, *rx; /* two views of the same memory */
     size_t size;
@@ -248,6 +278,8 @@ struct cache {
     uint8_t *hot_start, *cold_start;          /* behind the host's fixed stubs */
     uint8_t *arena; /* blocks, sites, exits: addressed by 32-bit offsets */
     size_t arena_size, arena_used;
+    struct code_end *end; /* of the blocks' straight code, ascending */
+    size_t ends, ends_max;
 };
 
 bool cache_create(struct cache *cache, size_t size, struct error *error);
@@ -255,6 +287,10 @@ void cache_destroy(struct cache *cache);
 /* Forgets all code but the stubs. */
 void cache_reset(struct cache *cache);
 bool cache_is_full(const struct cache *cache);
+/* The block whose straight code has this place (an address in the executable view, low 32 bits). */
+struct block *cache_block_at(const struct cache *cache, uint32_t rx);
+/* The block's straight code is next behind that of all others. False: no room for the note. */
+bool cache_note_block(struct cache *cache, struct block *block, const uint8_t *end);
 /* Zeroed memory of the arena, aligned to 16 bytes or, from 256 bytes up, to 64. */
 void *cache_allocate(struct cache *cache, size_t size);
 static inline const uint8_t *cache_rx(const struct cache *cache, const uint8_t *rw)
@@ -268,7 +304,7 @@ static inline uint32_t cache_offset(const struct cache *cache, const void *descr
 
 struct engine_stats {
     uint64_t blocks, insns, host_bytes, translate_ns, interpreted, entries, flushes;
-    uint64_t links, invalidated, revived, events, lookups;
+    uint64_t links, invalidated, revived, events, lookups, hot_blocks, hot_insns, hot_bytes;
     uint64_t exec[OP_COUNT], slow[OP_COUNT];
 };
 
@@ -289,6 +325,7 @@ struct engine {
     bool count;            /* instructions and helper calls are counted */
     struct translator_options options;
     struct trace trace; /* being translated */
+    struct insn insn;   /* being executed for a warm block */
     struct ir_list list;
     struct host_stubs *stubs;
     struct verify *verify;
@@ -312,6 +349,8 @@ struct block *block_find(struct engine *engine, uint64_t rip, gpa_t gpa, bool un
 void block_register(struct engine *engine, struct block *block);
 void block_link(struct engine *engine, struct exit *exit, struct block *to);
 void block_enter_table(struct engine *engine, struct block *block);
+/* What leads to `old`, which is dropped, leads to `block` from now on. */
+void block_replace(struct engine *engine, struct block *old, struct block *block);
 /* Every block must be compared with memory again before it runs. */
 void block_distrust_all(struct engine *engine);
 void block_drop_all(struct engine *engine);
@@ -323,7 +362,9 @@ void block_written(void *opaque, gpa_t gpa, uint64_t size);
 void engine_cool(struct engine *engine, uint64_t rip);
 
 /* Translates what is at cpu->rip; NULL: interpret it. Raises fetch faults. */
-struct block *translate(struct engine *engine, bool unshared);
+struct block *translate(struct engine *engine, bool unshared, bool hot);
+/* Translates a warm block again, hot, with cpu->rip at its start. NULL as above. */
+struct block *translate_again(struct engine *engine, struct block *block);
 
 /* -- lift.c -- */
 
@@ -350,6 +391,18 @@ const void *engine_exec(struct cpu *cpu, uint32_t site);
 const void *engine_indirect(struct cpu *cpu, uint32_t site);
 /* Host code for cpu->rip, to continue there without leaving; the leaving stub if there is none. */
 const void *engine_continue(struct cpu *cpu);
+/* The same after an instruction that left its block. Takes the flags as generated code keeps them.
+ */
+const void *engine_go_on(struct cpu *cpu);
+void engine_join_flags(struct cpu *cpu);
+void engine_split_flags(struct cpu *cpu);
+
+/* -- warm.c: the same -- */
+
+/* The check whose call returns to `code` (low 32 bits) failed: where to go on. */
+const void *engine_check_failed(struct cpu *cpu, uint32_t code);
+/* The block at this arena offset, about to be executed, has become hot: where to go on. */
+const void *engine_promote(struct cpu *cpu, uint32_t block);
 
 /* -- verify.c -- */
 
@@ -383,6 +436,8 @@ struct host_stubs {
 /* Is this host able? Fills engine->stubs and emits the fixed stubs into the cache. */
 bool host_create(struct engine *engine, struct error *error);
 void host_destroy(struct engine *engine);
+/* All code but the fixed stubs was dropped. */
+void host_reset(struct engine *engine);
 /* IR to code: fills the block's entry points, sites and exits. False: the cache is full. */
 bool host_lower(struct engine *engine, struct block *block, const struct trace *trace,
                 const struct ir_list *list);

@@ -40,12 +40,19 @@ void engine_print_stats(struct cpu *cpu, FILE *out)
     fprintf(out, "translator: %llu blocks of %llu instructions, %llu bytes of host code\n",
             (unsigned long long)s->blocks, (unsigned long long)s->insns,
             (unsigned long long)s->host_bytes);
+    fprintf(out, "  of these hot: %llu blocks of %llu instructions, %llu bytes\n",
+            (unsigned long long)s->hot_blocks, (unsigned long long)s->hot_insns,
+            (unsigned long long)s->hot_bytes);
     fprintf(out, "  entries from the dispatcher %llu, lookups %llu, links %llu\n",
             (unsigned long long)s->entries, (unsigned long long)s->lookups,
             (unsigned long long)s->links);
     fprintf(out, "  blocks invalidated %llu, revived %llu; cache emptied %llu times\n",
             (unsigned long long)s->invalidated, (unsigned long long)s->revived,
             (unsigned long long)s->flushes);
+    const struct cache *cache = &engine->cache;
+    fprintf(out, "  in use: straight code %zu KiB, cold code %zu KiB, descriptions %zu KiB\n",
+            (size_t)(cache->hot - cache->hot_start) >> 10,
+            (size_t)(cache->cold - cache->cold_start) >> 10, cache->arena_used >> 10);
     fprintf(out, "  basic blocks interpreted %llu\n", (unsigned long long)s->interpreted);
     verify_stats(engine, out);
     if (!engine->count)

@@ -232,7 +232,7 @@ static void unroll(struct trace *trace, unsigned max_insns)
     }
 }
 
-bool trace_form(struct engine *engine, struct trace *trace, unsigned max_insns)
+bool trace_form(struct engine *engine, struct trace *trace, unsigned max_insns, bool hot)
 {
     struct cpu *cpu = engine->cpu;
     trace->space = engine->current_space;
@@ -258,7 +258,8 @@ bool trace_form(struct engine *engine, struct trace *trace, unsigned max_insns)
     }
     if (trace->count) {
         trace->end = trace->next[trace->count - 1];
-        unroll(trace, max_insns);
+        if (hot)
+            unroll(trace, max_insns);
     }
     return trace->count != 0;
 }

@@ -11,7 +11,8 @@
  *                  +---- leave: event, unknown target, END instruction ------------+
  *
  * Glossary
- *   block    translation of a superblock: one entry, many exits, following direct jumps
+ *   block    translation of a superblock: one entry, many exits, following direct jumps; first
+ *            warm (small), then, when it has run often, hot (fast)
  *   exit     a jump out of a block to a known guest address; linked: patched to go to that block
  *   site     a place in host code that calls the interpreter's function for one guest instruction
  *   slow path  the site of an instruction whose memory check missed or that would fault
@@ -53,6 +54,7 @@ struct translator_options {
     bool perf_map;      /* write /tmp/perf-PID.map for perf(1) */
     unsigned cache_mb;  /* size of the code cache; 0: 64 */
     unsigned threshold; /* which execution of an address translates it (1: the first); 0: default */
+    unsigned hot; /* which execution of a block translates it again (1: the first); 0: default */
     unsigned max_insns; /* guest instructions in a block; 0: default, 1: one at a time (tests) */
 };
 

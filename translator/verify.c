@@ -501,7 +501,7 @@ static void report(struct verify *v, struct block *block, unsigned expected, uns
     v->phase = PHASE_NONE;
     unsigned items = log_items;
     log_items |= LOG_IN | LOG_IR | LOG_OUT;
-    translate(engine, block->unshared);
+    translate(engine, block->unshared, block->hot);
     log_items = items;
 }
 

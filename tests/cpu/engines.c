@@ -11,6 +11,7 @@
 void engine_set_options(unsigned threshold, unsigned max_insns, bool verify)
 {
     translator_options.threshold = threshold;
+    translator_options.hot = 1; /* as optimised as it gets */
     translator_options.max_insns = max_insns;
     translator_options.verify = verify;
 }

@@ -183,7 +183,8 @@ static bool same(const struct guest *a, const struct guest *b)
 
 static void run_sequence(unsigned which, unsigned max_insns)
 {
-    translator_options = (struct translator_options){.threshold = 1, .max_insns = max_insns};
+    translator_options =
+        (struct translator_options){.threshold = 1, .hot = 1, .max_insns = max_insns};
     struct guest *wanted = guest_new(&accel_interpreter, GUEST_64);
     struct guest *found = guest_new(&accel_translator, GUEST_64);
     unsigned count = sequences[which].count, faults = 0;

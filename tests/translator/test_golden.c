@@ -183,9 +183,12 @@ static void write_host(FILE *out, const struct text *text, unsigned end, unsigne
         fprintf(out, "%.*s[%s%s\n", (int)(number - line), line, name, strchr(number, ']'));
     } else if ((number = strstr(line, ", 0x")) && strtoull(number + 2, NULL, 16) >> 32) {
         fprintf(out, "%.*s, <pointer>\n", (int)(number - line), line);
-    } else if (strncmp(line, "mov eax, 0x", 11) == 0 && i + 1 < end &&
-               is_transfer(text->line[i + 1]) && strtoull(line + 9, NULL, 16) > 0xff) {
-        fprintf(out, "mov eax, <site>\n");
+    } else if ((number = strstr(line, "[rip"))) {
+        fprintf(out, "%.*s[countdown%s\n", (int)(number - line), line, strchr(number, ']'));
+    } else if (strncmp(line, "mov e", 5) == 0 && strncmp(line + 6, "x, 0x", 5) == 0 &&
+               strchr("ad", line[5]) && i + 1 < end && is_transfer(text->line[i + 1]) &&
+               strtoull(line + 9, NULL, 16) > 0xff) {
+        fprintf(out, "mov e%cx, <%s>\n", line[5], line[5] == 'a' ? "site" : "exits");
     } else {
         fprintf(out, "%s\n", line);
     }
@@ -225,17 +228,15 @@ static void write_normalized(FILE *out, const struct text *text)
 
 /* -- The test -- */
 
-/* Translates a sequence when its memory is in the TLB already; returns the normalized log. */
-static char *host_code_of(unsigned n)
+/* Translates a sequence when its memory is in the TLB already; writes the normalized log. */
+static bool write_translation(FILE *out, unsigned n, bool hot)
 {
     static struct text text;
-    char *result = NULL;
-    size_t size;
-    translator_options = (struct translator_options){.threshold = 3};
+    translator_options = (struct translator_options){.threshold = 3, .hot = hot ? 1 : 1000000};
     struct guest *guest = guest_new(&accel_translator, GUEST_64);
     log_file = tmpfile();
     if (!log_file)
-        return NULL;
+        return false;
     log_items = LOG_IN | LOG_OUT;
     guest_load(guest, GUEST_CODE, goldens[n].start, (size_t)(goldens[n].end - goldens[n].start));
     for (unsigned run = 0; run < 6; run++) {
@@ -249,11 +250,20 @@ static char *host_code_of(unsigned n)
     read_log(log_file, &text);
     fclose(log_file);
     log_file = NULL;
-    FILE *out = open_memstream(&result, &size);
+    fprintf(out, "==== %s\n", hot ? "hot" : "warm");
     write_normalized(out, &text);
-    fclose(out);
     guest_free(guest);
-    return result;
+    return true;
+}
+
+static char *host_code_of(unsigned n)
+{
+    char *result = NULL;
+    size_t size;
+    FILE *out = open_memstream(&result, &size);
+    bool done = write_translation(out, n, false) && write_translation(out, n, true);
+    fclose(out);
+    return done ? result : NULL;
 }
 
 static bool write_file(const char *path, const char *text)

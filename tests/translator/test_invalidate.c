@@ -351,8 +351,11 @@ static uint64_t first_seed = 1;
 
 START_TEST(programs_that_invalidate)
 {
-    static const struct translator_options options[] = {
-        {.threshold = 1}, {.threshold = 2}, {.threshold = 1, .max_insns = 1}, {.threshold = 0}};
+    static const struct translator_options options[] = {{.threshold = 1, .hot = 1},
+                                                        {.threshold = 1},
+                                                        {.threshold = 2, .hot = 5},
+                                                        {.threshold = 1, .hot = 20, .max_insns = 1},
+                                                        {.threshold = 0}};
     enum { WAYS = sizeof options / sizeof options[0] };
     static struct text text;
     struct board *reference = board_new(&accel_interpreter), *translated[WAYS];

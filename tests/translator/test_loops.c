@@ -164,21 +164,21 @@ static void walk(unsigned loop, const char *way, unsigned step)
 
 START_TEST(borders_of_pages)
 {
-    translator_options = (struct translator_options){.threshold = 1};
+    translator_options = (struct translator_options){.threshold = 1, .hot = 1};
     walk((unsigned)_i, "whole blocks", 1);
 }
 END_TEST
 
 START_TEST(counted)
 {
-    translator_options = (struct translator_options){.threshold = 1, .stats = true};
+    translator_options = (struct translator_options){.threshold = 1, .hot = 1, .stats = true};
     walk((unsigned)_i, "counting", 7);
 }
 END_TEST
 
 START_TEST(verified)
 {
-    translator_options = (struct translator_options){.threshold = 1, .verify = true};
+    translator_options = (struct translator_options){.threshold = 1, .hot = 1, .verify = true};
     walk((unsigned)_i, "verified", 7);
 }
 END_TEST
@@ -200,7 +200,7 @@ START_TEST(page_moves)
                                    0x80, 0x3f, 0x00,                   /* cmp byte [rdi], 0 */
                                    0x74, 0xe8,                         /* je */
                                    0xf4};
-    translator_options = (struct translator_options){.threshold = 1};
+    translator_options = (struct translator_options){.threshold = 1, .hot = 1};
     struct guest *guest = guest_new(&accel_translator, GUEST_64);
     volatile uint64_t *before = (void *)(guest->ram + OTHER_PAGE);
     volatile uint64_t *after = (void *)(guest->ram + OTHER_PAGE + 0x1000);
@@ -248,7 +248,7 @@ START_TEST(flags_at_events)
     };
     const uint8_t other = 0x31; /* odd: never equal */
     for (unsigned i = 0; i < sizeof code / sizeof code[0]; i++) {
-        translator_options = (struct translator_options){.threshold = 1};
+        translator_options = (struct translator_options){.threshold = 1, .hot = 1};
         struct guest *guest = guest_new(&accel_translator, GUEST_64);
         guest_load(guest, GUEST_CODE, code[i], sizeof code[i]);
         guest->stop_after = 2;

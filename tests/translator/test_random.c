@@ -465,11 +465,12 @@ static bool run_bounded(struct guest *guest, bool *gave_up)
 static unsigned programs = 3000;
 static uint64_t seed = 1;
 
-static void run_random(enum guest_bits bits, unsigned max_insns)
+static void run_random(enum guest_bits bits, unsigned hot, unsigned max_insns)
 {
     static const uint8_t code_sizes[] = {2, 4, 8};
     static uint8_t ram[GUEST_RAM];
-    translator_options = (struct translator_options){.threshold = 1, .max_insns = max_insns};
+    translator_options =
+        (struct translator_options){.threshold = 1, .hot = hot, .max_insns = max_insns};
     struct guest *a = guest_new(&accel_interpreter, bits);
     struct guest *b = guest_new(&accel_translator, bits);
     random_state = seed * 0x9e3779b97f4a7c15ull + bits;
@@ -506,34 +507,45 @@ static void run_random(enum guest_bits bits, unsigned max_insns)
 
 START_TEST(random_64)
 {
-    run_random(GUEST_64, 0);
+    run_random(GUEST_64, 1, 0);
+}
+END_TEST
+
+/* Blocks that stay warm, and blocks that become hot on the way. */
+START_TEST(random_warm)
+{
+    run_random(GUEST_64, 1000000, 0);
+    run_random(GUEST_64, 3, 0);
+    run_random(GUEST_32, 1000000, 0);
+    run_random(GUEST_16, 2, 0);
 }
 END_TEST
 
 START_TEST(random_64_single)
 {
-    run_random(GUEST_64, 1);
+    run_random(GUEST_64, 3, 1);
 }
 END_TEST
 
 START_TEST(random_32)
 {
-    run_random(GUEST_32, 0);
+    run_random(GUEST_32, 1, 0);
 }
 END_TEST
 
 START_TEST(random_16)
 {
-    run_random(GUEST_16, 0);
+    run_random(GUEST_16, 1, 0);
 }
 END_TEST
 
 START_TEST(random_x87)
 {
     only_x87 = true;
-    run_random(GUEST_64, 0);
-    run_random(GUEST_32, 0);
-    run_random(GUEST_16, 0);
+    run_random(GUEST_64, 1, 0);
+    run_random(GUEST_64, 4, 0);
+    run_random(GUEST_32, 1, 0);
+    run_random(GUEST_16, 1, 0);
     only_x87 = false;
 }
 END_TEST
@@ -549,6 +561,7 @@ int main(int argc, char **argv)
     TCase *tc = tcase_create("random");
     tcase_set_timeout(tc, 300);
     tcase_add_test(tc, random_64);
+    tcase_add_test(tc, random_warm);
     tcase_add_test(tc, random_64_single);
     tcase_add_test(tc, random_32);
     tcase_add_test(tc, random_16);

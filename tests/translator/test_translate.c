@@ -71,10 +71,12 @@ START_TEST(equal_ends)
         const char *name;
         struct translator_options options;
     } ways[] = {
-        {"whole blocks", {.threshold = 1}},
-        {"warm code only", {.threshold = 20}},
-        {"single instructions", {.threshold = 1, .max_insns = 1}},
-        {"counting", {.threshold = 1, .stats = true}},
+        {"hot blocks", {.threshold = 1, .hot = 1}},
+        {"warm blocks", {.threshold = 1, .hot = 1000000}},
+        {"blocks that become hot", {.threshold = 1, .hot = 3}},
+        {"no cold code", {.threshold = 20}},
+        {"single instructions", {.threshold = 1, .hot = 2, .max_insns = 1}},
+        {"counting", {.threshold = 1, .hot = 2, .stats = true}},
         {"verified", {.threshold = 1, .verify = true}},
     };
     struct guest *wanted = guest_new(&accel_interpreter, programs[_i].bits);
@@ -95,7 +97,7 @@ START_TEST(small_cache)
 {
     enum { FUNCTIONS = 3000, BYTES = 64 };
     static uint8_t code[FUNCTIONS * BYTES + 64];
-    translator_options = (struct translator_options){.threshold = 1, .cache_mb = 1};
+    translator_options = (struct translator_options){.threshold = 1, .hot = 4, .cache_mb = 1};
     struct guest *guest = guest_new(&accel_translator, GUEST_64);
     unsigned at = 0;
     memset(code, 0x90, sizeof code);
@@ -130,7 +132,7 @@ START_TEST(events_end_loops)
         {0xe8, 0x02, 0, 0, 0, 0xeb, 0xf9, 0xc3},                /* call f; jmp; f: ret */
     };
     for (unsigned i = 0; i < sizeof loops / sizeof loops[0]; i++) {
-        translator_options = (struct translator_options){.threshold = 1};
+        translator_options = (struct translator_options){.threshold = 1, .hot = 1};
         struct guest *guest = guest_new(&accel_translator, GUEST_64);
         guest_load(guest, GUEST_CODE, loops[i], sizeof loops[i]);
         guest->stop_after = 100;

@@ -29,13 +29,19 @@ void host_destroy(struct engine *engine)
     engine->stubs = NULL;
 }
 
+void host_reset(struct engine *engine)
+{
+    struct x86_stubs *stubs = stubs_of(engine);
+    memset(stubs->guard, 0, sizeof stubs->guard);
+}
+
 void host_link(struct engine *engine, struct exit *exit, struct block *to)
 {
     if (!exit->jump)
         return;
     if (!to) {
         if (exit->early)
-            memcpy(exit->early, exit->saved, sizeof exit->saved);
+            memcpy(exit->early, exit->saved, early_size(exit));
         emit_patch(exit->jump, exit->stub);
         return;
     }

@@ -289,6 +289,24 @@ void lower_slow_if(struct lower *l, enum host_cond cond)
     lower_cold(l, COLD_SLOW, emit_jcc(l->e, cond));
 }
 
+void lower_called_check(struct lower *l, const struct exit *shared)
+{
+    const struct flags *flags = &l->flags;
+    if (l->checks == CHECKS_MAX) {
+        l->failed = true;
+        return;
+    }
+    struct warm_check *check = &l->check[l->checks++];
+    *check = (struct warm_check){.rip = l->trace->rip[l->ir->insn],
+                                 .code = (uint32_t)(l->e->at - l->engine->cache.rw),
+                                 .index = (uint8_t)l->ir->insn,
+                                 .recipe.op = IR_COUNT};
+    if (shared)
+        check->shared = (uint16_t)(shared - l->block->exits + 1);
+    if (ALL & ~flags->slot)
+        check->recipe = flags->recipe;
+}
+
 static const uint8_t *exec_stub(const struct lower *l)
 {
     const struct x86_stubs *stubs = stubs_of(l->engine);
@@ -373,14 +391,6 @@ static void emit_exit(struct lower *l, struct exit *exit, struct flags *flags, b
         cold->executed = 0; /* counted already */
     }
     exit->jump = emit_jmp(l->e);
-}
-
-/* Where unlinked jumps go. */
-static void emit_exit_stub(struct lower *l, struct exit *exit)
-{
-    exit->stub = l->e->at;
-    emit_mov_ri(l->e, H_RAX, cache_offset(&l->engine->cache, exit));
-    emit_jmp_to(l->e, stubs_of(l->engine)->exit);
 }
 
 static bool is_backward(const struct lower *l, uint64_t target)
@@ -577,6 +587,11 @@ static void emit_guard(struct lower *l, const struct trace_page *page, uint64_t 
     struct emit *e = l->e;
     int32_t entry = (int32_t)(tlb_index(page->gva) * sizeof(struct tlb_entry));
     uint8_t *start = e->at;
+    if (!l->block->hot) {
+        emit_call_to(e, stubs_guard(stubs_of(l->engine), &l->cold_code, page));
+        lower_cold(l, COLD_LOOKUP, emit_jcc(e, CC_NZ))->rip = rip;
+        return;
+    }
     emit_load(e, 8, H_RDX, cpu_mem(CPU_AT(tlb)));
     emit_mov_ri(e, H_RAX, page->gva);
     emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry + (int32_t)offsetof(struct tlb_entry, fetch)),
@@ -588,7 +603,7 @@ static void emit_guard(struct lower *l, const struct trace_page *page, uint64_t 
     emit_mov_ri(e, H_RAX, (uint64_t)(uintptr_t)page->host - page->gva);
     emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry + (int32_t)offsetof(struct tlb_entry, addend)),
                 H_RAX, false);
-    lower_cold(l, COLD_LOOKUP, emit_jcc(e, CC_NZ))->rip = rip;
+    cold->mapped = emit_jcc(e, CC_NZ);
 }
 
 static void lower_guard_op(struct lower *l, const struct ir *ir)
@@ -670,6 +685,8 @@ static void emit_cold(struct lower *l, struct cold *cold)
         emit_mov_ri(e, H_RCX, cold->page);
         emit_call_to(e, stubs->refill_fetch);
         emit_patch(emit_jcc(e, CC_NZ), cold->back);
+        if (emit_ok(e) && emit_ok(&l->hot))
+            emit_patch(cold->mapped, e->at);
         /* fall through */
     case COLD_LOOKUP:
         lower_fill_slot(l, &cold->flags);
@@ -685,6 +702,10 @@ static void emit_cold(struct lower *l, struct cold *cold)
         }
         emit_mov_ri(e, H_RAX, site_offset(l, cold->index));
         emit_jmp_to(e, stubs->indirect);
+        break;
+    case COLD_PROMOTE:
+        emit_mov_ri(e, H_RAX, cache_offset(&l->engine->cache, l->block));
+        emit_jmp_to(e, stubs->promote);
         break;
     case COLD_VECTORS:
         emit_mov_ri(e, H_RCX, cold->rip);
@@ -799,6 +820,18 @@ static void emit_load_check(struct lower *l, int32_t flag, unsigned wanted, enum
     cold->rip = l->block->rip;
 }
 
+/* Counts an execution of a warm block. */
+static void emit_countdown(struct lower *l)
+{
+    struct emit *e = l->e;
+    struct cache *cache = &l->engine->cache;
+    emit_byte(e, 0x83); /* sub dword [rip + disp32], imm8 */
+    emit_byte(e, 0x2d);
+    emit_u32(e, (uint32_t)((uint8_t *)&l->block->countdown - cache_rx(cache, e->at + 5)));
+    emit_byte(e, 1);
+    lower_cold(l, COLD_PROMOTE, emit_jcc(e, CC_S));
+}
+
 static void emit_entry(struct lower *l)
 {
     static const struct ir first = {.op = IR_EVENT};
@@ -814,6 +847,8 @@ static void emit_entry(struct lower *l)
     if (block->x87)
         emit_load_check(l, HOT_AT(x87_loaded), 1, COLD_X87);
     block->loaded_rw = l->e->at;
+    if (!block->hot && !l->engine->verify)
+        emit_countdown(l);
 }
 
 static void lower_list(struct lower *l)
@@ -849,19 +884,49 @@ static void lower_loop(struct lower *l)
     lower_list(l);
 }
 
-static void finish_exits(struct lower *l)
+#define STUBS_TOGETHER 24 /* exits whose stubs reach their common end by a short jump */
+
+/* Where unlinked jumps go: their number in AL, then code for several of them. */
+static void emit_exit_stubs(struct lower *l)
 {
+    struct emit *e = l->e;
+    uint8_t *together[STUBS_TOGETHER];
+    unsigned count = 0;
     for (unsigned i = 0; i < l->block->exit_count; i++) {
         struct exit *exit = &l->block->exits[i];
-        emit_exit_stub(l, exit);
-        if (!exit->jump || !emit_ok(l->e))
-            continue;
-        emit_patch(exit->jump, exit->stub);
+        if (exit->jump) {
+            exit->stub = e->at;
+            if (emit_ok(e))
+                emit_patch(exit->jump, exit->stub);
+            if (i < 256) {
+                emit_byte(e, 0xb0); /* mov al, imm8 */
+                emit_byte(e, (uint8_t)i);
+                together[count++] = emit_jmp8(e);
+            } else {
+                emit_mov_ri(e, H_RAX, cache_offset(&l->engine->cache, exit));
+                emit_jmp_to(e, stubs_of(l->engine)->exit);
+            }
+        }
+        if (count == STUBS_TOGETHER || (count && i + 1u == l->block->exit_count)) {
+            if (together[count - 1] + 1 == e->at) { /* the last needs no jump */
+                count--;
+                e->at -= 2;
+            }
+            while (count)
+                emit_patch8(e, together[--count]);
+            emit_mov_ri(e, H_RDX, cache_offset(&l->engine->cache, l->block->exits));
+            emit_jmp_to(e, stubs_of(l->engine)->exit_number);
+        }
     }
+}
+
+static void finish_exits(struct lower *l)
+{
+    emit_exit_stubs(l);
     for (unsigned i = 0; i < l->block->exit_count && emit_ok(l->e); i++)
         if (l->block->exits[i].early)
             memcpy(l->block->exits[i].saved, l->block->exits[i].early,
-                   sizeof l->block->exits[i].saved);
+                   early_size(&l->block->exits[i]));
 }
 
 static unsigned count_exits(const struct ir_list *list)
@@ -896,6 +961,20 @@ static void find_kept(struct block *block, const struct ir_list *list)
         }
 }
 
+static bool note_checks(struct lower *l)
+{
+    struct block *block = l->block;
+    size_t size = l->checks * sizeof *l->check;
+    if (!size)
+        return true;
+    block->checks = cache_allocate(&l->engine->cache, size);
+    if (!block->checks)
+        return false;
+    memcpy(block->checks, l->check, size);
+    block->check_count = (uint16_t)l->checks;
+    return true;
+}
+
 bool host_lower(struct engine *engine, struct block *block, const struct trace *trace,
                 const struct ir_list *list)
 {
@@ -916,6 +995,7 @@ bool host_lower(struct engine *engine, struct block *block, const struct trace *
     l->count = engine->count;
     l->colds = 0;
     l->failed = l->next = false;
+    l->checks = 0;
     block->loops = list->loop;
     block->exits = cache_allocate(cache, count_exits(list) * sizeof *block->exits);
     if (!block->exits)
@@ -937,6 +1017,8 @@ bool host_lower(struct engine *engine, struct block *block, const struct trace *
     if (l->failed || !emit_ok(&l->hot) || !emit_ok(&l->cold_code))
         return false;
 
+    if (!note_checks(l) || !cache_note_block(cache, block, l->hot.at))
+        return false;
     block->entry = cache_rx(cache, block->entry_rw);
     block->checked = cache_rx(cache, block->checked_rw);
     block->host_size = (uint32_t)(l->hot.at - cache->hot + (l->cold_code.at - cache->cold));

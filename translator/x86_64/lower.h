@@ -23,7 +23,8 @@
 #include "translator/engine.h"
 #include "translator/x86_64/emit.h"
 
-#define COLD_MAX 640 /* a loop has two iterations of up to TRACE_MAX instructions */
+#define COLD_MAX   640 /* a loop has two iterations of up to TRACE_MAX instructions */
+#define CHECKS_MAX (TRACE_MAX * 4)
 
 /* Displacements from host RSP. */
 #define CPU_AT(member) ((int32_t)offsetof(struct cpu, member))
@@ -48,12 +49,6 @@ extern const uint8_t home_of[16];
 
 /* Where the arithmetic flags are (R3): masks of enum eflags_bit. The recipe computes all of them.
  */
-struct recipe {
-    uint8_t op; /* enum ir_op; IR_COUNT: none */
-    uint8_t size, a, b;
-    int32_t imm;
-};
-
 struct flags {
     uint16_t host; /* in host EFLAGS */
     uint16_t slot; /* in struct cpu */
@@ -74,6 +69,7 @@ enum cold_kind {
     COLD_LOOKUP,   /* go to a constant rip through the jump table */
     COLD_GUARD,    /* fill the fetch entry of the page and check again, or go on as COLD_LOOKUP */
     COLD_INDIRECT, /* the address in RCX was not in the jump table */
+    COLD_PROMOTE,  /* the block has become hot */
     COLD_VECTORS,  /* load the XMM registers, come back */
     COLD_X87,      /* load the x87 state, come back */
 };
@@ -95,6 +91,7 @@ struct cold {
     uint16_t span;  /* COLD_REFILL, COLD_SLOT: bytes of the check; SPAN_PAGE: stands for the page */
     uint8_t *after; /* with `slot`: where the slot has been filled and RDX is the distance */
     uint64_t page;  /* COLD_GUARD: address of the page */
+    uint8_t *mapped; /* COLD_GUARD: displacement of the jump taken if it is mapped elsewhere */
     uint64_t rip;
     struct exit *exit; /* COLD_REFILL, COLD_SLOT: leave by this if refilling does not help */
     struct flags flags;
@@ -126,6 +123,8 @@ struct lower {
         uint16_t live;    /* flags wanted in host EFLAGS there */
     } join[2][TRACE_MAX]; /* of each copy */
     struct site *site[TRACE_MAX];
+    unsigned checks;
+    struct warm_check check[CHECKS_MAX]; /* of a warm block */
     bool failed;
 };
 
@@ -134,6 +133,9 @@ struct lower {
 struct cold *lower_cold(struct lower *l, enum cold_kind kind, uint8_t *field);
 /* The exit of the current instruction to a block that starts there and shares no checks. */
 struct exit *lower_unshared_exit(struct lower *l);
+/* Notes that a call just emitted was a check of the current instruction; `shared`: leave by this
+ * exit if it fails, or NULL. */
+void lower_called_check(struct lower *l, const struct exit *shared);
 /* Jumps to the slow path of the current instruction if `cond`. */
 void lower_slow_if(struct lower *l, enum host_cond cond);
 /* The coming code destroys host EFLAGS: saves what must be saved. */
@@ -194,11 +196,31 @@ void x87_store(struct cpu *cpu);
 
 /* -- stubs.c -- */
 
+/* Kinds of memory checks that warm blocks call, by bytes and alignment. */
+enum check_kind {
+    CHECK_PAGE = 10,    /* of a known address: stands for the whole page */
+    CHECK_ALIGNED = 11, /* the range begins at a multiple of 16, or, with 32 bytes alone, of 32 */
+    CHECK_KINDS = 17,
+};
+enum check_kind check_kind(unsigned span, bool aligned);
+
+#define GUARDS 1024
+
+/* Shared code that tests whether a page is mapped as it was. */
+struct guard_code {
+    gva_t gva;
+    const uint8_t *host;
+    uint8_t *code; /* NULL: none */
+};
+
 struct x86_stubs {
     struct host_stubs host;
     /* writable-view addresses */
     uint8_t *leave, *lookup, *exit, *indirect, *load_vectors[KEEPS_COUNT], *load_x87, *refuse,
-        *refill_read, *refill_write, *refill_fetch, *cpuid, *tsc[KEEPS_COUNT];
+        *refill_read, *refill_write, *refill_fetch, *cpuid, *tsc[KEEPS_COUNT], *exit_number,
+        *promote, *nested_refill_fetch;
+    uint8_t *check[2][CHECK_KINDS]; /* for reading, writing */
+    struct guard_code guard[GUARDS];
     uint8_t *exec[KEEPS_COUNT][2]; /* for blocks that keep vectors, x87 state */
     bool bmi2;
     struct lower lower; /* work space */
@@ -210,5 +232,10 @@ static inline struct x86_stubs *stubs_of(const struct engine *engine)
 }
 
 bool stubs_emit(struct engine *engine, struct x86_stubs *stubs);
+/* The code, emitted to `e` if there is none, that tests the page: NZ if it is mapped elsewhere.
+ * Uses all temporaries. */
+const uint8_t *stubs_guard(struct x86_stubs *stubs, struct emit *e, const struct trace_page *page);
+/* RDX = the TLB entry for the address in `gva`; `pushed` bytes lie on the stack. */
+void stubs_find_entry(struct emit *e, bool bmi2, unsigned gva, int32_t pushed);
 
 #endif

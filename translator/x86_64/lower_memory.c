@@ -1,8 +1,9 @@
 /*
  * Memory operands: from guest address to V_M.
  *
- * The check of `size` bytes at a guest address (cpu/state.h): one TLB entry, one compare for page,
- * right and page crossing, then the distance to host memory in RDX.
+ * In warm blocks the check is called (stubs.c), in hot ones it is inline. That of `size` bytes at a
+ * guest address (cpu/state.h): one TLB entry, one compare for page, right and page crossing, then
+ * the distance to host memory in RDX.
  *
  *     lea  rcx, [address]
  *     rorx edx, ecx, 7              ; index of the page, times 32 bytes an entry
@@ -98,18 +99,9 @@ static void check_segment(struct lower *l, const struct ir *ir)
     emit_alu_rm(e, ALU_ADD, 4, H_RCX, cpu_mem(SEG_AT(ir->seg, base)));
 }
 
-/* RDX = the TLB entry for register `gva`. */
 static void find_entry(struct lower *l, unsigned gva)
 {
-    struct emit *e = l->e;
-    if (l->bmi2) {
-        emit_rorx(e, 4, H_RDX, gva, 7);
-    } else {
-        emit_mov_rr(e, 4, H_RDX, gva);
-        emit_shift_ri(e, SHIFT_SHR, 4, H_RDX, 7);
-    }
-    emit_alu_ri(e, ALU_AND, 4, H_RDX, (int32_t)(TLB_ENTRIES - 1) << 5);
-    emit_alu_rm(e, ALU_ADD, 8, H_RDX, cpu_mem(CPU_AT(tlb)));
+    stubs_find_entry(l->e, l->bmi2, gva, 0);
 }
 
 #define DISTANCE host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend))
@@ -278,20 +270,42 @@ static void use_distance(struct lower *l, const struct ir *ir)
     l->m = (struct host_mem){H_RDX, H_RCX, 0, 0};
 }
 
+/* A warm block calls the check of the address in RCX. */
+static void call_check(struct lower *l, const struct ir *ir, enum check_kind kind,
+                       const struct exit *shared)
+{
+    bool write = ir->op != IR_MEM_READ || ir->share_write;
+    emit_call_to(l->e, stubs_of(l->engine)->check[write][kind]);
+    lower_called_check(l, shared);
+    l->m = (struct host_mem){H_RDX, H_RCX, 0, 0};
+}
+
+/* The first access of a group in a warm block. */
+static void call_shared_check(struct lower *l, const struct ir *ir, bool constant)
+{
+    enum check_kind kind = check_kind(ir->share_span, ir->share_aligned);
+    if (constant && ir->seg == SEG_COUNT) /* an aligned start is known, another never passes */
+        kind = ir->share_aligned && (ir->imm + ir->share_low) & 15 ? CHECK_ALIGNED : CHECK_PAGE;
+    call_check(l, ir, kind, ir->share_alone ? NULL : lower_unshared_exit(l));
+    emit_store(l->e, 8, share_mem(ir), H_RDX);
+    l->m.disp = -ir->share_low;
+}
+
 /* The first access of a group: checks the whole range, and notes the host distance. */
 static void lower_shared_check(struct lower *l, const struct ir *ir)
 {
     struct emit *e = l->e;
-    struct exit *unshared = ir->share_alone ? NULL : lower_unshared_exit(l);
+    bool warm = !l->block->hot, constant = ir->a == V_ZERO && ir->b == V_ZERO;
+    struct exit *unshared = warm || ir->share_alone ? NULL : lower_unshared_exit(l);
     bool of_loop = ir->share > SHARES, wide = ir->aux >> 4 == 8;
     unsigned gva = H_RCX;
     struct ir range = *ir;
     range.imm += ir->share_low;
-    if (ir->a == V_ZERO && ir->b == V_ZERO) {
+    if (constant) {
         emit_mov_ri(e, H_RCX, wide ? (uint64_t)range.imm : (uint32_t)range.imm);
     } else {
         struct host_mem mem = lower_address(l, &range);
-        if (wide && ir->seg == SEG_COUNT && mem.index == H_NONE && mem.disp == 0 &&
+        if (!warm && wide && ir->seg == SEG_COUNT && mem.index == H_NONE && mem.disp == 0 &&
             mem.base != H_RDX && mem.base != H_RAX)
             gva = mem.base;
         else
@@ -299,11 +313,15 @@ static void lower_shared_check(struct lower *l, const struct ir *ir)
     }
     if (ir->seg != SEG_COUNT)
         emit_alu_rm(e, ALU_ADD, 8, H_RCX, cpu_mem(SEG_AT(ir->seg, base)));
+    if (warm) {
+        call_shared_check(l, ir, constant);
+        return;
+    }
     if (of_loop && l->next) {
         emit_slot_check(l, ir, gva, unshared);
     } else {
         struct cold *cold = emit_check(l, ir, gva, ir->share_span, ir->share_aligned, unshared);
-        if (ir->a == V_ZERO && ir->b == V_ZERO) /* stands for more of the page than it checks */
+        if (constant) /* stands for more of the page than it checks */
             cold->span = SPAN_PAGE;
         if (of_loop && !ir->invariant) {
             cold->slot = (uint8_t)(ir->share - SHARES);
@@ -330,12 +348,15 @@ void lower_memory(struct lower *l, const struct ir *ir)
         use_distance(l, ir);
         return;
     }
+    bool warm = !l->block->hot;
+    if (warm)
+        lower_store_pointers(l, &l->note);
     lower_clobber(l);
     if (ir->share) {
         lower_shared_check(l, ir);
         return;
     }
-    if (ir->a == V_ZERO && ir->b == V_ZERO && ir->seg == SEG_COUNT && !ir->bit_offset) {
+    if (!warm && ir->a == V_ZERO && ir->b == V_ZERO && ir->seg == SEG_COUNT && !ir->bit_offset) {
         uint64_t address = (uint64_t)ir->imm;
         if (address_size == 4)
             address = (uint32_t)address;
@@ -346,7 +367,7 @@ void lower_memory(struct lower *l, const struct ir *ir)
     }
 
     struct host_mem mem = lower_address(l, ir);
-    bool plain = address_size == 8 && ir->seg == SEG_COUNT && !ir->bit_offset &&
+    bool plain = !warm && address_size == 8 && ir->seg == SEG_COUNT && !ir->bit_offset &&
                  mem.index == H_NONE && mem.disp == 0 && mem.base != H_RAX && mem.base != H_RDX;
     if (plain) {
         gva = mem.base;
@@ -360,6 +381,10 @@ void lower_memory(struct lower *l, const struct ir *ir)
             check_segment(l, ir);
         else if (ir->seg != SEG_COUNT)
             emit_alu_rm(e, ALU_ADD, 8, H_RCX, cpu_mem(SEG_AT(ir->seg, base)));
+    }
+    if (warm) {
+        call_check(l, ir, check_kind(ir->size, ir->aligned), NULL);
+        return;
     }
     emit_check(l, ir, gva, ir->size, ir->aligned, NULL);
     emit_load(e, 8, H_RDX, DISTANCE);

@@ -219,10 +219,10 @@ static bool refill_fetch(struct cpu *cpu, gva_t gva)
  * RCX, RDX, EAX: address, TLB entry, bytes. Falls through with RCX and RDX as they were if it is
  * something else, else returns NZ.
  */
-static void emit_pass_beside_code(struct emit *e, const struct cpu *cpu)
+static void emit_pass_beside_code(struct emit *e, const struct cpu *cpu, int32_t pushed)
 {
     enum { FROM = H_RDI, PAGE = H_RSI, MARKS = H_R8, LAST = H_RAX };
-    const int32_t pushed = 8, info = (int32_t)offsetof(struct tlb, info);
+    const int32_t info = (int32_t)offsetof(struct tlb, info);
     const int32_t host_rom = (int32_t)offsetof(struct tlb_info, host);
     const int32_t dirty_log = (int32_t)offsetof(struct tlb_info, dirty);
     static const uint8_t saved[] = {FROM, PAGE, MARKS};
@@ -282,21 +282,22 @@ static void emit_pass_beside_code(struct emit *e, const struct cpu *cpu)
 }
 
 /* Called with the address in RCX; keeps all homes and vectors, RCX and RDX; NZ if filled. The C
- * function uses general registers only. */
+ * function uses general registers only. `pushed` bytes lie on the stack, its return address
+ * included. */
 static uint8_t *emit_refill(struct emit *e, bool (*fn)(struct cpu *cpu, gva_t gva),
-                            const struct cpu *beside_code)
+                            const struct cpu *beside_code, int32_t pushed)
 {
     static const uint8_t kept[] = {H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
-    const int32_t frame = (int32_t)sizeof kept * 8 + 8; /* with the return address: aligned */
+    const int32_t frame = (int32_t)sizeof kept * 8 + (pushed & 8); /* with `pushed`: aligned */
     emit_align(e, 16);
     uint8_t *start = e->at;
     if (beside_code)
-        emit_pass_beside_code(e, beside_code);
+        emit_pass_beside_code(e, beside_code, pushed);
     emit_lea(e, 8, H_RSP, host_at(H_RSP, -frame));
     for (unsigned i = 0; i < sizeof kept; i++)
         emit_store(e, 8, host_at(H_RSP, (int32_t)i * 8), kept[i]);
     emit_mov_rr(e, 8, H_RSI, H_RCX);
-    emit_lea(e, 8, H_RDI, at(0, frame + 8));
+    emit_lea(e, 8, H_RDI, at(0, frame + pushed));
     emit_mov_ri(e, H_RAX, (uint64_t)(uintptr_t)fn);
     emit_call_reg(e, H_RAX);
     emit_rr(e, 0x84, H_RAX, H_RAX); /* test al, al */
@@ -366,15 +367,127 @@ static uint8_t *emit_query(struct emit *e, const void *fn, bool spills, enum vec
     return start;
 }
 
-/* Jumped to with the target rip in RCX (and for `fn` engine_indirect, the site in EAX). */
-static uint8_t *emit_lookup(struct emit *e, const void *fn)
+/* Jumped to with a number for `fn` in EAX, and the target rip in RCX if `jump`. */
+static uint8_t *emit_lookup(struct emit *e, const void *fn, bool jump)
 {
     emit_align(e, 16);
     uint8_t *start = e->at;
-    emit_store(e, 8, cpu_mem(CPU_AT(rip)), H_RCX);
+    if (jump)
+        emit_store(e, 8, cpu_mem(CPU_AT(rip)), H_RCX);
     call_c(e, fn, 0);
     load_homes(e, 0);
     emit_jmp_reg(e, H_RAX);
+    return start;
+}
+
+/* -- What warm blocks share -- */
+
+void stubs_find_entry(struct emit *e, bool bmi2, unsigned gva, int32_t pushed)
+{
+    if (bmi2) {
+        emit_rorx(e, 4, H_RDX, gva, 7);
+    } else {
+        emit_mov_rr(e, 4, H_RDX, gva);
+        emit_shift_ri(e, SHIFT_SHR, 4, H_RDX, 7);
+    }
+    emit_alu_ri(e, ALU_AND, 4, H_RDX, (int32_t)(TLB_ENTRIES - 1) << 5);
+    emit_alu_rm(e, ALU_ADD, 8, H_RDX, at(CPU_AT(tlb), pushed));
+}
+
+enum check_kind check_kind(unsigned span, bool aligned)
+{
+    unsigned kind = 0;
+    while (1u << kind < span)
+        kind++;
+    return (enum check_kind)(aligned ? kind - 4 + CHECK_ALIGNED : kind);
+}
+
+/* Called with an address in RCX: the distance to host memory in RDX. Does not return if that needs
+ * more than a look into the page tables. */
+static uint8_t *emit_check_call(struct emit *e, const struct x86_stubs *stubs, unsigned kind,
+                                bool write, const uint8_t *refill, const uint8_t *failed)
+{
+    bool aligned = kind >= CHECK_ALIGNED;
+    unsigned span = kind == CHECK_PAGE ? 1 : 1u << (aligned ? kind - CHECK_ALIGNED + 4 : kind);
+    int32_t tag = write ? (int32_t)offsetof(struct tlb_entry, write)
+                        : (int32_t)offsetof(struct tlb_entry, read);
+    emit_align(e, 16);
+    uint8_t *start = e->at;
+    stubs_find_entry(e, stubs->bmi2, H_RCX, 8);
+    uint8_t *check = e->at;
+    emit_mov_rr(e, 8, H_RAX, H_RCX);
+    emit_alu_rm(e, ALU_XOR, 8, H_RAX, host_at(H_RDX, tag));
+    emit_alu_ri(e, ALU_CMP, 8, H_RAX, 4096 - (int32_t)span);
+    uint8_t *miss = emit_jcc8(e, CC_A);
+    if (aligned) {          /* tags are page addresses: the low bits are the address's own */
+        emit_byte(e, 0xa8); /* test al, imm8 */
+        emit_byte(e, span == 32 ? 31 : 15);
+        emit_patch(emit_jcc(e, CC_NZ), failed);
+    }
+    emit_load(e, 8, H_RDX, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend)));
+    emit_byte(e, 0xc3);
+    emit_patch8(e, miss);
+    if (write)
+        emit_mov_ri(e, H_RAX, kind == CHECK_PAGE ? SPAN_PAGE : span);
+    emit_call_to(e, refill);
+    emit_patch(emit_jcc(e, CC_NZ), check);
+    emit_jmp_to(e, failed);
+    return start;
+}
+
+static void emit_checks(struct emit *e, struct x86_stubs *stubs, const struct cpu *cpu)
+{
+    const uint8_t *read = emit_refill(e, refill_read, NULL, 16);
+    const uint8_t *write = emit_refill(e, refill_write, cpu, 16);
+    emit_align(e, 16);
+    uint8_t *failed = e->at; /* the return address says which check */
+    emit_byte(e, 0x58);      /* pop rax */
+    call_c(e, (const void *)engine_check_failed, 0);
+    load_homes(e, 0);
+    emit_jmp_reg(e, H_RAX);
+    for (unsigned kind = 0; kind < CHECK_KINDS; kind++) {
+        stubs->check[false][kind] = emit_check_call(e, stubs, kind, false, read, failed);
+        stubs->check[true][kind] = emit_check_call(e, stubs, kind, true, write, failed);
+    }
+}
+
+const uint8_t *stubs_guard(struct x86_stubs *stubs, struct emit *e, const struct trace_page *page)
+{
+    struct guard_code *guard =
+        &stubs->guard[(page->gva >> 12 ^ (uintptr_t)page->host >> 16) % GUARDS];
+    if (guard->code && guard->gva == page->gva && guard->host == page->host)
+        return guard->code;
+    int32_t entry = (int32_t)(tlb_index(page->gva) * sizeof(struct tlb_entry));
+    uint8_t *start = e->at;
+    emit_load(e, 8, H_RDX, at(CPU_AT(tlb), 8));
+    emit_mov_ri(e, H_RCX, page->gva);
+    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry + (int32_t)offsetof(struct tlb_entry, fetch)),
+                H_RCX, false);
+    uint8_t *miss = emit_jcc8(e, CC_NZ);
+    emit_mov_ri(e, H_RAX, (uint64_t)(uintptr_t)page->host - page->gva);
+    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry + (int32_t)offsetof(struct tlb_entry, addend)),
+                H_RAX, false);
+    emit_byte(e, 0xc3);
+    emit_patch8(e, miss);
+    emit_call_to(e, stubs->nested_refill_fetch);
+    emit_patch(emit_jcc(e, CC_NZ), start);
+    emit_rr(e, 0x85 | X_W, H_RSP, H_RSP); /* test: NZ */
+    emit_byte(e, 0xc3);
+    if (emit_ok(e))
+        *guard = (struct guard_code){page->gva, page->host, start};
+    return start;
+}
+
+/* Jumped to with the number of an exit in AL, the offset of its block's exits in EDX. */
+static uint8_t *emit_exit_number(struct emit *e, const struct x86_stubs *stubs)
+{
+    emit_align(e, 16);
+    uint8_t *start = e->at;
+    emit_rr(e, 0xb6 | X_0F | X_BYTE_RM, H_RAX, H_RAX); /* movzx eax, al */
+    emit_rr(e, 0x69, H_RAX, H_RAX);                    /* imul eax, eax, imm32 */
+    emit_u32(e, sizeof(struct exit));
+    emit_alu_rr(e, ALU_ADD, 4, H_RAX, H_RDX);
+    emit_jmp_to(e, stubs->exit);
     return start;
 }
 
@@ -423,18 +536,22 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
         stubs->exec[kept][1] = emit_exec(&e, stubs, (enum vectors_kept)kept, true);
         stubs->tsc[kept] = emit_query(&e, (const void *)cpu_tsc, true, (enum vectors_kept)kept);
     }
-    stubs->refill_read = emit_refill(&e, refill_read, NULL);
-    stubs->refill_write = emit_refill(&e, refill_write, engine->cpu);
+    stubs->refill_read = emit_refill(&e, refill_read, NULL, 8);
+    stubs->refill_write = emit_refill(&e, refill_write, engine->cpu, 8);
     stubs->cpuid = emit_cpuid(&e);
-    stubs->refill_fetch = emit_refill(&e, refill_fetch, NULL);
+    stubs->refill_fetch = emit_refill(&e, refill_fetch, NULL, 8);
+    stubs->nested_refill_fetch = emit_refill(&e, refill_fetch, NULL, 16);
     stubs->load_x87 = emit_query(&e, (const void *)x87_load, false, KEEPS_NONE);
-    stubs->lookup = emit_lookup(&e, (const void *)engine_continue);
-    stubs->indirect = emit_lookup(&e, (const void *)engine_indirect);
+    stubs->lookup = emit_lookup(&e, (const void *)engine_continue, true);
+    stubs->indirect = emit_lookup(&e, (const void *)engine_indirect, true);
 
     emit_align(&e, 16);
     stubs->exit = e.at; /* jumped to with the exit in EAX */
     emit_store(&e, 4, cpu_mem(HOT_AT(exit)), H_RAX);
     emit_jmp_to(&e, stubs->leave);
+    stubs->exit_number = emit_exit_number(&e, stubs);
+    stubs->promote = emit_lookup(&e, (const void *)engine_promote, false);
+    emit_checks(&e, stubs, engine->cpu);
 
     for (unsigned kept = KEEPS_XMM; kept < levels; kept++)
         stubs->load_vectors[kept] = emit_load_vectors(&e, stubs, (enum vectors_kept)kept);

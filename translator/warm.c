@@ -1,0 +1,103 @@
+/*
+ * Warm blocks: what they leave to C.
+ *
+ * The first translation of code is made to be small and quick to make, since most code runs a few
+ * times only: its memory checks are calls of shared code, without slow paths of their own, and its
+ * loops are not looked at. It counts its executions; at the last the block is translated again,
+ * hot, as the rest of the translator describes.
+ *
+ * When a check fails for good, the return address of its call tells which it was (struct
+ * warm_check). The instruction is interpreted, and execution goes on with the next one, in whatever
+ * block begins there.
+ */
+#include "translator/engine.h"
+
+#include "cpu/interp/flags.h"
+#include "cpu/interp/interp.h"
+
+static uint32_t flags_of(const struct cpu *cpu, const struct recipe *recipe)
+{
+    unsigned size = recipe->size;
+    uint64_t a = zero_extend(cpu->gpr[recipe->a], size), result;
+    uint64_t b = recipe->b == V_IMM ? (uint64_t)(int64_t)recipe->imm : cpu->gpr[recipe->b];
+    b = zero_extend(b, size);
+    switch (recipe->op) {
+    case IR_ADD: /* a holds the result */
+        result = a;
+        a = zero_extend(result - b, size);
+        return flags_add(a, b, result, size);
+    case IR_SUB:
+        result = a;
+        a = zero_extend(result + b, size);
+        return flags_sub(a, b, result, size);
+    case IR_CMP:
+        return flags_sub(a, b, zero_extend(a - b, size), size);
+    default: /* IR_TEST */
+        return flags_result(a & b, size);
+    }
+}
+
+static const struct warm_check *check_of(const struct block *block, uint32_t code)
+{
+    unsigned low = 0, high = block->check_count - 1u;
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+        if (block->checks[middle].code < code)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return &block->checks[low];
+}
+
+const void *engine_check_failed(struct cpu *cpu, uint32_t code)
+{
+    struct engine *engine = cpu_engine(cpu);
+    const struct block *block = cache_block_at(&engine->cache, code);
+    const struct warm_check *check = check_of(block, code - (uint32_t)(uintptr_t)engine->cache.rx);
+
+    engine_join_flags(cpu);
+    if (check->recipe.op != IR_COUNT)
+        cpu->eflags = flags_merge(cpu->eflags, FLAG_ARITH, flags_of(cpu, &check->recipe));
+    cpu->rip = check->rip;
+    if (engine->count)
+        engine_hot(cpu)->instructions += check->index;
+    if (check->shared) {
+        const struct exit *exit = &block->exits[check->shared - 1];
+        engine_split_flags(cpu);
+        if (exit->to) {
+            return exit->same_page ? exit->to->entry : exit->to->checked;
+        }
+        engine_hot(cpu)->exit = cache_offset(&engine->cache, exit);
+        return engine->stubs->leave;
+    }
+    struct insn *insn = &engine->insn;
+    interp_decode(cpu, insn);
+    cpu->next_rip = cpu->rip + insn->length;
+    cpu->insn = insn;
+    insn->exec(cpu, insn);
+    cpu->rip = cpu->next_rip;
+    if (engine->count) {
+        engine_hot(cpu)->instructions++;
+        engine->stats.slow[insn->op]++;
+    }
+    engine_split_flags(cpu);
+    return engine_go_on(cpu);
+}
+
+const void *engine_promote(struct cpu *cpu, uint32_t offset)
+{
+    struct engine *engine = cpu_engine(cpu);
+    struct block *block = (void *)(engine->cache.arena + offset);
+    engine_join_flags(cpu);
+    cpu->rip = block->rip;
+    cpu->insn = NULL; /* a fault in fetching is not an instruction's */
+    if (block->stale || cache_is_full(&engine->cache))
+        return engine->stubs->leave;
+    block = translate_again(engine, block);
+    if (!block)
+        return engine->stubs->leave;
+    block_enter_table(engine, block);
+    engine_split_flags(cpu);
+    return block->entry;
+}
