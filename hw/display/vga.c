@@ -3,9 +3,10 @@
  * Technical Reference; Bochs VBE in vga_vbe.c; the picture in vga_draw.c).
  *
  * Video memory is kept with the four planes of an address side by side, so that chained
- * (256-colour) and VBE modes are linear in it. Not modelled: the exact horizontal and vertical
- * timing (status register 1 follows a 60 Hz frame of 450 lines), the light pen, and display
- * blanking by a reset sequencer.
+ * VBE modes are linear in it. Not modelled: the light pen, the border, blinking pixels in graphics
+ * modes, the colour diagnostic bits of status register 1, address bit 0 by the page bit of the
+ * miscellaneous output register, cursor and display skew, line counters at half the rate, the
+ * enable port 3c3h, and display blanking by a reset sequencer.
  */
 #include "hw/display/vga_internal.h"
 
@@ -26,20 +27,16 @@
 #define SEQ_EVEN_ODD_OFF      0x04
 #define GR_MODE_HOST_ODD_EVEN 0x10
 #define GR_MODE_READ_COMPARE  0x08
+#define GR_MODE_SHIFT         0x60
 #define CR_PROTECT            0x80 /* in CR_V_SYNC_END */
 
-#define FRAME_NS              (NS_PER_SECOND / 60)
-#define LINES_PER_FRAME       450
-#define VISIBLE_LINES         400
-
-/* MMIO BAR of bochs-drm: VGA ports from 0x3c0 at 0x400, VBE registers at 0x500. */
+/* MMIO BAR of bochs-drm: EDID, VGA ports from 0x3c0 at 0x400, VBE registers at 0x500. */
 #define MMIO_SIZE      4096
 #define MMIO_PORTS     0x400
 #define MMIO_PORTS_END 0x420
 #define MMIO_VBE       0x500
 #define MMIO_VBE_END   (MMIO_VBE + 2 * VBE_COUNT)
 #define MMIO_EXTENDED  0x600 /* size and byte order registers of later revisions: absent */
-#define MMIO_EDID_END  0x100 /* EDID of the monitor: absent, reads as ones (no valid header) */
 
 static const struct field vga_fields[] = {
     FIELD_STRUCT(struct vga, pci, pci_device_fields, 1),
@@ -60,6 +57,7 @@ static const struct field vga_fields[] = {
     FIELD(struct vga, dac_component, 1),
     FIELD(struct vga, dac_state, 1),
     {"dac", offsetof(struct vga, dac), 1, 768, NULL, 1, false},
+    FIELD_ARRAY(struct vga, dac_given, 1),
     FIELD_ARRAY(struct vga, latch, 1),
     FIELD(struct vga, vbe_index, 1),
     FIELD_ARRAY(struct vga, vbe, 1),
@@ -102,12 +100,13 @@ static bool odd_even(const struct vga *vga)
     return !(vga->seq[SEQ_MEMORY_MODE] & SEQ_EVEN_ODD_OFF);
 }
 
-/* Address within a plane; in odd/even mode bit 0 chose the plane. */
+/* Where a byte of the window lies in the planes. Chained, the two lowest bits choose the plane and
+ * are 0 in the address; in odd/even mode so does and is the lowest. */
 static uint32_t plane_address(const struct vga *vga, uint32_t offset)
 {
-    if (odd_even(vga))
-        offset &= ~1u;
-    return offset & 0xffff;
+    if (vga->seq[SEQ_MEMORY_MODE] & SEQ_CHAIN4)
+        return offset & 0xfffc;
+    return offset & (odd_even(vga) ? 0xfffe : 0xffff);
 }
 
 static uint8_t read_byte(struct vga *vga, uint64_t raw_offset)
@@ -117,9 +116,6 @@ static uint8_t read_byte(struct vga *vga, uint64_t raw_offset)
         return 0xff;
     if (is_banked_linear(vga))
         return vga->ram[banked_address(vga, offset)];
-    if (vga->seq[SEQ_MEMORY_MODE] & SEQ_CHAIN4)
-        return vga->ram[offset & (VGA_PLANAR_SIZE - 1)];
-
     const uint8_t *planes = vga->ram + 4 * plane_address(vga, (uint32_t)offset);
     memcpy(vga->latch, planes, 4);
     if (vga->gr[GR_MODE] & GR_MODE_READ_COMPARE) {
@@ -130,7 +126,9 @@ static uint8_t read_byte(struct vga *vga, uint64_t raw_offset)
         return (uint8_t)~differs;
     }
     unsigned plane = vga->gr[GR_READ_MAP] & 3;
-    if (vga->gr[GR_MODE] & GR_MODE_HOST_ODD_EVEN)
+    if (vga->seq[SEQ_MEMORY_MODE] & SEQ_CHAIN4)
+        plane = offset & 3;
+    else if (vga->gr[GR_MODE] & GR_MODE_HOST_ODD_EVEN)
         plane = (plane & 2) | (offset & 1);
     return vga->latch[plane];
 }
@@ -182,20 +180,15 @@ static void write_byte(struct vga *vga, uint64_t raw_offset, uint8_t value)
         return;
     }
     uint8_t planes = vga->seq[SEQ_MAP_MASK] & 15;
-    if (vga->seq[SEQ_MEMORY_MODE] & SEQ_CHAIN4) {
-        uint32_t address = (uint32_t)offset & (VGA_PLANAR_SIZE - 1);
-        if (planes >> (offset & 3) & 1) {
-            vga->ram[address] = value;
-            touch(vga, address, 1);
-        }
-        return;
-    }
-    if (odd_even(vga))
+    if (vga->seq[SEQ_MEMORY_MODE] & SEQ_CHAIN4)
+        planes &= (uint8_t)(1u << (offset & 3));
+    else if (odd_even(vga))
         planes &= offset & 1 ? 0xa : 0x5;
     uint32_t address = 4 * plane_address(vga, (uint32_t)offset);
     for (unsigned plane = 0; plane < 4; plane++)
         if (planes >> plane & 1)
             vga->ram[address + plane] = write_data(vga, value, plane);
+    vga->fonts_written |= planes & 4;
     touch(vga, address, 4);
 }
 
@@ -219,12 +212,9 @@ static const struct access_ops legacy_ops = {legacy_read, legacy_write, 1, 8};
 
 static uint8_t status_1(struct vga *vga)
 {
-    uint64_t line = clock_now(vga->clock) % FRAME_NS * LINES_PER_FRAME / FRAME_NS;
-    uint64_t in_line = clock_now(vga->clock) % (FRAME_NS / LINES_PER_FRAME);
-    bool vertical = line >= VISIBLE_LINES + 12 && line < VISIBLE_LINES + 14;
-    bool blank = line >= VISIBLE_LINES || in_line > FRAME_NS / LINES_PER_FRAME * 4 / 5;
+    struct vga_beam beam = vga_beam(vga);
     vga->ar_data = false; /* reading resets the attribute flip-flop */
-    return (uint8_t)((vertical ? 0x08 : 0) | (blank ? 0x01 : 0));
+    return (uint8_t)((beam.vertical_retrace ? 0x08 : 0) | (beam.blank ? 0x01 : 0));
 }
 
 static uint8_t read_dac_data(struct vga *vga)
@@ -240,12 +230,18 @@ static uint8_t read_dac_data(struct vga *vga)
 static void write_dac_data(struct vga *vga, uint8_t value)
 {
     bool eight_bits = vga_vbe_enabled(vga) && vga->vbe[VBE_ENABLE] & VBE_8BIT_DAC;
-    vga->dac[vga->dac_write_index][vga->dac_component] = eight_bits ? value : value & 0x3f;
-    if (++vga->dac_component == 3) {
-        vga->dac_component = 0;
-        vga->dac_write_index++;
+    uint8_t *entry = vga->dac[vga->dac_write_index];
+    if (!eight_bits)
+        value &= 0x3f;
+    if (vga->dac_component < 2) {
+        vga->dac_given[vga->dac_component++] = value;
+        return;
     }
-    vga->redraw = true;
+    vga->redraw |= memcmp(entry, vga->dac_given, sizeof vga->dac_given) != 0 || entry[2] != value;
+    memcpy(entry, vga->dac_given, sizeof vga->dac_given);
+    entry[2] = value;
+    vga->dac_component = 0;
+    vga->dac_write_index++;
 }
 
 static bool is_crtc_port(const struct vga *vga, unsigned port)
@@ -306,8 +302,9 @@ static void write_attribute(struct vga *vga, uint8_t value)
     } else if ((vga->ar_index & 0x1f) < AR_COUNT) {
         static const uint8_t masks[AR_COUNT - 16] = {0xef, 0xff, 0x3f, 0x0f, 0x0f};
         unsigned index = vga->ar_index & 0x1f;
-        vga->ar[index] = value & (index < 16 ? 0x3f : masks[index - 16]);
-        vga->redraw = true;
+        value &= index < 16 ? 0x3f : masks[index - 16];
+        vga->redraw |= vga->ar[index] != value;
+        vga->ar[index] = value;
     }
     vga->ar_data = !vga->ar_data;
 }
@@ -320,6 +317,8 @@ static void write_crtc(struct vga *vga, uint8_t value)
             vga->cr[index] = (uint8_t)((vga->cr[index] & ~0x10) | (value & 0x10));
         return;
     }
+    if (index == CR_START_HIGH || index == CR_START_LOW)
+        vga_start_changes(vga);
     vga->cr[index] = value;
 }
 
@@ -339,12 +338,14 @@ static void write_port(struct vga *vga, unsigned port, uint8_t value)
         vga->seq_index = value & 7;
         return;
     case 0x3c5:
-        vga->seq[vga->seq_index] = value & seq_masks[vga->seq_index];
-        vga->redraw |= vga->seq_index != SEQ_MAP_MASK;
+        value &= seq_masks[vga->seq_index];
+        vga->redraw |= vga->seq[vga->seq_index] != value &&
+                       (vga->seq_index == SEQ_CLOCKING || vga->seq_index == SEQ_FONT);
+        vga->seq[vga->seq_index] = value;
         return;
     case 0x3c6:
+        vga->redraw |= vga->dac_mask != value;
         vga->dac_mask = value;
-        vga->redraw = true;
         return;
     case 0x3c7:
         vga->dac_read_index = value;
@@ -363,8 +364,12 @@ static void write_port(struct vga *vga, unsigned port, uint8_t value)
         vga->gr_index = value & 15;
         return;
     case 0x3cf:
-        vga->gr[vga->gr_index] = value & gr_masks[vga->gr_index];
-        vga->redraw |= vga->gr_index == GR_MODE || vga->gr_index == GR_MISC;
+        value &= gr_masks[vga->gr_index];
+        /* Of the mode register, only how pixels are read changes the picture; programs change the
+         * write mode all the time. */
+        vga->redraw |= (vga->gr_index == GR_MODE && (vga->gr[GR_MODE] ^ value) & GR_MODE_SHIFT) ||
+                       (vga->gr_index == GR_MISC && (vga->gr[GR_MISC] ^ value) & 1);
+        vga->gr[vga->gr_index] = value;
         return;
     }
     if (is_crtc_port(vga, port)) {
@@ -379,6 +384,8 @@ static void write_port(struct vga *vga, unsigned port, uint8_t value)
             vga->feature = value & 0x0b;
             return;
         }
+    } else if (port >= 0x3c0 && port < 0x3d0) {
+        log_guest("vga: write of %#x to port %#x is not modelled", value, port);
     }
 }
 
@@ -421,7 +428,9 @@ static uint64_t mmio_read(void *opaque, uint64_t offset, unsigned size)
         return read_port(vga, 0x3c0 + (unsigned)(offset - MMIO_PORTS));
     if (offset >= MMIO_VBE && offset < MMIO_VBE_END)
         return vga_vbe_read(vga, (unsigned)(offset - MMIO_VBE) >> 1) >> (offset & 1 ? 8 : 0);
-    if (offset >= MMIO_EDID_END && offset < MMIO_EXTENDED)
+    if (offset + size <= EDID_SIZE)
+        return pci_get(vga->edid, (unsigned)offset, size);
+    if (offset >= MMIO_PORTS && offset < MMIO_EXTENDED)
         log_guest("vga: read of unknown MMIO register %#llx", (unsigned long long)offset);
     return UINT64_MAX;
 }
@@ -453,11 +462,13 @@ static void vga_reset(struct device *device)
     memset(vga->cr, 0, sizeof vga->cr);
     memset(vga->ar, 0, sizeof vga->ar);
     memset(vga->dac, 0, sizeof vga->dac);
+    memset(vga->dac_given, 0, sizeof vga->dac_given);
     memset(vga->latch, 0, sizeof vga->latch);
     vga->misc = vga->feature = vga->seq_index = vga->gr_index = vga->cr_index = vga->ar_index = 0;
     vga->dac_read_index = vga->dac_write_index = vga->dac_component = vga->dac_state = 0;
     vga->dac_mask = 0xff;
     vga->ar_data = false;
+    vga->start_frame = UINT64_MAX;
     vga_vbe_reset(vga);
     vga->redraw = true;
 }
@@ -475,6 +486,7 @@ static bool vga_post_load(struct device *device, struct error *error)
                                    height > VGA_MAX_HEIGHT || !depth || depth > 32))
         return error_set(error, "vga: the saved state has an impossible mode %ux%ux%u", width,
                          height, depth);
+    vga->start_frame = UINT64_MAX;
     vga->redraw = true;
     return pci_device_post_load(&vga->pci, error);
 }
@@ -524,6 +536,7 @@ struct vga *vga_new(struct device_list *list, struct pci_bus *bus, uint8_t devfn
     io_bus_add(io, PORT_VBE_INDEX, 4, &vbe_port_ops, vga);
     vga->legacy = memory_add_mmio(memory, LEGACY_BASE, LEGACY_SIZE, PRIORITY_BOARD, &legacy_ops,
                                   vga, "vga window");
+    edid_build(vga->edid);
     vga_draw_init(vga, display);
     return vga;
 }

@@ -97,6 +97,8 @@ void vga_vbe_write(struct vga *vga, unsigned index, uint16_t value)
             vbe[VBE_ID] = value;
         break;
     case VBE_XRES:
+        if (value & 7)
+            log_guest("vga: a width of %u is not a multiple of 8", value);
         if (value <= VGA_MAX_WIDTH && (value & 7) == 0 && !vga_vbe_enabled(vga))
             vbe[VBE_XRES] = value;
         break;
