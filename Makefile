@@ -118,6 +118,7 @@ help:
 	@echo "make run          install what is missing, build, open a demo guest in a window"
 	@echo "make check        install what is missing, run all tests (T=WORD: only those named so)"
 	@echo "make conformance  200 million comparisons with the host processor (SEED=)"
+	@echo "make check-userland  Debian programs in guests give what they give natively"
 	@echo "make check-aarch64  decoder and interpreter on AArch64, by a cross compiler and qemu-user"
 	@echo "make check-long   the campaigns: whole boots under --verify, long oracle runs"
 	@echo "make bench        compare with native execution and QEMU (ROUNDS=, ONLY=, SYSTEMS=); bench-quick, bench-micro, bench-io"

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prepares guests from Debian packages in .cache/guests: kernels, initial RAM disks with a static
 # busybox and the drivers that the board needs. Nothing is downloaded twice.
-# Usage: guests.sh [amd64] [i386] [grub] [bench] [luajit]   (default: amd64)
+# Usage: guests.sh [amd64] [i386] [grub] [bench] [luajit] [userland]   (default: amd64)
 set -euo pipefail
 version=$(cksum <"$0") # guests are built anew when this script changes
 cd "$(dirname "$0")/.."
@@ -137,6 +137,18 @@ make_bench() {
     echo "$list" >"$folder/complete"
 }
 
+# Python's test suite beside that root: the packages test and ctypes, whole.
+make_userland() {
+    local folder=$cache/userland python=usr/lib/python3.11 suite
+    make_bench
+    [ "$(cat "$folder/complete" 2>/dev/null)" = "$version" ] && return
+    suite=$(unpack amd64 libpython3.11-testsuite)
+    rm -rf "$folder" && mkdir -p "$folder/python"
+    cp -r "$cache/bench/root/$python/test" "$cache/bench/root/$python/ctypes" "$folder/python/"
+    cp -r "$suite/$python/test" "$suite/$python/ctypes" "$folder/python/"
+    echo "$version" >"$folder/complete"
+}
+
 # A shell and LuaJIT with its libraries, as the root of an initial RAM disk.
 make_luajit() {
     local folder=$cache/luajit package unpacked
@@ -204,6 +216,7 @@ for guest in "${@:-amd64}"; do
     multiboot) make_multiboot ;;
     bench) make_bench ;;
     luajit) make_luajit ;;
-    *) echo "guests: '$guest' is unknown; use amd64, i386, grub, uefi, multiboot, bench, luajit" >&2; exit 1 ;;
+    userland) make_userland ;;
+    *) echo "guests: '$guest' is unknown; use amd64, i386, grub, uefi, multiboot, bench, luajit, userland" >&2; exit 1 ;;
     esac
 done

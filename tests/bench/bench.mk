@@ -11,6 +11,7 @@ BENCH_GUESTS = .cache/guests
 BENCH_CC = gcc
 BENCH_CFLAGS = -std=gnu11 -D_GNU_SOURCE $(WARNINGS) -O2 -march=x86-64-v2 -fno-math-errno -fno-tree-loop-distribute-patterns
 BENCH_PACKAGES = mmdebstrap uidmap e2fsprogs qemu-system-x86
+USERLAND_PACKAGES = $(BENCH_PACKAGES) openssl
 BENCH_RUN = $(BENCH_BUILD)/bench $(BUILD) $(BENCH_GUESTS)
 
 .PHONY: bench bench-quick bench-code bench-jit bench-verify

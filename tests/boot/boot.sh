@@ -105,6 +105,27 @@ vectors)
         send:"wget -q -O /tmp/vectors http://10.0.2.2:$port/vectors; chmod +x /tmp/vectors; for i in 1 2 3; do /tmp/vectors; done | md5sum"'\n' \
         expect:"guest:" send:"/tmp/vectors | md5sum"'\n' expect:"$sum" "${power_off[@]}" -- "${guest[@]}"
     ;;
+pentium3)
+    # Debian's i386 kernel on a Pentium III, where a program finds each instruction that is not its; then on others.
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    cp "$build/tests/programs/illegal" "$folder/illegal"
+    (cd "$folder" && echo illegal | cpio --quiet -o -H newc | gzip -n | cat "$OLDPWD/$guests/i386/initrd.gz" - >initrd)
+    base="cmov mmx sse sfence prefetch pause nop endbr32 lzcnt-as-bsr"
+    v1=" sse2 sse2-scalar sse2-integer sse2-move sse2-mmx movnti clflush lfence mfence sse3"
+    v2=" ssse3 ssse3-mmx sse4.1 crc32 sse4.2 popcnt"
+    for model in pentium3 x86-64-v1 x86-64-v2 x86-64-v3; do
+        case $model in
+        pentium3) ran="$base" undefined="${v1# }$v2 aes pclmulqdq sha movbe rdrand rdtscp adx avx avx2 fma f16c bmi1 bmi2" ;;
+        x86-64-v1) ran="$base$v1" undefined="${v2# } aes pclmulqdq sha movbe rdrand rdtscp adx avx avx2 fma f16c bmi1 bmi2" ;;
+        x86-64-v2) ran="$base$v1$v2 rdtscp" undefined="aes pclmulqdq sha movbe rdrand adx avx avx2 fma f16c bmi1 bmi2" ;;
+        x86-64-v3) ran="$base$v1$v2 movbe rdtscp avx avx2 fma f16c bmi1 bmi2" undefined="aes pclmulqdq sha rdrand adx" ;;
+        esac
+        linux i386 "$quiet" --net none --cpu $model --initrd "$folder/initrd"
+        "$console" timeout:60 expect:"guest:" send:'uname -m; /illegal\n' expect:"i686" expect:"ran: $ran." expect:"undefined: $undefined 3dnow ud2." \
+            "${power_off[@]}" -- "${guest[@]}"
+    done
+    ;;
 virtio | virtio-i386)
     # Every virtio device with its driver: disks written in one run and found in the next, network both
     # ways, random numbers, a console port with an echo, memory given back, and no complaint in the log.
