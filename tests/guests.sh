@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prepares guests from Debian packages in .cache/guests: kernels, initial RAM disks with a static
 # busybox and the drivers that the board needs. Nothing is downloaded twice.
-# Usage: guests.sh [amd64] [i386] [grub] [bench] [luajit] [userland]   (default: amd64)
+# Usage: guests.sh [amd64] [i386] [grub] [bench] [luajit] [userland] [rescue]   (default: amd64)
 set -euo pipefail
 version=$(cksum <"$0") # guests are built anew when this script changes
 cd "$(dirname "$0")/.."
@@ -102,8 +102,11 @@ make_linux() { # make_linux ARCH METAPACKAGE
     for module in xhci-pci uhci-hcd usbhid hid-generic usb-storage evdev; do add_module "$kernel" "$root" $module usb; done
     for module in psmouse evdev; do add_module "$kernel" "$root" $module psmouse; done
     for module in \
-        efivarfs i6300esb lpc_ich mfd-core intel_pmc_bxt watchdog iTCO_wdt iTCO_vendor_support pvpanic pvpanic-mmio; do
+        efivarfs i6300esb lpc_ich mfd-core intel_pmc_bxt watchdog iTCO_wdt iTCO_vendor_support pvpanic pvpanic-mmio \
+        fat vfat nls_ascii nls_cp437; do
         find "$kernel/lib/modules" -name "$module.ko" -exec cp {} "$root/modules/" \;
+        [ -e "$root/modules/$module.ko" ] || grep -q "/$module.ko\$" "$kernel"/lib/modules/*/modules.builtin ||
+            { say "$name has no module $module"; exit 1; }
     done
     write_init "$root"
     cp "$kernel"/boot/vmlinuz-* "$cache/$arch/vmlinuz"
@@ -112,27 +115,39 @@ make_linux() { # make_linux ARCH METAPACKAGE
     echo "$version" >"$cache/$arch/complete"
 }
 
-# A small Debian root, as a folder and on a disk, and the drivers that mount it. The benchmark's
-# programs are not in it: it is made anew only when the list of packages changes.
-make_bench() {
-    local folder=$cache/bench kernel mirror list
-    list="1 python3 sqlite3 gcc libc6-dev xz-utils openssl perl 7zip luajit nodejs"
-    [ "$(cat "$folder/complete" 2>/dev/null)" = "$list" ] && return
-    update_once amd64
-    kernel=$(unpack amd64 "$(kernel_package amd64 linux-image-amd64)")
-    mirror=$(apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(SITE)' 2>/dev/null |
-        sed -n 's/^Debian bookworm //p' | head -n 1)
-    say "building the benchmark's root from packages (some minutes)"
+# The mirror that this machine's own apt takes Debian's packages from.
+mirror() {
+    local site
+    site=$(apt-get indextargets --format '$(ORIGIN) $(CODENAME) $(SITE)' 2>/dev/null | sed -n 's/^Debian bookworm //p' | head -n 1)
+    echo "${site:-http://deb.debian.org/debian}"
+}
+
+# A Debian root with these packages, as FOLDER/root and as the file system FOLDER/disk.img.
+make_root() { # make_root FOLDER VARIANT PACKAGES FREE_MEGABYTES
+    local folder=$1
     [ ! -e "$folder" ] || chmod -R u+w "$folder"
-    rm -rf "$folder" && mkdir -p "$folder/modules" "$folder/root"
-    mmdebstrap --quiet --variant=minbase --architectures=amd64 --include="$(echo "${list#* }" | tr ' ' ,)" \
+    rm -rf "$folder" && mkdir -p "$folder/root"
+    mmdebstrap --quiet --variant="$2" --architectures=amd64 --include="$(echo "$3" | tr ' ' ,)" \
         --dpkgopt='path-exclude=/usr/share/doc/*' --dpkgopt='path-exclude=/usr/share/man/*' \
-        --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$folder/root.tar" "${mirror:-http://deb.debian.org/debian}"
+        --dpkgopt='path-exclude=/usr/share/locale/*' bookworm "$folder/root.tar" "$(mirror)"
     tar -C "$folder/root" -xf "$folder/root.tar" --exclude='./dev/*'
     rm "$folder/root.tar"
     mkdir "$folder/root/bench"
     mke2fs -q -t ext4 -O ^has_journal -m 0 -d "$folder/root" "$folder/disk.img" \
-        "$(($(du -sm "$folder/root" | cut -f1) * 5 / 4 + 64))M"
+        "$(($(du -sm "$folder/root" | cut -f1) * 5 / 4 + $4))M"
+}
+
+# A small Debian root, as a folder and on a disk, and the drivers that mount it. The benchmark's
+# programs are not in it: it is made anew only when the list of packages changes.
+make_bench() {
+    local folder=$cache/bench kernel list
+    list="1 python3 sqlite3 gcc libc6-dev xz-utils openssl perl 7zip luajit nodejs"
+    [ "$(cat "$folder/complete" 2>/dev/null)" = "$list" ] && return
+    update_once amd64
+    kernel=$(unpack amd64 "$(kernel_package amd64 linux-image-amd64)")
+    say "building the benchmark's root from packages (some minutes)"
+    make_root "$folder" minbase "${list#* }" 64
+    mkdir "$folder/modules"
     for module in ata_piix sd_mod crc32c_generic ext4; do add_module "$kernel" "$folder" "$module"; done
     echo "$list" >"$folder/complete"
 }
@@ -147,6 +162,18 @@ make_userland() {
     cp -r "$cache/bench/root/$python/test" "$cache/bench/root/$python/ctypes" "$folder/python/"
     cp -r "$suite/$python/test" "$suite/$python/ctypes" "$folder/python/"
     echo "$version" >"$folder/complete"
+}
+
+# What an administrator installs a system with: a root with the tools that make partitions, file systems
+# and a Debian root.
+make_rescue() {
+    local folder=$cache/rescue list
+    list="1 mmdebstrap mount fdisk dosfstools e2fsprogs"
+    [ "$(cat "$folder/complete" 2>/dev/null)" = "$list" ] && return
+    say "building the rescue root from packages (a minute)"
+    make_root "$folder" apt "${list#* }" 300
+    rm -rf "$folder/root"
+    echo "$list" >"$folder/complete"
 }
 
 # A shell and LuaJIT with its libraries, as the root of an initial RAM disk.
@@ -215,8 +242,9 @@ for guest in "${@:-amd64}"; do
     uefi) make_uefi ;;
     multiboot) make_multiboot ;;
     bench) make_bench ;;
+    rescue) make_rescue ;;
     luajit) make_luajit ;;
     userland) make_userland ;;
-    *) echo "guests: '$guest' is unknown; use amd64, i386, grub, uefi, multiboot, bench, luajit, userland" >&2; exit 1 ;;
+    *) echo "guests: '$guest' is unknown; use amd64, i386, grub, uefi, multiboot, bench, luajit, userland, rescue" >&2; exit 1 ;;
     esac
 done

@@ -25,6 +25,7 @@ $(BUILD)/tests/guests/run_guest $(BUILD)/tests/hw/board_guest: $(BUILD)/tests/cp
 
 WINDOW_TESTS = keyboard linux graphics pointer
 BOOT_TESTS = amd64-verify pentium3 amd64-translator i386-translator amd64-interpreter i386-interpreter network disk ahci nvme vectors grub-iso grub-floppy sound-ac97 sound-hda sound-sb16 virtio virtio-grub q35 suspend uefi multiboot
+LONG_PACKAGES = mmdebstrap uidmap e2fsprogs
 LONG_TESTS = i386-verify virtio-i386 memtest xen
 boot_entry = "boot-$(1)=tests/boot/boot.sh $(BUILD) $(1)"
 unit_name = $(subst /,-,$(patsubst tests/%,%,$(subst test_,,$(1))))
@@ -161,10 +162,12 @@ check: deps
 
 # The campaigns: whole boots and real programs in lockstep, long comparisons with the host processor.
 check-long: deps bench-disk
-	@tests/deps.sh $(USERLAND_PACKAGES)
+	@tests/deps.sh $(USERLAND_PACKAGES) $(LONG_PACKAGES)
 	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) check-binaries aarch64-binaries
-	$(Q)tests/guests.sh amd64 i386 grub uefi multiboot userland
-	$(Q)TEST_TIMEOUT=7200 tests/check.sh $(BUILD) $(foreach test,$(LONG_TESTS) amd64-verify,$(call boot_entry,$(test))) \
+	$(Q)tests/guests.sh amd64 i386 grub uefi multiboot userland rescue
+	$(Q)TEST_TIMEOUT=7200 tests/check.sh $(BUILD) \
+	    "system=tests/boot/system.sh $(BUILD) install life buses efi window" \
+	    $(foreach test,$(LONG_TESTS) amd64-verify,$(call boot_entry,$(test))) \
 	    $(CONFORMANCE_LIST) $(AARCH64_LONG_LIST) $(AARCH64_CHECK_LIST) $(USERLAND_LIST) \
 	    "hostile=$(BUILD)/tests/hw/test_hostile 1000000" \
 	    "hostile-virtio=$(BUILD)/tests/hw/test_virtio_hostile 1000000" \

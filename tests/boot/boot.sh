@@ -196,7 +196,9 @@ multiboot)
     ;;
 xen)
     # A hypervisor by Multiboot 2, with two modules: a Linux kernel and its initial RAM disk.
-    "$console" expect:"Xen version 4.17" expect:"Serial input to DOM0" expect:"user space after" -- "$doppel" run \
+    # Both take the first word of their command lines for the kernel's name.
+    "$console" expect:"Xen version 4.17" expect:"Command line: com1=115200" expect:"Serial input to DOM0" \
+        expect:"user space after" -- "$doppel" run \
         --kernel "$guests/xen.gz" --append "com1=115200,8n1 console=com1 noreboot" --memory 1G --net none --headless \
         --module "$guests/amd64/vmlinuz console=hvc0 quiet" --module "$guests/amd64/initrd.gz"
     ;;

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The window on a desktop of its own (Xvfb with a small window manager), driven as a person would:
 # keys, full screen, sizes, closing. What a guest notices comes back on its serial line.
-# Usage: window.sh BUILD keyboard | linux | graphics | pointer
+# Usage: window.sh BUILD keyboard | linux | graphics | pointer | system (after tests/boot/system.sh BUILD install)
+# SHOTS=FOLDER keeps the screenshots of `system` there.
 set -u
 build=$1 part=$2
 cd "$(dirname "$0")/../.."
@@ -234,6 +235,32 @@ graphics() {
     check "the colour shows at the right" pixel_is 1023 7 FF1CC6
     check "below it nothing changed" pixel_is 1023 8 000000
     xdotool key alt+F4
+    ends_with 0
+}
+
+# shot NAME: keeps a screenshot where a person can look at it.
+shot() {
+    [ -z "${SHOTS:-}" ] || import -silent -window "$window" "$SHOTS/$1.png"
+}
+
+# An installed Debian: a login on the display, in the graphics mode of its kernel's own driver.
+system() {
+    [ -e "$build/system.img" ] || { echo "no system installed, see tests/boot/system.sh"; exit 77; }
+    open_machine --memory 512M --disk "$build/system.img,temporary,bus=virtio"
+    checks=$((checks + 1))
+    until_true 180 serial_has 'lives login:' || { fail "no login"; tail "$folder/serial"; return; }
+    sleep 2
+    xdotool windowactivate --sync "$window"
+    enter root
+    sleep 3
+    enter secret
+    sleep 5
+    enter "cat /sys/class/graphics/fb0/name > /dev/ttyS0; echo -n win; echo dow-\$((6*7)) > /dev/ttyS0; ls /"
+    check "what was typed after the login is done" serial_has dow-42
+    sleep 1
+    shot system
+    enter poweroff
+    until_true 60 gone
     ends_with 0
 }
 
