@@ -254,7 +254,7 @@ bool pvh_add(struct fw_cfg *fw_cfg, const struct bios_config *config,
             table_patch(&info, 8 * i, start_info[i], 8);
         for (unsigned i = 0; i < modules.count; i++) {
             size_t at = PVH_MODULES + MODULE_ENTRY * i;
-            uint32_t text = add_string(&info, modules.module[i].text);
+            uint32_t text = add_string(&info, modules.module[i].arguments);
             table_patch(&info, at, modules.module[i].start, 8);
             table_patch(&info, at + 8, modules.module[i].end - modules.module[i].start, 8);
             table_patch(&info, at + 16, text, 8);
@@ -279,8 +279,17 @@ bool pvh_add(struct fw_cfg *fw_cfg, const struct bios_config *config,
 
 /* -- Placing -- */
 
+const char *kernel_file_name(const char *text)
+{
+    const char *name = text;
+    for (const char *at = text; *at && *at != ' '; at++)
+        if (*at == '/')
+            name = at + 1;
+    return name;
+}
+
 static bool append_module(struct kernel_modules *modules, const char *path, const char *text,
-                          struct error *error)
+                          const char *arguments, struct error *error)
 {
     struct blob file = {0};
     if (!blob_read(&file, path, "module", 0x7fffffff, error))
@@ -298,7 +307,8 @@ static bool append_module(struct kernel_modules *modules, const char *path, cons
     memcpy(grown + modules->size, file.bytes, file.size);
     modules->module[modules->count].start = (uint32_t)modules->size; /* until the base is known */
     modules->module[modules->count].end = (uint32_t)(modules->size + file.size);
-    modules->module[modules->count].text = text;
+    modules->module[modules->count].text = kernel_file_name(text);
+    modules->module[modules->count].arguments = arguments;
     modules->count++;
     modules->size += size;
     blob_free(&file);
@@ -308,13 +318,13 @@ static bool append_module(struct kernel_modules *modules, const char *path, cons
 static bool read_modules(struct kernel_modules *modules, const struct bios_kernel *files,
                          struct error *error)
 {
-    if (files->initrd && !append_module(modules, files->initrd, "", error))
+    if (files->initrd && !append_module(modules, files->initrd, files->initrd, "", error))
         return false;
     for (unsigned i = 0; i < files->modules; i++) {
         const char *space = strchr(files->module[i], ' ');
         size_t length = space ? (size_t)(space - files->module[i]) : strlen(files->module[i]);
         char *path = strndup(files->module[i], length);
-        bool ok = append_module(modules, path, space ? space + 1 : "", error);
+        bool ok = append_module(modules, path, files->module[i], space ? space + 1 : "", error);
         free(path);
         if (!ok)
             return false;

@@ -67,10 +67,13 @@ struct kernel_modules {
     unsigned count;
     struct {
         uint32_t start, end; /* physical addresses */
-        const char *text;    /* its command line */
+        const char *text;    /* its command line: the file's name and the arguments */
+        const char *arguments;
     } module[BIOS_MODULES + 1];
 };
 
+/* The last part of a path; words after a space go along. */
+const char *kernel_file_name(const char *text);
 /* Lays out an ELF executable of either class by its physical addresses. */
 bool kernel_load_elf(struct kernel_image *image, const struct blob *file, const char *path,
                      struct error *error);

@@ -282,20 +282,27 @@ bool multiboot_add(struct fw_cfg *fw_cfg, const struct bios_config *config,
                       : load_mb1(&image, kernel, header, files->kernel, error)) &&
               kernel_place(&image, &modules, config, files, error);
     if (ok) {
-        const char *command_line = files->append ? files->append : "";
         struct kernel_start start = {.kind = ENTRY_REGISTERS,
                                      .entry = image.entry,
                                      .ebx = KERNEL_INFO,
                                      .map_stride = MAP_ENTRY,
                                      .map_max = MAP_MAX};
+        /* Kernels skip the first word (Xen does): loaders put the kernel's name there. */
+        struct table command_line = {0};
+        const char *name = kernel_file_name(files->kernel);
+        table_append(&command_line, name, strlen(name));
+        table_append(&command_line, " ", 1);
+        table_append(&command_line, files->append ? files->append : "",
+                     files->append ? strlen(files->append) + 1 : 1);
         if (second)
-            make_mb2_info(&info, &start, &modules, config, command_line);
+            make_mb2_info(&info, &start, &modules, config, (const char *)command_line.bytes);
         else
-            make_mb1_info(&info, &start, &modules, config, command_line);
+            make_mb1_info(&info, &start, &modules, config, (const char *)command_line.bytes);
         ok = info.size <= KERNEL_INFO_MAX ||
              error_set(error, "--append and --module: the command lines are too long");
         if (ok)
             kernel_hand_over(fw_cfg, &image, &modules, info.bytes, info.size, &start);
+        table_free(&command_line);
     }
     table_free(&info);
     free(image.bytes);
