@@ -11,7 +11,7 @@
  *
  * Link negotiation is instant. Kept but without effect: flow control, inter-packet gaps, prefetch
  * and write-back thresholds (descriptors are written back at once), LEDs, wake-up filters.
- * Not modelled: packet buffer memory, EEPROM writes, MAC loopback, the test registers.
+ * Not modelled: packet buffer memory, loopback in the transceiver, the test registers.
  */
 #include "hw/alloc.h"
 #include "hw/network/e1000_internal.h"
@@ -54,22 +54,12 @@ static const struct field delay_fields[] = {
     FIELD_END,
 };
 
-static const struct field eeprom_port_fields[] = {
-    FIELD(struct eeprom_port, shift, 1),
-    FIELD(struct eeprom_port, count, 1),
-    FIELD(struct eeprom_port, output, 1),
-    FIELD(struct eeprom_port, sent, 1),
-    FIELD(struct eeprom_port, address, 1),
-    FIELD(struct eeprom_port, reading, 1),
-    FIELD_END,
-};
-
 static const struct field e1000_fields[] = {
     FIELD_STRUCT(struct e1000, pci, pci_device_fields, 1),
     FIELD_ARRAY(struct e1000, reg, 1),
     FIELD_ARRAY(struct e1000, phy, 1),
     FIELD(struct e1000, io_address, 1),
-    FIELD_STRUCT(struct e1000, eeprom_port, eeprom_port_fields, 1),
+    FIELD_STRUCT(struct e1000, eeprom, eeprom93_fields, 1),
     FIELD_STRUCT(struct e1000, tx, tx_fields, 1),
     FIELD(struct e1000, irq_allowed_ns, 1),
     FIELD(struct e1000, irq_timer.deadline_ns, 1),
@@ -158,14 +148,13 @@ void e1000_count_pair(struct e1000 *nic, enum e1000_reg low, uint32_t amount)
 void e1000_count_frame(struct e1000 *nic, const uint8_t *frame, size_t length, bool received)
 {
     static const uint16_t bounds[] = {64, 127, 255, 511, 1023};
-    static const uint8_t broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
     unsigned size = 0;
     while (size < 5 && length > bounds[size])
         size++;
     e1000_count(nic, (enum e1000_reg)((received ? PRC64 : PTC64) + size), 1);
-    if (!memcmp(frame, broadcast, 6))
+    if (ethernet_kind(frame) == ETHERNET_BROADCAST)
         e1000_count(nic, received ? BPRC : BPTC, 1);
-    else if (frame[0] & 1)
+    else if (ethernet_kind(frame) == ETHERNET_MULTICAST)
         e1000_count(nic, received ? MPRC : MPTC, 1);
     if (!received) {
         e1000_count(nic, TPT, 1);
@@ -173,11 +162,11 @@ void e1000_count_frame(struct e1000 *nic, const uint8_t *frame, size_t length, b
     }
 }
 
-/* -- EEPROM: 64 words behind a Microwire port (5.3) or the read register -- */
+/* -- EEPROM: behind its own pins (5.3) or the read register -- */
 
 static void fill_eeprom(struct e1000 *nic, const uint8_t mac[6])
 {
-    uint16_t *word = nic->eeprom, sum = 0;
+    uint16_t *word = nic->eeprom.word, sum = 0;
     for (int i = 0; i < 3; i++)
         word[i] = (uint16_t)(mac[2 * i] | mac[2 * i + 1] << 8);
     word[0x03] = 0x0300; /* compatibility */
@@ -189,62 +178,19 @@ static void fill_eeprom(struct e1000 *nic, const uint8_t mac[6])
     word[0x0d] = 0x100e;
     word[0x0e] = 0x8086;
     word[0x0f] = 0x3040; /* initialization control 2 */
-    for (int i = 0; i < EEPROM_WORDS - 1; i++)
+    for (int i = 0; i < EEPROM93_WORDS - 1; i++)
         sum = (uint16_t)(sum + word[i]);
-    word[EEPROM_WORDS - 1] = (uint16_t)(EEPROM_CHECKSUM - sum);
-}
-
-static void read_eeprom_word(struct e1000 *nic, uint8_t address)
-{
-    struct eeprom_port *port = &nic->eeprom_port;
-    port->reading = true;
-    port->sent = 0;
-    port->address = address % EEPROM_WORDS;
-    port->output = nic->eeprom[port->address];
-}
-
-/* A rising clock edge while the chip is selected: shifts a command bit in, or a data bit out. */
-static void clock_eeprom(struct e1000 *nic, bool data_in)
-{
-    enum { OPCODE_READ = 6, COMMAND_BITS = 9 }; /* start bit, two of opcode, six of address */
-    struct eeprom_port *port = &nic->eeprom_port;
-    if (port->reading) {
-        if (port->sent == 16) /* sequential read */
-            read_eeprom_word(nic, (uint8_t)(port->address + 1));
-        bool bit = port->output >> (15 - port->sent) & 1;
-        nic->reg[EECD] = (nic->reg[EECD] & ~EECD_DO) | (bit ? EECD_DO : 0);
-        port->sent++;
-        return;
-    }
-    if (port->count == 0 && !data_in)
-        return; /* waits for the start bit */
-    port->shift = (uint16_t)(port->shift << 1 | data_in);
-    if (++port->count < COMMAND_BITS)
-        return;
-    if (port->shift >> 6 == OPCODE_READ) {
-        read_eeprom_word(nic, port->shift & 0x3f);
-        nic->reg[EECD] &= ~EECD_DO; /* the dummy bit before data */
-    } else {
-        log_guest("e1000: EEPROM command %03x, only reads are modelled", port->shift);
-        nic->reg[EECD] |= EECD_DO; /* ready */
-    }
-    port->shift = 0;
-    port->count = 0;
+    word[EEPROM93_WORDS - 1] = (uint16_t)(EEPROM_CHECKSUM - sum);
 }
 
 static void write_eecd(struct e1000 *nic, uint32_t value)
 {
-    uint32_t before = nic->reg[EECD];
-    uint32_t pins = EECD_SK | EECD_CS | EECD_DI | EECD_REQ;
-    nic->reg[EECD] = (before & EECD_DO) | (value & pins) | EECD_PRES;
+    nic->reg[EECD] = (value & (EECD_SK | EECD_CS | EECD_DI | EECD_REQ)) | EECD_PRES;
     if (value & EECD_REQ)
         nic->reg[EECD] |= EECD_GNT;
-    if (!(value & EECD_CS)) {
-        nic->eeprom_port = (struct eeprom_port){0};
+    eeprom93_set_pins(&nic->eeprom, value & EECD_CS, value & EECD_SK, value & EECD_DI);
+    if (nic->eeprom.data_out)
         nic->reg[EECD] |= EECD_DO;
-    } else if ((value & EECD_SK) && !(before & EECD_SK)) {
-        clock_eeprom(nic, value & EECD_DI);
-    }
 }
 
 static void write_eerd(struct e1000 *nic, uint32_t value)
@@ -252,7 +198,8 @@ static void write_eerd(struct e1000 *nic, uint32_t value)
     uint32_t address = value >> 8 & 0xff;
     if (!(value & EERD_START))
         return;
-    nic->reg[EERD] = EERD_DONE | address << 8 | (uint32_t)nic->eeprom[address % EEPROM_WORDS] << 16;
+    nic->reg[EERD] =
+        EERD_DONE | address << 8 | (uint32_t)nic->eeprom.word[address % EEPROM93_WORDS] << 16;
 }
 
 /* -- PHY, behind MDIC -- */
@@ -351,12 +298,12 @@ static void reset_mac(struct e1000 *nic)
     timer_cancel(&nic->tx_delay.timer);
     memset(nic->reg, 0, sizeof nic->reg);
     memset(&nic->tx, 0, sizeof nic->tx);
-    memset(&nic->eeprom_port, 0, sizeof nic->eeprom_port);
+    eeprom93_release(&nic->eeprom);
     nic->irq_allowed_ns = 0;
     for (size_t i = 0; i < sizeof reset_values / sizeof *reset_values; i++)
         nic->reg[reset_values[i].reg] = reset_values[i].value;
-    nic->reg[RAL0] = nic->eeprom[0] | (uint32_t)nic->eeprom[1] << 16;
-    nic->reg[RAH0] = nic->eeprom[2] | RAH_AV;
+    nic->reg[RAL0] = nic->eeprom.word[0] | (uint32_t)nic->eeprom.word[1] << 16;
+    nic->reg[RAH0] = nic->eeprom.word[2] | RAH_AV;
     update_irq(nic);
 }
 
@@ -419,8 +366,8 @@ static void offer_buffers(struct e1000 *nic)
 static void write_rctl(struct e1000 *nic, uint32_t value)
 {
     nic->reg[RCTL] = value;
-    if (value & RCTL_LBM)
-        log_guest("e1000: MAC loopback is not modelled");
+    if ((value & RCTL_LBM) > RCTL_LBM_MAC)
+        log_guest("e1000: loopback in the transceiver is not modelled");
     offer_buffers(nic);
 }
 
@@ -521,7 +468,7 @@ static const struct e1000_register registers[] = {
     {CRCERRS, STATISTICS_LAST - CRCERRS + 1, 0, NULL, NULL},
     {RXCSUM, 1, 0x7ff, NULL, NULL},
     {MTA, 128, ALL, NULL, NULL},
-    {RAL0, 32, ALL, NULL, NULL},
+    {RAL0, 32, 0, NULL, NULL}, /* by write_register */
     {VFTA, 128, ALL, NULL, NULL},
     {WUC, 1, ALL, NULL, NULL},
     {WUFC, 1, ALL, NULL, NULL},
@@ -576,10 +523,13 @@ static void write_register(struct e1000 *nic, uint32_t offset, uint32_t value)
         return;
     }
     const struct e1000_register *reg = &registers[nic->lookup[index]];
+    uint32_t writable = reg->writable;
+    if (reg->first == RAL0)
+        writable = (index - RAL0) % 2 ? RAH_WRITABLE : ALL;
     if (reg->write)
         reg->write(nic, value);
     else
-        nic->reg[index] = (nic->reg[index] & ~reg->writable) | (value & reg->writable);
+        nic->reg[index] = (nic->reg[index] & ~writable) | (value & writable);
 }
 
 /* -- BARs -- */
@@ -646,8 +596,7 @@ static bool e1000_post_load(struct device *device, struct error *error)
         if (!e1000_context_usable(context))
             return error_set(error, "The saved state of network card '%s' is damaged", device->id);
     }
-    if (tx->length > E1000_FRAME_MAX || tx->length > capacity || nic->eeprom_port.sent > 16 ||
-        nic->eeprom_port.count > 9)
+    if (tx->length > E1000_FRAME_MAX || tx->length > capacity || !eeprom93_valid(&nic->eeprom))
         return error_set(error, "The saved state of network card '%s' is damaged", device->id);
     if (!pci_device_post_load(&nic->pci, error))
         return false;

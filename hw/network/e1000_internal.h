@@ -8,10 +8,11 @@
 #include "hw/network/checksum.h"
 #include "hw/network/e1000.h"
 #include "hw/network/e1000_regs.h"
+#include "hw/network/eeprom93.h"
+#include "hw/network/ethernet.h"
 
 #define E1000_FRAME_MAX  16384u /* what the packet buffer takes of one frame */
 #define E1000_DESCRIPTOR 16u
-#define EEPROM_WORDS     64
 #define VLAN_TAG         4u
 
 /* The last context descriptor (section 3.3.6). */
@@ -41,26 +42,16 @@ struct e1000_delay {
     uint64_t limit_ns; /* latest time, from the first event on */
 };
 
-struct eeprom_port {
-    uint16_t shift;  /* bits of the command so far */
-    uint8_t count;   /* how many, from the start bit on */
-    uint16_t output; /* word on its way out */
-    uint8_t sent;    /* its bits that were seen */
-    uint8_t address;
-    bool reading;
-};
-
 struct e1000 {
     struct pci_device pci;
     struct clock *clock;
     struct packet_port *port;
-    uint16_t eeprom[EEPROM_WORDS];
     _Atomic uint64_t activity;
 
     uint32_t reg[E1000_REGISTERS];
     uint16_t phy[32];
     uint32_t io_address; /* IOADDR of the I/O BAR */
-    struct eeprom_port eeprom_port;
+    struct eeprom93 eeprom;
     struct e1000_tx tx;
     uint64_t irq_allowed_ns; /* ITR: no interrupt before */
     struct timer irq_timer;

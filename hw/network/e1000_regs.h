@@ -128,6 +128,7 @@ enum e1000_reg {
 #define RCTL_MPE     0x00000010u
 #define RCTL_LPE     0x00000020u
 #define RCTL_LBM     0x000000c0u
+#define RCTL_LBM_MAC 0x00000040u
 #define RCTL_BAM     0x00008000u
 #define RCTL_VFE     0x00040000u
 #define RCTL_BSEX    0x02000000u
@@ -140,6 +141,7 @@ enum e1000_reg {
 #define RXCSUM_TUOFL 0x200u
 
 #define RAH_AV       0x80000000u
+#define RAH_WRITABLE 0x8003ffffu
 #define RDTR_FPD     0x80000000u
 
 /* Transmit descriptors: command byte, status byte, options of data descriptors. */

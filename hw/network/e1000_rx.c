@@ -9,13 +9,10 @@
 #include "hw/network/e1000_internal.h"
 
 #include <string.h>
-#include <zlib.h>
 
 #define MIN_FRAME    60u
 #define FCS          4u
 #define MAX_STANDARD 1518u /* with FCS; a VLAN tag adds 4 */
-
-enum { ETHERTYPE_IPV4 = 0x0800, PROTOCOL_TCP = 6, PROTOCOL_UDP = 17 };
 
 static uint32_t ring_size(const struct e1000 *nic)
 {
@@ -68,61 +65,43 @@ static bool is_tagged(const struct e1000 *nic, const uint8_t *frame, size_t leng
 
 static bool wanted(const struct e1000 *nic, const uint8_t *frame, size_t length)
 {
-    static const uint8_t broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
     uint32_t rctl = nic->reg[RCTL];
     if ((rctl & RCTL_VFE) && is_tagged(nic, frame, length)) {
         unsigned id = load16(frame + 14) & 0xfff;
         if (!(nic->reg[VFTA + (id >> 5)] >> (id & 31) & 1))
             return false;
     }
-    if (!memcmp(frame, broadcast, 6))
-        return rctl & (RCTL_BAM | RCTL_MPE) || matches_address(nic, frame);
-    if (frame[0] & 1)
-        return (rctl & RCTL_MPE) || matches_address(nic, frame) || matches_hash(nic, frame);
-    return (rctl & RCTL_UPE) || matches_address(nic, frame);
+    bool own = matches_address(nic, frame);
+    switch (ethernet_kind(frame)) {
+    case ETHERNET_BROADCAST:
+        return own || (rctl & (RCTL_BAM | RCTL_MPE));
+    case ETHERNET_MULTICAST:
+        return own || (rctl & RCTL_MPE) || matches_hash(nic, frame);
+    default:
+        return own || (rctl & RCTL_UPE);
+    }
 }
 
 /* -- Checksums -- */
-
-static void verify_payload(const uint8_t *ip, size_t header, size_t total, uint8_t *status,
-                           uint8_t *errors)
-{
-    const uint8_t *payload = ip + header;
-    size_t length = total - header;
-    uint8_t protocol = ip[9];
-    size_t minimum = protocol == PROTOCOL_TCP ? 20 : 8;
-    bool fragment = load16(ip + 6) & 0x3fff;
-    if (fragment || length < minimum || (protocol != PROTOCOL_TCP && protocol != PROTOCOL_UDP))
-        return;
-    if (protocol == PROTOCOL_UDP && load16(payload + 6) == 0)
-        return; /* sent without checksum */
-    uint32_t sum = sum_words(ip + 12, 8) + protocol + (uint32_t)length;
-    *status |= RXD_STA_TCPCS;
-    if (fold_sum(sum + sum_words(payload, length)) != 0xffff)
-        *errors |= RXD_ERR_TCPE;
-}
 
 /* What RXCSUM asks to be checked of an IPv4 frame. */
 static void verify(const struct e1000 *nic, const uint8_t *frame, size_t length, uint8_t *status,
                    uint8_t *errors)
 {
-    const uint8_t *ip = frame + 14;
-    if (!(nic->reg[RXCSUM] & (RXCSUM_IPOFL | RXCSUM_TUOFL))) {
+    uint32_t wanted = nic->reg[RXCSUM];
+    if (!(wanted & (RXCSUM_IPOFL | RXCSUM_TUOFL))) {
         *status |= RXD_STA_IXSM;
         return;
     }
-    if (length < 34 || load16(frame + 12) != ETHERTYPE_IPV4 || ip[0] >> 4 != 4)
-        return;
-    size_t header = (ip[0] & 0xfu) * 4, total = load16(ip + 2);
-    if (header < 20 || total < header || total > length - 14)
-        return;
-    if (nic->reg[RXCSUM] & RXCSUM_IPOFL) {
+    const struct ipv4_check check = ipv4_check(frame, length);
+    if (check.is_ip && (wanted & RXCSUM_IPOFL)) {
         *status |= RXD_STA_IPCS;
-        if (fold_sum(sum_words(ip, header)) != 0xffff)
-            *errors |= RXD_ERR_IPE;
+        *errors |= check.header_bad ? RXD_ERR_IPE : 0;
     }
-    if (nic->reg[RXCSUM] & RXCSUM_TUOFL)
-        verify_payload(ip, header, total, status, errors);
+    if (check.checked && (wanted & RXCSUM_TUOFL)) {
+        *status |= RXD_STA_TCPCS;
+        *errors |= check.payload_bad ? RXD_ERR_TCPE : 0;
+    }
 }
 
 /* -- The ring -- */
@@ -209,7 +188,7 @@ bool e1000_receive(void *opaque, const uint8_t *frame, size_t length)
 
     memcpy(copy, frame, length);
     memset(copy + length, 0, padded - length);
-    uint32_t fcs = (uint32_t)crc32(0, copy, (uInt)padded);
+    uint32_t fcs = ethernet_fcs(copy, padded);
     e1000_count(nic, GPRC, 1);
     e1000_count(nic, TPR, 1);
     e1000_count_pair(nic, GORCL, (uint32_t)(padded + FCS));

@@ -80,7 +80,8 @@ static void put_on_wire(struct e1000 *nic, const uint8_t *frame, size_t length)
     e1000_count_pair(nic, GOTCL, (uint32_t)length + FCS);
     e1000_count_frame(nic, frame, length + FCS, false);
     atomic_fetch_add_explicit(&nic->activity, 1, memory_order_relaxed);
-    if (nic->phy[PHY_CONTROL] & PHY_CONTROL_LOOPBACK)
+    if ((nic->phy[PHY_CONTROL] & PHY_CONTROL_LOOPBACK) ||
+        (nic->reg[RCTL] & RCTL_LBM) == RCTL_LBM_MAC)
         e1000_receive(nic, frame, length);
     else if (port->send && port->link_up)
         port->send(port->network, frame, length);
