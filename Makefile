@@ -48,7 +48,7 @@ LDLIBS_ALL = $(PKG_LIBS) -lm
 # What building and the demo guest need, and what tests and benchmarks need beyond that.
 RUN_PACKAGES = gcc make pkg-config libc6-dev libsdl2-dev libslirp-dev zlib1g-dev libcapstone-dev acpica-tools \
     seabios cpio kmod
-TEST_PACKAGES = check clang ovmf mtools xz-utils xxd grub-common grub-efi-amd64-bin qemu-system-x86 qemu-utils xvfb xdotool jwm imagemagick \
+TEST_PACKAGES = check clang ovmf ipxe-qemu mtools xz-utils xxd grub-common grub-efi-amd64-bin qemu-system-x86 qemu-utils xvfb xdotool jwm imagemagick \
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static
 
 .PHONY: deps

@@ -37,6 +37,11 @@ const char *firmware_path(const char *name, char *buffer, size_t size);
 #define FIRMWARE_UEFI_VARS    "OVMF_VARS_4M.fd"
 #define FIRMWARE_UEFI_PACKAGE "ovmf"
 
+/* Network boot: option ROMs by the kind of firmware and the name of the card's driver. */
+#define FIRMWARE_PXE         "pxe-%s.rom"
+#define FIRMWARE_PXE_UEFI    "efi-%s.rom"
+#define FIRMWARE_PXE_PACKAGE "ipxe-qemu"
+
 /* Flash memory, mapped from a file or without one. */
 struct flash {
     uint8_t *bytes;
@@ -60,6 +65,8 @@ struct bios_config {
     bool direct_kernel; /* bios_add_kernel will be called: it boots first */
 };
 
+/* Does an order name `device` ("net", "menu")? */
+bool bios_boot_names(const char *order, const char *device);
 /* Is `text` a boot order that --boot accepts? */
 bool bios_check_boot(const char *text, struct error *error);
 /* CMOS boot-device bytes 0x3d and 0x38 for a checked order. */

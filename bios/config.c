@@ -30,24 +30,29 @@ static void add_e820(struct fw_cfg *fw_cfg, const struct bios_config *config)
 
 /* -- Boot order -- */
 
-/* Open Firmware style paths as SeaBIOS builds them for the board's devices. */
+/* Boot devices as the nibbles of CMOS 0x3d and 0x38 name them. */
+enum { CMOS_FLOPPY = 1, CMOS_DISK, CMOS_CDROM, CMOS_NETWORK };
+
+/* Open Firmware style paths as SeaBIOS builds them for the board's devices; that of the network
+ * card depends on its slot. */
 static const struct boot_device {
     const char *name;
     const char *const paths[5];
-    uint8_t cmos; /* boot device nibble of CMOS 0x3d: 1 floppy, 2 hard disk, 3 CD-ROM, 4 network */
+    uint8_t cmos;
 } boot_devices[] = {
     {"disk",
      {"/pci@i0cf8/ide@1,1/drive@0/disk@0", "/pci@i0cf8/ide@1,1/drive@0/disk@1",
       "/pci@i0cf8/ide@1,1/drive@1/disk@0", "/pci@i0cf8/ide@1,1/drive@1/disk@1", NULL},
-     2},
+     CMOS_DISK},
     {"cdrom",
      {"/pci@i0cf8/ide@1,1/drive@1/disk@0", "/pci@i0cf8/ide@1,1/drive@1/disk@1",
       "/pci@i0cf8/ide@1,1/drive@0/disk@0", "/pci@i0cf8/ide@1,1/drive@0/disk@1", NULL},
-     3},
+     CMOS_CDROM},
     {"floppy",
      {"/pci@i0cf8/isa@1/fdc@03f0/floppy@0", "/pci@i0cf8/isa@1/fdc@03f0/floppy@1",
       "/pci@i0cf8/isa@1f/fdc@03f0/floppy@0", "/pci@i0cf8/isa@1f/fdc@03f0/floppy@1", NULL},
-     1},
+     CMOS_FLOPPY},
+    {"net", {NULL}, CMOS_NETWORK},
 };
 #define BOOT_DEVICES (sizeof boot_devices / sizeof boot_devices[0])
 #define MENU         "menu"
@@ -76,19 +81,24 @@ static const struct boot_device *find_boot_device(const char *word, size_t lengt
     return NULL;
 }
 
+bool bios_boot_names(const char *order, const char *device)
+{
+    const char *word;
+    size_t length;
+    while (order && (length = next_word(&order, &word)) > 0)
+        if (word_is(word, length, device))
+            return true;
+    return false;
+}
+
 bool bios_check_boot(const char *text, struct error *error)
 {
     const char *word;
     size_t length, count = 0;
     for (; (length = next_word(&text, &word)) > 0; count++) {
-        if (word_is(word, length, "net"))
-            return error_set(
-                error,
-                "--boot: booting from '%.*s' is not built yet; use disk, cdrom, floppy, menu",
-                (int)length, word);
         if (!find_boot_device(word, length) && !word_is(word, length, MENU))
             return error_set(error,
-                             "--boot: '%.*s' is no boot device; use disk, cdrom, floppy, menu",
+                             "--boot: '%.*s' is no boot device; use disk, cdrom, floppy, net, menu",
                              (int)length, word);
     }
     return count > 0 || error_set(error, "--boot needs a list such as disk,cdrom,menu");
@@ -96,7 +106,7 @@ bool bios_check_boot(const char *text, struct error *error)
 
 void bios_cmos_boot(const char *order, uint8_t *reg_3d, uint8_t *reg_38)
 {
-    uint8_t nibbles[3] = {2, 3, 0};
+    uint8_t nibbles[3] = {CMOS_DISK, CMOS_CDROM, 0};
     if (order) {
         unsigned count = 0;
         const char *word;
@@ -108,31 +118,57 @@ void bios_cmos_boot(const char *order, uint8_t *reg_3d, uint8_t *reg_38)
                 nibbles[count++] = device->cmos;
         }
         if (count == 0)
-            nibbles[0] = 2, nibbles[1] = 3;
+            nibbles[0] = CMOS_DISK, nibbles[1] = CMOS_CDROM;
     }
     *reg_3d = (uint8_t)(nibbles[0] | nibbles[1] << 4);
     *reg_38 = (uint8_t)(nibbles[2] << 4 | 1); /* bit 0: do not insist on a floppy signature */
 }
 
+/* The "bootorder" file: paths separated by newlines. */
+struct boot_list {
+    char text[2048];
+    size_t used;
+};
+
+static void add_path(struct boot_list *list, const char *path)
+{
+    if (strstr(list->text, path) || list->used + strlen(path) + 2 > sizeof list->text)
+        return;
+    list->used +=
+        (size_t)snprintf(list->text + list->used, sizeof list->text - list->used, "%s\n", path);
+}
+
+static void add_boot_device(struct boot_list *list, const struct boot_device *device,
+                            const struct bios_config *config)
+{
+    enum { PC_NIC_SLOT = 3 };
+    char path[64];
+    for (size_t i = 0; device->paths[i]; i++)
+        add_path(list, device->paths[i]);
+    if (device->cmos == CMOS_NETWORK) {
+        unsigned slot = config->machine ? machine_platform(config->machine).nic_slot : PC_NIC_SLOT;
+        snprintf(path, sizeof path, "/pci@i0cf8/ethernet@%x/ethernet-phy@0", slot);
+        add_path(list, path);
+    }
+}
+
 static void add_boot_order(struct fw_cfg *fw_cfg, const struct bios_config *config)
 {
-    char list[2048] = "";
-    size_t used = 0;
+    struct boot_list list = {.used = 0};
     bool menu = false;
     if (config->direct_kernel)
-        used += (size_t)snprintf(list, sizeof list, "/rom@genroms/kernelboot.bin\n");
+        add_path(&list, "/rom@genroms/kernelboot.bin");
     const char *text = config->boot ? config->boot : "disk,cdrom", *word;
     size_t length;
     while ((length = next_word(&text, &word)) > 0) {
         menu |= word_is(word, length, MENU);
         const struct boot_device *device = find_boot_device(word, length);
-        for (size_t i = 0; device && device->paths[i]; i++)
-            if (!strstr(list, device->paths[i]) && used < sizeof list - 64)
-                used += (size_t)snprintf(list + used, sizeof list - used, "%s\n", device->paths[i]);
+        if (device)
+            add_boot_device(&list, device, config);
     }
-    if (used) { /* newlines stand between entries, a zero byte ends the file */
-        list[used - 1] = 0;
-        fw_cfg_add_file(fw_cfg, "bootorder", list, used);
+    if (list.used) { /* a zero byte ends the file, in the place of the last newline */
+        list.text[list.used - 1] = 0;
+        fw_cfg_add_file(fw_cfg, "bootorder", list.text, list.used);
     }
     fw_cfg_add_u16(fw_cfg, FW_CFG_BOOT_MENU, menu);
 }

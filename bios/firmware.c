@@ -12,7 +12,7 @@
 
 static const char *const firmware_folders[] = {
     "/usr/share/seabios",       "/usr/share/qemu", "/usr/share/seavgabios",
-    "/usr/local/share/seabios", "/usr/share/OVMF",
+    "/usr/local/share/seabios", "/usr/share/OVMF", "/usr/lib/ipxe/qemu",
 };
 
 void blob_free(struct blob *blob)

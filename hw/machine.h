@@ -54,7 +54,14 @@ struct machine_drive {
 
 enum machine_usb { MACHINE_NO_USB, MACHINE_XHCI, MACHINE_UHCI };
 
-enum machine_nic { MACHINE_NO_NIC, MACHINE_E1000, MACHINE_VIRTIO_NET };
+enum machine_nic {
+    MACHINE_NO_NIC,
+    MACHINE_E1000,
+    MACHINE_RTL8139,  /* an RTL8139C+ */
+    MACHINE_RTL8139C, /* without the C+ mode */
+    MACHINE_NE2000,   /* an RTL8029 */
+    MACHINE_VIRTIO_NET
+};
 
 enum machine_sound { MACHINE_NO_SOUND, MACHINE_HDA, MACHINE_AC97, MACHINE_SB16 };
 
@@ -74,6 +81,8 @@ struct machine_config {
     struct machine_drive drive[MACHINE_DRIVES];
     enum machine_nic nic;
     uint8_t mac[6];
+    const void *nic_rom; /* option ROM of the network card, for booting from it; copied; or NULL */
+    size_t nic_rom_size;
     bool rng;     /* a virtio entropy device */
     bool balloon; /* a virtio balloon, and what the guest shall leave itself (0: all) */
     uint64_t balloon_target;
@@ -123,6 +132,7 @@ void machine_unlock(struct machine *machine);
 struct machine_platform {
     enum machine_board board;
     uint16_t pm_base; /* ACPI registers, 0 if the firmware has not placed them */
+    unsigned nic_slot; /* of the network card on PCI bus 0 */
     uint64_t ecam;    /* memory-mapped PCI configuration space, or 0 */
     unsigned ecam_buses;
 };

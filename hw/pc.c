@@ -28,6 +28,8 @@
 #include "hw/irq/lapic.h"
 #include "hw/machine_internal.h"
 #include "hw/network/e1000.h"
+#include "hw/network/ne2000.h"
+#include "hw/network/rtl8139.h"
 #include "hw/pcie_port.h"
 #include "hw/storage/ahci.h"
 #include "hw/storage/floppy.h"
@@ -406,12 +408,20 @@ static void add_nic(struct machine *machine, const struct machine_config *config
     if (config->nic == MACHINE_E1000) {
         e1000_new(&machine->devices, machine->pci, devfn, machine->clock, config->mac,
                   &machine->packet, "nic0");
+    } else if (config->nic == MACHINE_RTL8139 || config->nic == MACHINE_RTL8139C) {
+        rtl8139_new(&machine->devices, machine->pci, devfn, machine->clock, config->mac,
+                    &machine->packet, config->nic == MACHINE_RTL8139, "nic0");
+    } else if (config->nic == MACHINE_NE2000) {
+        ne2000_new(&machine->devices, machine->pci, devfn, machine->clock, config->mac,
+                   &machine->packet, "nic0");
     } else if (config->nic == MACHINE_VIRTIO_NET) {
         const struct virtio_place place = {&machine->devices, machine->pci, devfn, machine->loop,
                                            "nic0"};
         virtio_net_new(&place, machine->memory, machine->clock, config->mac, &machine->packet,
                        MACHINE_CPUS);
     }
+    if (config->nic_rom && machine->has_nic)
+        pci_add_rom(pci_bus_device(machine->pci, devfn), config->nic_rom, config->nic_rom_size);
 }
 
 static void add_virtio_extras(struct machine *machine, const struct machine_config *config)
@@ -505,7 +515,8 @@ void board_reset(struct machine *machine)
 
 struct machine_platform machine_platform(const struct machine *machine)
 {
-    struct machine_platform platform = {.board = machine->board};
+    struct machine_platform platform = {.board = machine->board,
+                                        .nic_slot = slots[machine->board].nic >> 3};
     if (machine->board == MACHINE_Q35) {
         platform.pm_base = ich9_lpc_pm_base(machine->lpc);
         platform.ecam = q35_ecam(machine->q35, &platform.ecam_buses);

@@ -615,6 +615,25 @@ void pci_add_memory_bar(struct pci_device *device, int index, uint32_t size, voi
     region_place(bar->region, 0, false);
 }
 
+/* An image that serves several devices names one of them (PCI Firmware 3.0, section 5.1.2), and
+ * firmware starts it for no other: it gets this device's name. Byte 6 makes the sum zero again. */
+static void name_device(uint8_t *rom, size_t size, const struct pci_identity *identity)
+{
+    enum { BLOCKS = 2, SUM = 6, DATA_POINTER = 0x18, DATA_SIZE = 0x18, CODE_TYPE = 0x14, X86 = 0 };
+    if (size < DATA_POINTER + 2 || rom[0] != 0x55 || rom[1] != 0xaa)
+        return;
+    size_t length = rom[BLOCKS] * 512u;
+    uint8_t *data = rom + pci_get(rom, DATA_POINTER, 2), sum = 0;
+    if (length > size || (size_t)(data - rom) + DATA_SIZE > length || memcmp(data, "PCIR", 4) ||
+        data[CODE_TYPE] != X86)
+        return;
+    pci_put(data, 4, identity->vendor, 2);
+    pci_put(data, 6, identity->device, 2);
+    for (size_t i = 0; i < length; i++)
+        sum = (uint8_t)(sum + rom[i]);
+    rom[SUM] = (uint8_t)(rom[SUM] - sum);
+}
+
 void pci_add_rom(struct pci_device *device, const void *image, size_t size)
 {
     struct pci_bus *bus = device->bus;
@@ -627,6 +646,7 @@ void pci_add_rom(struct pci_device *device, const void *image, size_t size)
     rom->size = device->rom_size;
     rom->host = memory_alloc_host(rom->size);
     memcpy(rom->host, image, size);
+    name_device(rom->host, rom->size, &device->identity);
     rom->next = bus->roms;
     bus->roms = rom;
 

@@ -139,7 +139,8 @@ void pci_add_mmio_bar(struct pci_device *device, int index, uint32_t size,
 /* Host memory shown through a BAR (video RAM). */
 void pci_add_memory_bar(struct pci_device *device, int index, uint32_t size, void *host,
                         bool log_dirty);
-/* An expansion ROM image, shown by the ROM BAR; the memory is copied. */
+/* An expansion ROM image, shown by the ROM BAR; the memory is copied, and PC firmware in it is made
+ * to name this device. */
 void pci_add_rom(struct pci_device *device, const void *image, size_t size);
 
 void pci_set_irq(struct pci_device *device, bool level);

@@ -21,7 +21,7 @@ enum net_kind {
 };
 
 /* Network cards that can be had. */
-enum net_model { NET_E1000, NET_VIRTIO };
+enum net_model { NET_E1000, NET_RTL8139, NET_RTL8139C, NET_NE2000, NET_VIRTIO };
 
 /* A port of the host that leads to a port of the guest. */
 struct net_forward {
@@ -33,7 +33,9 @@ struct net_forward {
 struct net_user_options {
     struct net_forward forward[NET_FORWARDS];
     unsigned forwards;
-    bool restricted; /* the guest reaches nothing but forwarded ports */
+    bool restricted;     /* the guest reaches nothing but forwarded ports */
+    char tftp[1024];     /* folder whose files the guest can read by TFTP, or empty */
+    char boot_file[128]; /* what DHCP tells a guest to boot, or empty */
 };
 
 /* The --net option. */
@@ -46,7 +48,7 @@ struct net_options {
 };
 
 /* Parses --net text: "none" or "user[,forward=...][,model=...][,mac=...][,restrict]
- * [,capture=FILE]". false + error names the part that is wrong. */
+ * [,tftp=FOLDER][,bootfile=NAME][,capture=FILE]". false + error names the part that is wrong. */
 bool net_options_parse(struct net_options *options, const char *text, struct error *error);
 
 struct net;

@@ -82,8 +82,8 @@ static const struct {
     const char *name;
     enum net_model model;
 } models[] = {
-    {"e1000", NET_E1000},
-    {"virtio", NET_VIRTIO},
+    {"e1000", NET_E1000}, {"rtl8139", NET_RTL8139}, {"rtl8139c", NET_RTL8139C},
+    {"ne2k", NET_NE2000}, {"virtio", NET_VIRTIO},
 };
 
 static bool parse_model(struct net_options *options, const char *value, struct error *error)
@@ -93,13 +93,9 @@ static bool parse_model(struct net_options *options, const char *value, struct e
             options->model = models[i].model;
             return true;
         }
-    if (value && !strcmp(value, "ne2k"))
-        return error_set(error,
-                         "--net user: model=%s is not built yet; model=e1000 and model=virtio are",
-                         value);
     return error_set(error,
-                     "--net user: no network card model is called '%s'; model=e1000 and "
-                     "model=virtio are built",
+                     "--net user: no network card model is called '%s'; there are e1000, rtl8139, "
+                     "rtl8139c, ne2k and virtio",
                      value ? value : "");
 }
 
@@ -111,22 +107,44 @@ static bool parse_restrict(struct net_options *options, const char *value, struc
     return true;
 }
 
-static bool parse_capture(struct net_options *options, const char *value, struct error *error)
+/* Copies the value of a setting that needs one. `what` says what is missing. */
+static bool parse_text(char *to, size_t size, const char *name, const char *value, const char *what,
+                       struct error *error)
 {
     if (!value || !*value)
-        return error_set(error, "--net user: capture needs a file name: capture=FILE.pcap");
-    if (strlen(value) >= sizeof options->capture)
-        return error_set(error, "--net user: the file name of capture is too long");
-    strcpy(options->capture, value);
+        return error_set(error, "--net user: %s needs %s", name, what);
+    if (strlen(value) >= size)
+        return error_set(error, "--net user: the value of %s is too long; %zu characters fit", name,
+                         size - 1);
+    strcpy(to, value);
     return true;
+}
+
+static bool parse_capture(struct net_options *options, const char *value, struct error *error)
+{
+    return parse_text(options->capture, sizeof options->capture, "capture", value,
+                      "a file name: capture=FILE.pcap", error);
+}
+
+static bool parse_tftp(struct net_options *options, const char *value, struct error *error)
+{
+    return parse_text(options->user.tftp, sizeof options->user.tftp, "tftp", value,
+                      "a folder: tftp=FOLDER", error);
+}
+
+static bool parse_boot_file(struct net_options *options, const char *value, struct error *error)
+{
+    return parse_text(options->user.boot_file, sizeof options->user.boot_file, "bootfile", value,
+                      "a file in the TFTP folder, or a URL: bootfile=NAME", error);
 }
 
 static const struct {
     const char *name;
     bool (*parse)(struct net_options *options, const char *value, struct error *error);
 } settings[] = {
-    {"forward", parse_forward},   {"model", parse_model},     {"mac", parse_mac},
-    {"restrict", parse_restrict}, {"capture", parse_capture},
+    {"forward", parse_forward},   {"model", parse_model}, {"mac", parse_mac},
+    {"restrict", parse_restrict}, {"tftp", parse_tftp},   {"bootfile", parse_boot_file},
+    {"capture", parse_capture},
 };
 
 /* NAME or NAME=VALUE; `text` is taken apart. */
@@ -139,8 +157,8 @@ static bool parse_setting(struct net_options *options, char *text, struct error 
         if (!strcmp(text, settings[i].name))
             return settings[i].parse(options, value, error);
     return error_set(error,
-                     "--net user: unknown setting '%s'; known are forward, model, mac, restrict "
-                     "and capture",
+                     "--net user: unknown setting '%s'; known are forward, model, mac, restrict, "
+                     "tftp, bootfile and capture",
                      text);
 }
 

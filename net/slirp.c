@@ -2,14 +2,14 @@
  * User-mode NAT: libslirp ends the guest's TCP and UDP and makes connections of its own, with the
  * rights of the user who runs doppel and nothing to set up on the host.
  *
- *     guest 10.0.2.15 (by DHCP) -- 10.0.2.2 the host, gateway -- 10.0.2.3 the host's DNS
+ *     guest 10.0.2.15 (by DHCP) -- 10.0.2.2 the host, gateway, TFTP -- 10.0.2.3 the host's DNS
  *
  * libslirp has no thread: it runs when the guest sends (slirp_input, on the CPU's thread) and when
  * the event loop polls its sockets. Its time is the machine's: while the machine stands, sockets
  * are not polled and nothing reaches the guest.
  *
  * Frames that the NIC has no buffer for wait in a bounded queue; beyond that they are lost, as on a
- * wire. Not built: IPv6, TFTP, SMB, saving of connections (they end when a state is loaded).
+ * wire. Not built: IPv6, SMB, saving of connections (they end when a state is loaded).
  */
 #include "net/internal.h"
 
@@ -21,6 +21,7 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #define QUEUE_FRAMES 256
 #define FRAME_MAX    (14 + 65535) /* libslirp has no limit of its own towards the host */
@@ -261,6 +262,14 @@ static bool add_forward(struct net_user *user, const struct net_forward *forward
                      forward->host_port, host, strerror(reason));
 }
 
+static bool check_folder(const char *path, struct error *error)
+{
+    struct stat status;
+    if (stat(path, &status) < 0)
+        return error_set(error, "--net user: cannot serve 'tftp=%s': %s", path, strerror(errno));
+    return S_ISDIR(status.st_mode) || error_set(error, "--net user: 'tftp=%s' is no folder", path);
+}
+
 static void free_user(struct net_user *user)
 {
     if (user->slirp)
@@ -284,7 +293,11 @@ struct net_user *net_user_new(struct loop *loop, struct clock *clock, struct pac
         .vdhcp_start = address("10.0.2.15"),
         .vnameserver = address("10.0.2.3"),
         .vhostname = "doppel",
+        .tftp_path = options->tftp[0] ? options->tftp : NULL,
+        .bootfile = options->boot_file[0] ? options->boot_file : NULL,
     };
+    if (options->tftp[0] && !check_folder(options->tftp, error))
+        return NULL;
     struct net_user *user = calloc(1, sizeof *user);
     if (user)
         user->reassembler = reassembler_new(clock);

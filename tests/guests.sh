@@ -91,7 +91,7 @@ make_linux() { # make_linux ARCH METAPACKAGE
     say "building the $arch initial RAM disk"
     rm -rf "$root" && mkdir -p "$root"/{bin,dev,proc,sys,etc,tmp,modules}
     cp "$busybox/bin/busybox" "$root/bin/busybox"
-    for module in e1000 virtio_pci virtio_net ata_piix ahci nvme virtio_blk virtio_scsi sd_mod sr_mod isofs crc32c_generic ext4 \
+    for module in e1000 8139cp 8139too ne2k-pci virtio_pci virtio_net ata_piix ahci nvme virtio_blk virtio_scsi sd_mod sr_mod isofs crc32c_generic ext4 \
         virtio_console virtio_balloon virtio-rng; do add_module "$kernel" "$root" "$module"; done
     # For tests that load them themselves: all in /modules/LIST, or single ones.
     for module in snd-mixer-oss snd-pcm-oss; do
@@ -190,6 +190,50 @@ make_luajit() {
     echo "$version" >"$folder/complete"
 }
 
+# ethtool and its libraries, for a guest that fetches them.
+make_ethtool() {
+    local folder=$cache/ethtool package unpacked
+    [ "$(cat "$folder/complete" 2>/dev/null)" = "$version" ] && return
+    rm -rf "$folder" && mkdir -p "$folder/root"
+    for package in ethtool libmnl0 libc6; do
+        unpacked=$(unpack amd64 "$package")
+        (cd "$unpacked" && find . \( -path '*/sbin/ethtool' -o -name 'libmnl.so*' -o -name libc.so.6 -o -name libm.so.6 -o \
+            -name 'ld-linux-x86-64.so.2' -o -name 'ld-*.so' \) -print | cpio --quiet -pd "$folder/root")
+    done
+    tar -C "$folder/root" -czf "$folder/ethtool.tar.gz" .
+    echo "$version" >"$folder/complete"
+}
+
+# A folder that a machine boots from by TFTP, with an iPXE script and with PXELINUX, and iPXE's own CD.
+make_netboot() {
+    local folder=$cache/netboot
+    [ "$(cat "$folder/complete" 2>/dev/null)" = "$version" ] && return
+    make_linux amd64 linux-image-amd64
+    rm -rf "$folder" && mkdir -p "$folder/tftp/pxelinux.cfg"
+    cp "$cache/amd64/vmlinuz" "$cache/amd64/initrd.gz" "$folder/tftp/"
+    cp "$(unpack amd64 pxelinux)/usr/lib/PXELINUX/pxelinux.0" "$folder/tftp/"
+    cp "$(unpack amd64 syslinux-common)/usr/lib/syslinux/modules/bios/ldlinux.c32" "$folder/tftp/"
+    cp "$(unpack amd64 ipxe)/usr/lib/ipxe/ipxe.iso" "$folder/"
+    cat >"$folder/tftp/pxelinux.cfg/default" <<'PXELINUX'
+default linux
+label linux
+  kernel vmlinuz
+  append initrd=initrd.gz console=ttyS0 quiet by=pxelinux
+PXELINUX
+    cat >"$folder/tftp/linux.ipxe" <<'IPXE'
+#!ipxe
+kernel tftp://${next-server}/vmlinuz console=ttyS0 quiet by=ipxe
+initrd tftp://${next-server}/initrd.gz
+boot
+IPXE
+    cat >"$folder/tftp/hello.ipxe" <<'IPXE'
+#!ipxe
+echo fetched by ${net0/chip} from ${next-server}
+sleep 60
+IPXE
+    echo "$version" >"$folder/complete"
+}
+
 # A disk with a FAT file system: GRUB for EFI starts the amd64 kernel itself, or as an EFI program.
 make_uefi() {
     local image=$cache/uefi.img work
@@ -241,10 +285,12 @@ for guest in "${@:-amd64}"; do
         ;;
     uefi) make_uefi ;;
     multiboot) make_multiboot ;;
+    ethtool) make_ethtool ;;
+    netboot) make_netboot ;;
     bench) make_bench ;;
     rescue) make_rescue ;;
     luajit) make_luajit ;;
     userland) make_userland ;;
-    *) echo "guests: '$guest' is unknown; use amd64, i386, grub, uefi, multiboot, bench, luajit, userland, rescue" >&2; exit 1 ;;
+    *) echo "guests: '$guest' is unknown; use amd64, i386, grub, uefi, multiboot, ethtool, netboot, bench, luajit, userland, rescue" >&2; exit 1 ;;
     esac
 done

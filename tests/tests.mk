@@ -24,9 +24,9 @@ $(BUILD)/tests/guests/run_guest $(BUILD)/tests/hw/board_guest: $(BUILD)/tests/cp
 # -- What `make check` runs: NAME=COMMAND for tests/check.sh, slow ones first so that they overlap with the rest --
 
 WINDOW_TESTS = keyboard linux graphics pointer
-BOOT_TESTS = amd64-verify pentium3 amd64-translator i386-translator amd64-interpreter i386-interpreter network disk ahci nvme vectors grub-iso grub-floppy sound-ac97 sound-hda sound-sb16 virtio virtio-grub q35 suspend uefi multiboot
+BOOT_TESTS = amd64-verify pentium3 amd64-translator i386-translator amd64-interpreter i386-interpreter network cards netboot disk ahci nvme vectors grub-iso grub-floppy sound-ac97 sound-hda sound-sb16 virtio virtio-grub q35 suspend uefi multiboot
 LONG_PACKAGES = mmdebstrap uidmap e2fsprogs
-LONG_TESTS = i386-verify virtio-i386 memtest xen
+LONG_TESTS = ethtool netboot-all i386-verify virtio-i386 memtest xen
 boot_entry = "boot-$(1)=tests/boot/boot.sh $(BUILD) $(1)"
 unit_name = $(subst /,-,$(patsubst tests/%,%,$(subst test_,,$(1))))
 unit_entry = "$(call unit_name,$(1))=$(BUILD)/$(1)"
@@ -156,7 +156,7 @@ golden-update: $(BUILD)/tests/translator/test_golden
 .PHONY: check check-long check-binaries
 check: deps
 	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) WERROR=$(if $(filter 1,$(SANITIZE)),0,1) check-binaries $(CHECK_EXTRA)
-	$(Q)tests/guests.sh amd64 i386 grub uefi multiboot
+	$(Q)tests/guests.sh amd64 i386 grub uefi multiboot netboot
 	$(Q)$(if $(filter 1,$(SANITIZE)),,$(MAKE) --no-print-directory -s bench-code-guest)
 	$(Q)tests/check.sh $(BUILD) $(CHECK_LIST)
 
@@ -164,7 +164,7 @@ check: deps
 check-long: deps bench-disk
 	@tests/deps.sh $(USERLAND_PACKAGES) $(LONG_PACKAGES)
 	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) check-binaries aarch64-binaries
-	$(Q)tests/guests.sh amd64 i386 grub uefi multiboot userland rescue
+	$(Q)tests/guests.sh amd64 i386 grub uefi multiboot netboot ethtool userland rescue
 	$(Q)TEST_TIMEOUT=7200 tests/check.sh $(BUILD) \
 	    "system=tests/boot/system.sh $(BUILD) install life buses efi window" \
 	    $(foreach test,$(LONG_TESTS) amd64-verify,$(call boot_entry,$(test))) \

@@ -513,10 +513,10 @@ static const struct option_row rows[] = {
      "bios (default), uefi[,vars=FILE keeps its variables], or a ROM file"},
     {0, "watchdog", "ACTION", set_watchdog,
      "an i6300ESB; when it runs out: reset, poweroff or pause"},
-    {0, "boot", "ORDER", set_boot, "boot order: disk,cdrom,floppy,menu"},
+    {0, "boot", "ORDER", set_boot, "boot order: disk,cdrom,floppy,net,menu"},
     {0, "net", "KIND[,...]", set_net,
-     "user[,forward=tcp:HOSTPORT:GUESTPORT][,model=e1000|virtio][,mac=..][,restrict][,capture=F], "
-     "none"},
+     "user[,forward=tcp:HOSTPORT:GUESTPORT][,model=e1000|rtl8139|rtl8139c|ne2k|virtio][,mac=..]"
+     "[,restrict][,tftp=DIR][,bootfile=NAME][,capture=F], none"},
     {0, "display", "WHERE", set_display, "window (default) or none"},
     {0, "fullscreen", NULL, set_fullscreen, "start with the whole screen"},
     {0, "scale", "fit|N", set_scale, "size of the picture: fit the window, or N times"},

@@ -77,6 +77,30 @@ static bool load_firmware(struct session *session, struct error *error)
     return ok;
 }
 
+/* The cards by enum net_model, and the names of iPXE's drivers for them. */
+static const struct {
+    enum machine_nic nic;
+    const char *rom;
+} nics[] = {
+    [NET_E1000] = {MACHINE_E1000, "e1000"},         [NET_RTL8139] = {MACHINE_RTL8139, "rtl8139"},
+    [NET_RTL8139C] = {MACHINE_RTL8139C, "rtl8139"}, [NET_NE2000] = {MACHINE_NE2000, "ne2k_pci"},
+    [NET_VIRTIO] = {MACHINE_VIRTIO_NET, "virtio"},
+};
+
+/* Only a machine that may boot from the network has the card's ROM: it takes time to start. */
+static bool load_nic_rom(struct session *session, const struct net_options *net,
+                         struct error *error)
+{
+    char name[32];
+    if (!bios_boot_names(session->options.boot, "net"))
+        return true;
+    if (net->kind == NET_NONE)
+        return error_set(error, "--boot net needs a network card, which --net none takes away");
+    const char *rom = nics[net->model].rom;
+    snprintf(name, sizeof name, session->options.uefi ? FIRMWARE_PXE_UEFI : FIRMWARE_PXE, rom);
+    return firmware_load(&session->nic_rom, name, FIRMWARE_PXE_PACKAGE, error);
+}
+
 static bool open_drives(struct session *session, struct error *error)
 {
     enum { CDROM_UNIT = 2 };
@@ -157,8 +181,9 @@ static bool build_machine(struct session *session, struct net_options *net, stru
     config->bios_size = session->bios.size;
     config->vga_rom = session->vga.bytes;
     config->vga_rom_size = session->vga.size;
-    static const enum machine_nic nics[] = {MACHINE_E1000, MACHINE_VIRTIO_NET}; /* net_model */
-    config->nic = net->kind == NET_NONE ? MACHINE_NO_NIC : nics[net->model];
+    config->nic = net->kind == NET_NONE ? MACHINE_NO_NIC : nics[net->model].nic;
+    config->nic_rom = session->nic_rom.bytes;
+    config->nic_rom_size = session->nic_rom.size;
     bool heard = options->audio == AUDIO_WAV ||
                  (options->audio == AUDIO_AUTO && options->display != DISPLAY_NONE);
     if (heard)
@@ -206,8 +231,8 @@ bool session_open(struct session *session, struct error *error)
     if (!net_options_parse(&net, session->options.net ? session->options.net : "user", error))
         return false;
     if (!open_log(session, error) || !choose_engine(session, error) ||
-        !load_firmware(session, error) || !open_drives(session, error) ||
-        !build_machine(session, &net, error))
+        !load_firmware(session, error) || !load_nic_rom(session, &net, error) ||
+        !open_drives(session, error) || !build_machine(session, &net, error))
         return false;
     if (net.kind != NET_NONE) {
         session->net =
@@ -254,6 +279,7 @@ void session_close(struct session *session)
             image_close(session->config.drive[i].image);
     blob_free(&session->bios);
     blob_free(&session->vga);
+    blob_free(&session->nic_rom);
     flash_close(&session->flash);
     options_free(&session->options);
 }

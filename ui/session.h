@@ -15,7 +15,7 @@
 /* What is NULL was not opened. */
 struct session {
     struct run_options options; /* parsed by the caller, freed by session_close */
-    struct blob bios, vga;
+    struct blob bios, vga, nic_rom;
     struct flash flash;
     struct machine_config config;
     struct machine *machine;

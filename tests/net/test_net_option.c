@@ -40,6 +40,14 @@ START_TEST(accepted)
     ck_assert(options.user.restricted);
     ck_assert_mem_eq(options.mac, "\x52\x54\x00\xab\xcd\xef", 6);
     ck_assert_str_eq(options.capture, "a b.pcap");
+    ck_assert_str_eq(options.user.tftp, "");
+
+    options = parsed("user,model=ne2k,tftp=some/folder,bootfile=http://10.0.2.2/a");
+    ck_assert_int_eq(options.model, NET_NE2000);
+    ck_assert_str_eq(options.user.tftp, "some/folder");
+    ck_assert_str_eq(options.user.boot_file, "http://10.0.2.2/a");
+    ck_assert_int_eq(parsed("user,model=rtl8139").model, NET_RTL8139);
+    ck_assert_int_eq(parsed("user,model=rtl8139c").model, NET_RTL8139C);
 }
 END_TEST
 
@@ -53,8 +61,9 @@ static const struct {
     {"none,restrict", "takes no settings"},
     {"user,", "unknown setting ''"},
     {"user,speed=9", "unknown setting 'speed'"},
-    {"user,model=ne2k", "model=ne2k is not built yet"},
-    {"user,model=rtl8139", "'rtl8139'"},
+    {"user,model=ne1000", "'ne1000'"},
+    {"user,tftp", "needs a folder"},
+    {"user,bootfile=", "needs a file"},
     {"user,model", "model"},
     {"user,mac=52:54:00", "six bytes"},
     {"user,mac=52:54:00:12:34:5g", "six bytes"},
@@ -85,6 +94,20 @@ START_TEST(mistakes_are_named)
 }
 END_TEST
 
+START_TEST(boot_file_fits)
+{
+    char text[200] = "user,bootfile=";
+    struct net_options options;
+    struct error error = {""};
+    size_t start = strlen(text);
+    memset(text + start, 'x', sizeof options.user.boot_file - 1);
+    ck_assert_uint_eq(strlen(parsed(text).user.boot_file), sizeof options.user.boot_file - 1);
+    text[start + sizeof options.user.boot_file - 1] = 'y';
+    ck_assert(!net_options_parse(&options, text, &error));
+    ck_assert_ptr_nonnull(strstr(error.text, "too long"));
+}
+END_TEST
+
 START_TEST(too_many_forwards)
 {
     char text[2000] = "user";
@@ -105,6 +128,7 @@ int main(void)
     TCase *tcase = tcase_create("net_option");
     tcase_add_test(tcase, accepted);
     tcase_add_loop_test(tcase, mistakes_are_named, 0, sizeof mistakes / sizeof *mistakes);
+    tcase_add_test(tcase, boot_file_fits);
     tcase_add_test(tcase, too_many_forwards);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

@@ -223,12 +223,9 @@ static int listener(uint16_t *number)
 
 /* -- Tests -- */
 
-START_TEST(arp_and_dhcp)
+/* Asks by DHCP and returns the BOOTP part of the offer. */
+static const uint8_t *dhcp_offer(void)
 {
-    open_net("user");
-    ck_assert(port.link_up);
-    learn_host_mac();
-
     uint8_t packet[8 + 300] = {0};
     static const uint8_t nobody[4] = {0}, everybody[4] = {255, 255, 255, 255};
     static const uint8_t options[] = {99, 130, 83, 99, 53, 1, 1, 55, 3, 1, 3, 6, 255};
@@ -244,13 +241,22 @@ START_TEST(arp_and_dhcp)
     memcpy(bootp + 236, options, sizeof options);
     send_ip(UDP, nobody, everybody, packet, sizeof packet);
     wait_frames(1);
-
-    const uint8_t *offer = frames[0] + 14 + 20 + 8;
     ck_assert_uint_eq(frames[0][14 + 9], UDP);
     ck_assert_uint_eq(get16(frames[0] + 14 + 20), 67);
+    return frames[0] + 14 + 20 + 8;
+}
+
+START_TEST(arp_and_dhcp)
+{
+    open_net("user");
+    ck_assert(port.link_up);
+    learn_host_mac();
+
+    const uint8_t *offer = dhcp_offer();
     ck_assert_uint_eq(offer[0], 2);
     ck_assert_uint_eq(get32(offer + 4), 0x12345678);
     ck_assert_mem_eq(offer + 16, guest_ip, 4);
+    ck_assert_str_eq((const char *)offer + 108, ""); /* nothing to boot */
     bool type = false, router = false, dns = false;
     for (const uint8_t *at = offer + 240; *at != 255; at += 2 + at[1]) {
         type |= at[0] == 53 && at[2] == 2; /* offer */
@@ -258,6 +264,62 @@ START_TEST(arp_and_dhcp)
         dns |= at[0] == 6 && !memcmp(at + 2, "\x0a\0\2\3", 4);
     }
     ck_assert(type && router && dns);
+}
+END_TEST
+
+/* Asks for a file by TFTP (RFC 1350); returns the UDP payload of the answer. */
+static const uint8_t *tftp_read(const char *name, unsigned from)
+{
+    uint8_t packet[8 + 128] = {0};
+    size_t length = 8 + 2 + strlen(name) + 1 + sizeof "octet";
+    put16(packet, from);
+    put16(packet + 2, 69);
+    put16(packet + 4, (unsigned)length);
+    packet[9] = 1; /* RRQ */
+    strcpy((char *)packet + 10, name);
+    strcpy((char *)packet + 11 + strlen(name), "octet");
+    received = 0;
+    send_ip(UDP, guest_ip, host_ip, packet, length);
+    wait_frames(1);
+    ck_assert_uint_eq(get16(frames[0] + 14 + 20 + 2), from);
+    return frames[0] + 14 + 20 + 8;
+}
+
+START_TEST(boot_file_by_dhcp_and_tftp)
+{
+    enum { DATA = 3, ERROR = 5 };
+    char folder[] = "/tmp/doppel-test-XXXXXX", path[64], text[128];
+    ck_assert_ptr_nonnull(mkdtemp(folder));
+    snprintf(path, sizeof path, "%s/hello", folder);
+    FILE *file = fopen(path, "w");
+    fputs("from the folder", file);
+    fclose(file);
+    snprintf(text, sizeof text, "user,restrict,tftp=%s,bootfile=hello", folder);
+    open_net(text);
+    learn_host_mac();
+
+    const uint8_t *offer = dhcp_offer();
+    ck_assert_mem_eq(offer + 20, host_ip, 4); /* next server */
+    ck_assert_str_eq((const char *)offer + 108, "hello");
+
+    const uint8_t *answer = tftp_read("hello", 2000);
+    ck_assert_uint_eq(get16(answer), DATA);
+    ck_assert_uint_eq(get16(answer + 2), 1);
+    ck_assert_mem_eq(answer + 4, "from the folder", 15);
+    ck_assert_uint_eq(get16(tftp_read("absent", 2001)), ERROR);
+    ck_assert_uint_eq(get16(tftp_read("../../etc/passwd", 2002)), ERROR);
+    unlink(path);
+    rmdir(folder);
+}
+END_TEST
+
+START_TEST(folder_is_looked_for)
+{
+    struct net_options options;
+    struct error error = {""};
+    ck_assert(net_options_parse(&options, "user,tftp=/no/such/folder", &error));
+    ck_assert_ptr_null(net_open(&options, loop, test_clock, &port, &error));
+    ck_assert_ptr_nonnull(strstr(error.text, "/no/such/folder"));
 }
 END_TEST
 
@@ -489,6 +551,8 @@ int main(void)
     tcase_set_timeout(tcase, 30);
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, arp_and_dhcp);
+    tcase_add_test(tcase, boot_file_by_dhcp_and_tftp);
+    tcase_add_test(tcase, folder_is_looked_for);
     tcase_add_test(tcase, guest_connects_to_host);
     tcase_add_test(tcase, host_connects_to_guest);
     tcase_add_test(tcase, port_in_use_is_named);
