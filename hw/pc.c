@@ -35,6 +35,7 @@
 #include "hw/storage/floppy.h"
 #include "hw/storage/nvme.h"
 #include "hw/storage/piix_ide.h"
+#include "hw/usb/usb_storage.h"
 #include "hw/usb/usb_tablet.h"
 #include "hw/usb/xhci.h"
 #include "hw/virtio/virtio_balloon.h"
@@ -364,18 +365,34 @@ static bool plug_in(struct machine *machine, struct usb_device *device, struct e
                      device->device.id, machine->usb->ports);
 }
 
+static bool add_usb_drive(struct machine *machine, const struct machine_drive *drive,
+                          struct error *error)
+{
+    char id[24];
+    snprintf(id, sizeof id, "usb-disk%u", drive->unit);
+    return plug_in(machine,
+                   usb_storage_new(&machine->devices, machine->loop, drive->image, drive->cdrom,
+                                   drive->unit, &machine->drive_activity, id),
+                   error);
+}
+
 static bool add_usb(struct machine *machine, const struct machine_config *config,
                     struct error *error)
 {
     struct device_list *list = &machine->devices;
     if (config->usb == MACHINE_XHCI)
         machine->usb = xhci_new(list, machine->pci, free_slot(machine), machine->clock, "xhci");
+    assert(machine->usb || (!config->usb_tablet && !config->usb_keyboard));
     if (!machine->usb)
         return true;
     if (config->usb_tablet &&
         !plug_in(machine, usb_tablet_new(list, machine->clock, machine->routes, "usb-tablet"),
                  error))
         return false;
+    for (unsigned i = 0; i < MACHINE_DRIVES; i++)
+        if (config->drive[i].present && config->drive[i].bus == MACHINE_USB &&
+            !add_usb_drive(machine, &config->drive[i], error))
+            return false;
     return true;
 }
 
@@ -396,7 +413,7 @@ static void add_drives(struct machine *machine, const struct machine_config *con
     for (unsigned i = 0; i < MACHINE_DRIVES; i++) {
         const struct machine_drive *drive = &config->drive[i];
         machine->image[i] = drive->image;
-        if (drive->present)
+        if (drive->present && add[drive->bus]) /* add_usb does its own */
             add[drive->bus](machine, drive);
     }
 }

@@ -112,6 +112,7 @@ static const struct {
     {"nvme", MACHINE_NVME},
     {"virtio", MACHINE_VIRTIO},
     {"virtio-scsi", MACHINE_VIRTIO_SCSI},
+    {"usb", MACHINE_USB},
 };
 
 static bool set_disk_bus(struct disk_option *disk, const char *name, struct error *error)
@@ -122,8 +123,8 @@ static bool set_disk_bus(struct disk_option *disk, const char *name, struct erro
             return true;
         }
     return error_set(error,
-                     "--disk: bus '%s' is not built yet; use bus=ide, ahci, nvme, virtio or "
-                     "virtio-scsi",
+                     "--disk: bus '%s' is not built yet; use bus=ide, ahci, nvme, virtio, "
+                     "virtio-scsi or usb",
                      name);
 }
 
@@ -194,7 +195,8 @@ static bool set_cdrom(struct run_options *options, const struct option_row *row,
                   cdrom->bus != MACHINE_NVME && cdrom->bus != MACHINE_VIRTIO;
         if (!ok)
             error_set(error,
-                      "--cdrom: '%s' is unknown; after the file comes bus=ide, ahci or virtio-scsi",
+                      "--cdrom: '%s' is unknown; after the file comes bus=ide, ahci, "
+                      "virtio-scsi or usb",
                       word);
         free(word);
         if (!ok)
@@ -496,10 +498,10 @@ static const struct option_row rows[] = {
      "processor model; 'help' lists them and their features"},
     {0, "accel", "ENGINE", set_accel, "how CPUs run: auto, translator, interpreter"},
     {0, "disk", "FILE[,bus=B][,readonly][,temporary]", set_disk,
-     "raw disk image on bus ide (default), ahci, nvme, virtio, virtio-scsi; repeatable; temporary "
-     "discards writes"},
+     "raw disk image on bus ide (default), ahci, nvme, virtio, virtio-scsi, usb; repeatable; "
+     "temporary discards writes"},
     {0, "cdrom", "FILE[,bus=B]", set_cdrom,
-     "CD-ROM image on bus ide (default), ahci or virtio-scsi"},
+     "CD-ROM image on bus ide (default), ahci, virtio-scsi or usb"},
     {0, "floppy", "FILE[,readonly][,temporary]", set_floppy,
      "floppy image of 160K to 2.88M; a second one is drive B"},
     {0, "kernel", "FILE", set_kernel,
@@ -599,13 +601,21 @@ static void choose_buses(struct run_options *options)
         options->cdrom.bus = MACHINE_AHCI;
 }
 
+static unsigned drives_on(const struct run_options *options, enum machine_bus bus)
+{
+    unsigned drives = options->cdrom.path && options->cdrom.bus == bus;
+    for (unsigned i = 0; i < options->disks; i++)
+        drives += options->disk[i].bus == bus;
+    return drives;
+}
+
 /* A window comes with a pointer that needs no capture. */
 static void choose_usb(struct run_options *options)
 {
     bool window = !options->headless && options->display != DISPLAY_NONE;
     if (options->usb_chosen)
         return;
-    options->usb = window ? MACHINE_XHCI : MACHINE_NO_USB;
+    options->usb = window || drives_on(options, MACHINE_USB) ? MACHINE_XHCI : MACHINE_NO_USB;
     options->usb_tablet = window;
 }
 
@@ -613,17 +623,16 @@ static bool check_together(const struct run_options *options, struct error *erro
 {
     if ((options->initrd || options->append) && !options->kernel)
         return error_set(error, "%s needs --kernel", options->initrd ? "--initrd" : "--append");
-    unsigned used[MACHINE_BUSES] = {0};
-    for (unsigned i = 0; i < options->disks; i++)
-        used[options->disk[i].bus]++;
-    used[options->cdrom.bus] += options->cdrom.path != NULL;
-    if (used[MACHINE_IDE] > MACHINE_IDE_UNITS)
+    if (drives_on(options, MACHINE_IDE) > MACHINE_IDE_UNITS)
         return error_set(error, "%s: the IDE bus has room for %d drives only",
                          options->cdrom.path ? "--cdrom" : "--disk", MACHINE_IDE_UNITS);
-    if (used[MACHINE_FLOPPY] > FLOPPY_DRIVES)
+    if (drives_on(options, MACHINE_FLOPPY) > FLOPPY_DRIVES)
         return error_set(error, "--floppy: there are %d floppy drives only", FLOPPY_DRIVES);
-    if (used[MACHINE_AHCI] > MACHINE_AHCI_PORTS)
+    if (drives_on(options, MACHINE_AHCI) > MACHINE_AHCI_PORTS)
         return error_set(error, "--disk: the AHCI adapter has %d ports only", MACHINE_AHCI_PORTS);
+    if (options->usb == MACHINE_NO_USB &&
+        (options->usb_tablet || options->usb_keyboard || drives_on(options, MACHINE_USB)))
+        return error_set(error, "--usb none: there is a USB device, which needs a controller");
     if (options->modules && !options->kernel)
         return error_set(error, "--module needs --kernel");
     if (options->kernel && (options->uefi || options->firmware))

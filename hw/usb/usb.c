@@ -98,7 +98,7 @@ static unsigned device_descriptor(const struct usb_device *device, uint8_t *data
                                USB_U16(d->release),
                                STRING_MANUFACTURER,
                                STRING_NAME,
-                               d->serial ? STRING_SERIAL : 0,
+                               device->serial[0] ? STRING_SERIAL : 0,
                                1};
 
     memcpy(data, bytes, sizeof bytes);
@@ -157,7 +157,7 @@ static unsigned string_descriptor(const struct usb_device *device, unsigned inde
     const struct usb_description *d = device->ops->description;
     const char *const strings[] = {[STRING_MANUFACTURER] = d->manufacturer,
                                    [STRING_NAME] = d->name,
-                                   [STRING_SERIAL] = d->serial};
+                                   [STRING_SERIAL] = device->serial};
     unsigned length = 2;
 
     if (index >= sizeof strings / sizeof strings[0])
@@ -173,7 +173,7 @@ static unsigned string_descriptor(const struct usb_device *device, unsigned inde
     }
     data[0] = (uint8_t)length;
     data[1] = USB_STRING_DESCRIPTOR;
-    return index == STRING_LANGUAGES || strings[index] ? length : 0;
+    return index == STRING_LANGUAGES || *strings[index] ? length : 0;
 }
 
 static bool get_descriptor(struct usb_device *device, const struct usb_setup *setup, uint8_t *data,

@@ -81,7 +81,7 @@ enum usb_descriptor {
 /* What a device says about itself. Its class is told by its interfaces. */
 struct usb_description {
     uint16_t vendor, product, release;
-    const char *manufacturer, *name, *serial; /* serial may be NULL */
+    const char *manufacturer, *name;
     /* The configuration with all that belongs to it, for each speed at which the device works; NULL
      * at others. There is one. */
     const uint8_t *configuration[USB_SPEEDS];
@@ -130,6 +130,7 @@ struct usb_device {
     const struct usb_device_ops *ops;
     struct usb_port *port; /* NULL while not attached */
     enum usb_speed speed;
+    char serial[20]; /* set by constructors of devices that have one */
 };
 
 extern const struct field usb_device_fields[];

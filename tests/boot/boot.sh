@@ -141,6 +141,21 @@ disk | ahci | nvme)
     "$console" expect:"guest:" send:"until [ -b $device ]; do sleep 0.1; done; mount -t ext4 $device /tmp && md5sum -c /tmp/s; umount /tmp\n" \
         expect:"/tmp/f: OK" "${power_off[@]}" -- "${guest[@]}"
     ;;
+usb)
+    # A disk and a CD-ROM drive on USB 3, read and written by Linux's drivers; nothing is complained about.
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    truncate -s 64M "$folder/disk.img"
+    load='while read -r m; do insmod /modules/$m.ko; done </modules/usb; until [ -b /dev/sda ] && [ -b /dev/sr0 ]; do sleep 0.1; done'
+    linux amd64 "$quiet" --net none --usb xhci,tablet --disk "$folder/disk.img,bus=usb" --cdrom "$guests/grub-rescue.iso,bus=usb"
+    "$console" expect:"guest:" send:"$load"'\n' expect:"guest:" \
+        send:'mke2fs -q /dev/sda && mount -t ext4 /dev/sda /tmp && dd if=/dev/urandom of=/tmp/f bs=64k count=256 2>/dev/null; md5sum /tmp/f > /tmp/s; sync; umount /tmp; echo wr""itten\n' \
+        expect:"written" expect:"guest:" send:'mount -t iso9660 -o ro /dev/sr0 /tmp && ls /tmp/boot; umount /tmp\n' expect:"grub" \
+        expect:"guest:" send:'cat /sys/bus/usb/devices/*/speed | sort | uniq | tr "\\n" " "; dmesg | grep -i -E "usb|hci|sd|sr0" | grep -i -E "error|warn|fail|timeout|reset|BUG" || echo cl""ean\n' \
+        expect:"480 5000" expect:"clean" "${power_off[@]}" -- "${guest[@]}"
+    "$console" expect:"guest:" send:"$load"'; mount -t ext4 /dev/sda /tmp && md5sum -c /tmp/s; umount /tmp\n' \
+        expect:"/tmp/f: OK" "${power_off[@]}" -- "${guest[@]}"
+    ;;
 vectors)
     # A program for x86-64-v3 prints the same checksums in the guest as on the host.
     grep -q -w avx2 /proc/cpuinfo || { echo "the host has no AVX2 to compare with"; exit 77; }
