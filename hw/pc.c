@@ -35,6 +35,7 @@
 #include "hw/storage/floppy.h"
 #include "hw/storage/nvme.h"
 #include "hw/storage/piix_ide.h"
+#include "hw/usb/usb_keyboard.h"
 #include "hw/usb/usb_storage.h"
 #include "hw/usb/usb_tablet.h"
 #include "hw/usb/xhci.h"
@@ -387,6 +388,12 @@ static bool add_usb(struct machine *machine, const struct machine_config *config
         return true;
     if (config->usb_tablet &&
         !plug_in(machine, usb_tablet_new(list, machine->clock, machine->routes, "usb-tablet"),
+                 error))
+        return false;
+    if (config->usb_keyboard &&
+        !plug_in(machine,
+                 usb_keyboard_new(list, machine->clock, machine->routes, &machine->input.leds,
+                                  "usb-keyboard"),
                  error))
         return false;
     for (unsigned i = 0; i < MACHINE_DRIVES; i++)
