@@ -35,6 +35,7 @@
 #include "hw/storage/floppy.h"
 #include "hw/storage/nvme.h"
 #include "hw/storage/piix_ide.h"
+#include "hw/usb/uhci.h"
 #include "hw/usb/usb_keyboard.h"
 #include "hw/usb/usb_storage.h"
 #include "hw/usb/usb_tablet.h"
@@ -60,6 +61,8 @@ static const struct slots {
     [MACHINE_Q35] = {DEVFN(1, 0), DEVFN(2, 0), 3},
 };
 #define DEVFN_PC_IDE         DEVFN(1, 1)
+#define DEVFN_PC_UHCI        DEVFN(1, 2)
+#define DEVFN_Q35_UHCI       DEVFN(29, 0)
 #define DEVFN_Q35_AHCI       DEVFN(31, 2)
 #define DEVFN_Q35_PORT(port) DEVFN(28, port)
 
@@ -383,6 +386,12 @@ static bool add_usb(struct machine *machine, const struct machine_config *config
     struct device_list *list = &machine->devices;
     if (config->usb == MACHINE_XHCI)
         machine->usb = xhci_new(list, machine->pci, free_slot(machine), machine->clock, "xhci");
+    else if (config->usb == MACHINE_UHCI && machine->board == MACHINE_Q35)
+        machine->usb =
+            uhci_new(list, machine->pci, DEVFN_Q35_UHCI, UHCI_ICH9, machine->clock, "uhci");
+    else if (config->usb == MACHINE_UHCI)
+        machine->usb =
+            uhci_new(list, machine->pci, DEVFN_PC_UHCI, UHCI_PIIX3, machine->clock, "uhci");
     assert(machine->usb || (!config->usb_tablet && !config->usb_keyboard));
     if (!machine->usb)
         return true;

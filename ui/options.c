@@ -305,6 +305,8 @@ static bool set_usb(struct run_options *options, const struct option_row *row, c
         char *word = next_word(&value);
         if (strcmp(word, "xhci") == 0)
             options->usb = MACHINE_XHCI;
+        else if (strcmp(word, "uhci") == 0)
+            options->usb = MACHINE_UHCI;
         else if (strcmp(word, "none") == 0)
             options->usb = MACHINE_NO_USB;
         else if (strcmp(word, "tablet") == 0)
@@ -312,7 +314,7 @@ static bool set_usb(struct run_options *options, const struct option_row *row, c
         else if (strcmp(word, "keyboard") == 0)
             options->usb_keyboard = true;
         else
-            ok = error_set(error, "--usb: '%s' is unknown; use xhci or none, then tablet, keyboard",
+            ok = error_set(error, "--usb: '%s' is unknown; use xhci, uhci or none, then tablet, keyboard",
                            word);
         free(word);
     }
@@ -531,7 +533,7 @@ static const struct option_row rows[] = {
     {0, "rng", NULL, set_rng, "virtio random number generator"},
     {0, "headless", NULL, set_headless, "--display none --serial stdio"},
     {0, "share", "DIR", NULL, "a host folder in the guest"},
-    {0, "usb", "xhci|none[,DEVICE...]", set_usb,
+    {0, "usb", "xhci|uhci|none[,DEVICE...]", set_usb,
      "USB controller with tablet, keyboard (default: with a window xhci,tablet)"},
     {0, "audio", "WHERE[,card=CARD]", set_audio,
      "sound: auto (with a window: the host's loudspeakers), none, wav:FILE; CARD: hda, ac97 or "
