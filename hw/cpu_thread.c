@@ -104,7 +104,9 @@ static uint32_t bus_io_read(void *opaque, struct cpu *cpu, uint16_t port, unsign
 {
     struct machine *machine = ((struct machine_cpu *)opaque)->machine;
     machine_lock(machine);
+    machine->port_cpu = cpu;
     uint32_t value = io_bus_read(machine->io, port, size);
+    machine->port_cpu = NULL;
     machine_unlock(machine);
     log_if(LOG_IO, "in  %#06x/%u -> %#x", port, size, value);
     return value;

@@ -91,6 +91,7 @@ struct machine_config {
     enum machine_sound sound;
     enum machine_usb usb;
     bool usb_tablet, usb_keyboard; /* plugged into it */
+    bool vmmouse;                  /* absolute positions through VMware's port */
     bool exit_port;                /* isa-debug-exit at 0xf4 */
     bool watchdog;                 /* an i6300ESB */
     enum machine_action watchdog_action;

@@ -77,6 +77,7 @@ struct machine {
     struct input_port input;
     struct input_routes *routes; /* which device takes the input */
     struct usb_bus *usb;         /* or NULL */
+    struct cpu *port_cpu;        /* whose access to a port is under way */
     struct image *image[MACHINE_DRIVES];
     _Atomic uint64_t drive_activity; /* of drives that have no adapter to count it */
 };

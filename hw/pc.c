@@ -23,6 +23,7 @@
 #include "hw/display/vga.h"
 #include "hw/input/i8042.h"
 #include "hw/input/input_routes.h"
+#include "hw/input/vmmouse.h"
 #include "hw/irq/i8259.h"
 #include "hw/irq/ioapic.h"
 #include "hw/irq/lapic.h"
@@ -269,6 +270,8 @@ static void add_isa_devices(struct machine *machine, const struct machine_config
                                   &machine->input, "i8042");
     i8042_connect_a20(kbc, isa_bridge_a20_line(machine->isa));
     machine->routes = input_routes_new(&machine->input);
+    if (config->vmmouse)
+        vmmouse_new(list, io, &machine->port_cpu, machine->routes, &machine->input, "vmmouse");
     machine->key = machine->input.key;
     machine->keyboard = machine->input.keyboard;
     machine->input.key = key_pressed;
@@ -399,11 +402,10 @@ static bool add_usb(struct machine *machine, const struct machine_config *config
         !plug_in(machine, usb_tablet_new(list, machine->clock, machine->routes, "usb-tablet"),
                  error))
         return false;
-    if (config->usb_keyboard &&
-        !plug_in(machine,
-                 usb_keyboard_new(list, machine->clock, machine->routes, &machine->input.leds,
-                                  "usb-keyboard"),
-                 error))
+    if (config->usb_keyboard && !plug_in(machine,
+                                         usb_keyboard_new(list, machine->clock, machine->routes,
+                                                          &machine->input.leds, "usb-keyboard"),
+                                         error))
         return false;
     for (unsigned i = 0; i < MACHINE_DRIVES; i++)
         if (config->drive[i].present && config->drive[i].bus == MACHINE_USB &&

@@ -85,6 +85,8 @@ struct input_port {
     void *keyboard;
     /* Relative motion in guest pixels, wheel in notches; buttons: bit 0 left, 1 right, 2 middle. */
     void (*pointer)(void *device, int dx, int dy, int wheel, unsigned buttons);
+    /* The mouse says something although nothing happened to it; set by the mouse. */
+    void (*nudge)(void *device);
     void *mouse;
     /* Where the pointer is on the picture, from 0 to INPUT_POSITION_MAX in both directions, for
      * guests that use such a device: `absolute` says so. Others get pointer() instead. */

@@ -314,7 +314,8 @@ static bool set_usb(struct run_options *options, const struct option_row *row, c
         else if (strcmp(word, "keyboard") == 0)
             options->usb_keyboard = true;
         else
-            ok = error_set(error, "--usb: '%s' is unknown; use xhci, uhci or none, then tablet, keyboard",
+            ok = error_set(error,
+                           "--usb: '%s' is unknown; use xhci, uhci or none, then tablet, keyboard",
                            word);
         free(word);
     }

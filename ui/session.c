@@ -190,6 +190,7 @@ static bool build_machine(struct session *session, struct net_options *net, stru
         config->sound = options->sound_card ? options->sound_card : MACHINE_HDA;
     config->rng = options->rng;
     config->usb = options->usb;
+    config->vmmouse = !options->verify; /* its answers in registers are not replayed */
     config->usb_tablet = options->usb_tablet;
     config->usb_keyboard = options->usb_keyboard;
     config->balloon = options->balloon;

@@ -61,6 +61,7 @@ struct ps2_mouse {
     uint8_t last_sent;
     int32_t dx, dy, dz; /* not yet sent; dy upwards, dz towards the user */
     uint8_t buttons, reported_buttons;
+    bool nudged; /* a packet is wanted that tells nothing */
     uint64_t sampled_ns;
     struct ps2_queue replies, packets;
     struct timer sample;
@@ -85,6 +86,7 @@ static const struct field ps2_mouse_fields[] = {
     FIELD(struct ps2_mouse, dz, 1),
     FIELD(struct ps2_mouse, buttons, 1),
     FIELD(struct ps2_mouse, reported_buttons, 1),
+    FIELD(struct ps2_mouse, nudged, 1),
     FIELD(struct ps2_mouse, sampled_ns, 1),
     FIELD_STRUCT(struct ps2_mouse, replies, ps2_queue_fields, 1),
     FIELD_STRUCT(struct ps2_mouse, packets, ps2_queue_fields, 1),
@@ -128,6 +130,7 @@ static void put_packet(struct ps2_mouse *mouse, struct ps2_queue *queue, bool sc
         y = scale(y);
     }
     mouse->reported_buttons = mouse->buttons;
+    mouse->nudged = false;
     ps2_queue_put(queue,
                   (uint8_t)(PACKET_ALWAYS | (mouse->buttons & 7) | (x < 0 ? PACKET_X_NEGATIVE : 0) |
                             (y < 0 ? PACKET_Y_NEGATIVE : 0)));
@@ -145,7 +148,7 @@ static void put_packet(struct ps2_mouse *mouse, struct ps2_queue *queue, bool sc
 static bool has_news(const struct ps2_mouse *mouse)
 {
     return mouse->dx || mouse->dy || (mouse->dz && mouse->id != ID_STANDARD) ||
-           mouse->buttons != mouse->reported_buttons;
+           mouse->buttons != mouse->reported_buttons || mouse->nudged;
 }
 
 static bool is_streaming(const struct ps2_mouse *mouse)
@@ -204,6 +207,14 @@ static void pointer_event(void *device, int dx, int dy, int wheel, unsigned butt
     stream(mouse);
 }
 
+static void pointer_nudge(void *device)
+{
+    struct ps2_mouse *mouse = device;
+
+    mouse->nudged = is_streaming(mouse);
+    stream(mouse);
+}
+
 /* -- Commands -- */
 
 static void reply(struct ps2_mouse *mouse, uint8_t byte)
@@ -215,6 +226,7 @@ static void reply(struct ps2_mouse *mouse, uint8_t byte)
 static void forget_movement(struct ps2_mouse *mouse)
 {
     mouse->dx = mouse->dy = mouse->dz = 0;
+    mouse->nudged = false;
     mouse->packets.count = 0;
 }
 
@@ -422,6 +434,7 @@ struct ps2_mouse *ps2_mouse_new(struct device_list *list, struct clock *clock,
     link->next = next;
     link->device = mouse;
     input->pointer = pointer_event;
+    input->nudge = pointer_nudge;
     input->mouse = mouse;
     ps2_mouse_reset(&mouse->device);
     return mouse;

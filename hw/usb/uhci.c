@@ -539,10 +539,8 @@ static void write_status(struct uhci *uhci, uint16_t value)
     update_irq(uhci);
 }
 
-static uint64_t uhci_read(void *opaque, uint64_t offset, unsigned size)
+static uint16_t read_word(struct uhci *uhci, unsigned offset)
 {
-    struct uhci *uhci = opaque;
-
     switch (offset) {
     case USBCMD:
         return uhci->command;
@@ -568,11 +566,8 @@ static uint64_t uhci_read(void *opaque, uint64_t offset, unsigned size)
     return offset > PORTSC + 2 ? 0 : 0xffff;
 }
 
-static void uhci_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+static void write_word(struct uhci *uhci, unsigned offset, uint16_t word)
 {
-    struct uhci *uhci = opaque;
-    uint16_t word = (uint16_t)value;
-
     switch (offset) {
     case USBCMD:
         write_command(uhci, word);
@@ -599,14 +594,30 @@ static void uhci_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
         break;
     case PORTSC:
     case PORTSC + 2:
-        write_port(uhci, (unsigned)(offset - PORTSC) / 2, word);
+        write_port(uhci, (offset - PORTSC) / 2, word);
         break;
     default:
-        log_guest("uhci: write of %#x to register %#x, which is reserved", word, (unsigned)offset);
+        log_guest("uhci: write of %#x to register %#x, which is reserved", word, offset);
     }
 }
 
-static const struct access_ops uhci_access = {uhci_read, uhci_write, 2, 2};
+static uint64_t uhci_read(void *opaque, uint64_t offset, unsigned size)
+{
+    return (uint64_t)read_word(opaque, (unsigned)offset & ~1u) >> (8 * (offset & 1));
+}
+
+/* A write of one byte leaves the other one of its register as it is. */
+static void uhci_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
+{
+    unsigned at = (unsigned)offset & ~1u, shift = 8 * ((unsigned)offset & 1);
+    uint16_t other = 0, clears = at >= PORTSC ? PORT_CONNECTION | PORT_ENABLING : 0;
+
+    if (size == 1 && at != USBSTS)
+        other = (uint16_t)(read_word(opaque, at) & ~clears & ~(0xffu << shift));
+    write_word(opaque, at, (uint16_t)(value << shift | other));
+}
+
+static const struct access_ops uhci_access = {uhci_read, uhci_write, 1, 2};
 
 static void config_written(struct pci_device *device, unsigned offset, unsigned size)
 {
@@ -630,8 +641,7 @@ static bool uhci_post_load(struct device *device, struct error *error)
 
     if (!pci_device_post_load(&uhci->pci, error))
         return false;
-    if (uhci->frame > FRAME_NUMBER || (uhci->list & 0xfff) ||
-        uhci->frame_ns > INT64_MAX)
+    if (uhci->frame > FRAME_NUMBER || (uhci->list & 0xfff) || uhci->frame_ns > INT64_MAX)
         return error_set(error, "The saved state of USB controller '%s' is damaged", device->id);
     timer_rearm(&uhci->timer);
     update_irq(uhci);

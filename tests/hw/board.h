@@ -83,6 +83,7 @@ static inline struct machine *board_new(const struct board_parts *parts)
         .rng = true,
         .usb = MACHINE_XHCI,
         .usb_tablet = true,
+        .vmmouse = true,
         .nic = MACHINE_E1000,
         .mac = {0x52, 0x54, 0, 1, 2, 3},
         .exit_port = true,

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The window on a desktop of its own (Xvfb with a small window manager), driven as a person would:
 # keys, full screen, sizes, closing. What a guest notices comes back on its serial line.
-# Usage: window.sh BUILD keyboard | linux | graphics | pointer | system (after tests/boot/system.sh BUILD install)
+# Usage: window.sh BUILD keyboard | linux | graphics | tablet | vmmouse | system (after tests/boot/system.sh BUILD install)
 # SHOTS=FOLDER keeps the screenshots of `system` there.
 set -u
 build=$1 part=$2
@@ -203,10 +203,10 @@ centred() { # centred WIDTH HEIGHT: the guest's picture lies in the middle of a 
         [ "${BASH_REMATCH[1]}" -gt 100 ]
 }
 
-boot_linux() { # boot_linux APPEND: to the prompt
+boot_linux() { # boot_linux APPEND OPTION...: to the prompt
     [ -e "$guests/amd64/vmlinuz" ] || { echo "no guest prepared, see 'make guests'"; exit 77; }
     open_machine --memory 256M --kernel "$guests/amd64/vmlinuz" --initrd "$guests/amd64/initrd.gz" \
-        --append "$1" --no-reboot --scale 1
+        --append "$1" --no-reboot --scale 1 "${@:2}"
     checks=$((checks + 1))
     until_true 120 serial_has 'guest:' || { fail "no prompt"; tail "$folder/serial"; return 1; }
     sleep 1
@@ -296,25 +296,36 @@ linux() {
     ends_with 0 # --no-reboot
 }
 
-# The USB tablet: the guest hears where the mouse is, and nothing is captured.
-pointer() {
-    local script='while read -r m; do insmod /modules/$m.ko; done </modules/usb; (until [ -e /dev/input/event1 ]; do sleep 0.1; done; od -An -v -t d2 -w24 /dev/input/event1 > /dev/ttyS0) &'
-    boot_linux "quiet console=tty0 console=ttyS0 doppel.run=${script// /\~}" || return
+# Where the guest's driver takes positions it hears where the mouse is, and nothing is captured.
+positions() { # positions MODULES NAME X1 Y1 X2 Y2 OPTION...: what the device of that name reports
+    local script='while read -r m; do insmod /modules/$m.ko; done </modules/'$1' 2>/dev/null; e=; (until [ $e ]; do sleep 0.2; e=$(grep -l '$2' /sys/class/input/event*/device/name | head -n 1 | cut -d/ -f5); done; od -An -v -t d2 -w24 /dev/input/$e > /dev/ttyS0) &'
+    boot_linux "quiet console=tty0 console=ttyS0 doppel.run=${script// /\~}" "${@:7}" || return
     no_capture() { ! xdotool getwindowname "$window" | grep -q mouse; }
     check "the title no longer speaks of capturing" no_capture
-    event() { tr -d '\r' <"$folder/serial" | tr -s ' ' | grep -q " $1 $2 $3 0\$"; } # TYPE CODE VALUE
-    # Text mode of 720x400, at the points of its picture: X and Y go to 32767.
+    event() { tr -d '\r' <"$folder/serial" | tr -s ' ' | grep -q " $1 $2 $3 -\?[01]\$"; } # TYPE CODE VALUE
+    sleep 0.5
+    # Text mode of 720x400, at the middles of two points of its picture.
     xdotool mousemove --window "$window" 180 100
-    check "X of a position arrives" event 3 0 8215
-    check "Y of a position arrives" event 3 1 8233
+    check "X of a position arrives" event 3 0 "$3"
+    check "Y of a position arrives" event 3 1 "$4"
     xdotool mousemove --window "$window" 719 399
-    check "the right edge" event 3 0 32744
-    check "the lower edge" event 3 1 32726
+    check "the right edge" event 3 0 "$5"
+    check "the lower edge" event 3 1 "$6"
     xdotool click 1
     check "the left button is pressed" event 1 272 1
     check "and released" event 1 272 0
+}
+
+tablet() {
+    positions usb Tablet 8215 8233 32744 32726
     xdotool click 4
     check "the wheel turns" event 2 8 1
+    xdotool key alt+F4
+    ends_with 0
+}
+
+vmmouse() { # X and Y go to 65535, which od shows as -1
+    positions psmouse VMMouse 16430 16466 -48 -84 --usb none
     xdotool key alt+F4
     ends_with 0
 }
