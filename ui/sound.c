@@ -1,11 +1,11 @@
 /*
  * Sound outside: frames arrive at the pace of virtual time, under the board lock. A file takes them
- * all; for the loudspeakers they are queued, and what would grow the queue beyond a fifth of a
- * second is left out, so that sound never lags behind the picture.
+ * all; for the loudspeakers they are queued at the pace of these (ui/pace.h).
  */
 #include "ui/sound.h"
 
 #include "cpu/log.h"
+#include "ui/pace.h"
 
 #include <SDL.h>
 #include <errno.h>
@@ -15,7 +15,6 @@
 
 #define RATE        48000u
 #define FRAME_BYTES 4u
-#define QUEUE_MAX   (RATE / 5 * FRAME_BYTES)
 #define WAV_HEADER  44u
 
 struct sound {
@@ -23,6 +22,7 @@ struct sound {
     FILE *wav;
     uint32_t bytes;
     SDL_AudioDeviceID device;
+    struct pace pace;
 };
 
 static void put32(uint8_t *to, uint32_t value)
@@ -57,8 +57,13 @@ static void play_file(void *outside, const int16_t *frames, size_t count)
 static void play_device(void *outside, const int16_t *frames, size_t count)
 {
     struct sound *sound = outside;
-    if (SDL_GetQueuedAudioSize(sound->device) < QUEUE_MAX)
-        SDL_QueueAudio(sound->device, frames, (Uint32)(count * FRAME_BYTES));
+    int16_t out[2 * PACE_OUT];
+    for (size_t piece; count; count -= piece, frames += 2 * piece) {
+        piece = count < PACE_PIECE ? count : PACE_PIECE;
+        size_t queued = SDL_GetQueuedAudioSize(sound->device) / FRAME_BYTES;
+        size_t made = pace_frames(&sound->pace, queued, frames, piece, out);
+        SDL_QueueAudio(sound->device, out, (Uint32)(made * FRAME_BYTES));
+    }
 }
 
 static void open_device(struct sound *sound)

@@ -27,7 +27,7 @@ bool voice_step(struct voice *voice, unsigned rate, voice_next *next, void *devi
         taken++;
     }
     for (int side = 0; side < 2; side++) {
-        if (rate >= MIXER_RATE)
+        if (rate == MIXER_RATE || rate >= 2 * MIXER_RATE)
             out[side] = taken ? sum[side] / taken : 0;
         else
             out[side] = voice->before[side] + (voice->now[side] - voice->before[side]) *

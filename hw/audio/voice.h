@@ -1,8 +1,8 @@
 /*
- * A voice: frames that come at a device's rate, heard at the mixer's. Below the mixer's rate the
- * frames are joined by straight lines; at it they pass as they are; above it those that fall into
- * one frame of the mixer are averaged. No frame is lost or heard twice at any rate: the remainder
- * is kept exactly.
+ * A voice: frames that come at a device's rate, heard at the mixer's. At the mixer's rate they pass
+ * as they are; up to twice that they are joined by straight lines, which takes one of them longer;
+ * above, those that fall into one frame of the mixer are averaged. No frame is lost or heard twice
+ * at any rate: the remainder is kept exactly.
  */
 #ifndef DOPPEL_HW_AUDIO_VOICE_H
 #define DOPPEL_HW_AUDIO_VOICE_H

@@ -7,6 +7,8 @@
 #include "hw/display/vga.h"
 #include "tests/hw/pci_bench.h"
 
+#include <time.h>
+
 #define DEVFN PCI_DEVFN(2, 0)
 #define LFB   0xe0000000u
 #define MMIO  0xe8000000u
@@ -745,6 +747,26 @@ START_TEST(flip_of_the_largest_mode)
 }
 END_TEST
 
+/* Sixty pictures a second of which little changes take less than a twentieth of a processor. */
+START_TEST(refresh_costs_little)
+{
+    const uint16_t values[] = {0, 1920, 1080, 32, 0x41};
+    struct display_rows rows;
+    struct timespec from, to;
+    for (uint16_t i = 1; i < 5; i++)
+        vbe(i, values[i]);
+    shown();
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &from);
+    for (uint32_t i = 0; i < 600; i++) { /* ten seconds */
+        memory_dma_write(bench.memory, LFB + i * 7680, &i, 4);
+        ck_assert(display.refresh(display.adapter, &frame, &rows));
+    }
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &to);
+    int64_t ns = (to.tv_sec - from.tv_sec) * 1000000000ll + to.tv_nsec - from.tv_nsec;
+    ck_assert_int_lt(ns, 500000000);
+}
+END_TEST
+
 START_TEST(edid)
 {
     uint8_t bytes[EDID_SIZE], sum = 0;
@@ -809,6 +831,7 @@ int main(void)
                                   chained_memory,
                                   dac,
                                   flip_of_the_largest_mode,
+                                  refresh_costs_little,
                                   edid,
                                   state};
     tcase_add_checked_fixture(cases, setup, teardown);
