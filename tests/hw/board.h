@@ -19,6 +19,7 @@
 struct board_parts {
     struct blob bios, vga;
     bool real_firmware;
+    enum machine_sound sound;
     const struct cpu_model *model;
 };
 
@@ -27,6 +28,7 @@ static inline void board_parts_load(struct board_parts *parts)
     struct error error;
 
     memset(parts, 0, sizeof *parts);
+    parts->sound = MACHINE_HDA;
     parts->real_firmware = firmware_load(&parts->bios, FIRMWARE_BIOS, FIRMWARE_PACKAGE, &error) &&
                            firmware_load(&parts->vga, FIRMWARE_VGA, FIRMWARE_PACKAGE, &error);
     if (!parts->real_firmware) {
@@ -87,6 +89,7 @@ static inline struct machine *board_new(const struct board_parts *parts)
         .nic = MACHINE_E1000,
         .mac = {0x52, 0x54, 0, 1, 2, 3},
         .exit_port = true,
+        .sound = parts->sound,
     };
 
     bios_cmos_boot(NULL, &config.boot_3d, &config.boot_38);

@@ -29,7 +29,9 @@ struct span {
 #define SPANS_MAX 6
 
 static void i8042_request(void), fw_cfg_request(void), ide_request(void), vga_request(void),
-    e1000_request(void), apic_request(void);
+    e1000_request(void), apic_request(void), hda_request(void), sb16_request(void);
+
+#define HDA_DEVFN PCI_DEVFN(31, 7) /* stands for wherever the board has put it */
 
 static const struct target {
     const char *name;
@@ -52,6 +54,8 @@ static const struct target {
     {"pm", {{0, 0xb000, 64}, {0, 0xb100, 16}}, PCI_DEVFN(1, 3), NULL},
     {"vga", {{0, 0x3b0, 48}, {0, 0x1ce, 4}, {1, 0xa0000, 0x20000}}, PCI_DEVFN(2, 0), vga_request},
     {"e1000", {{0, 0, 0}}, PCI_DEVFN(3, 0), e1000_request},
+    {"hda", {{0, 0, 0}}, HDA_DEVFN, hda_request},
+    {"sb16", {{0, 0x220, 16}, {0, 0x00, 16}, {0, 0xc0, 32}}, 0, sb16_request},
     {"apic", {{1, 0xfec00000, 4096}, {1, 0xfee00000, 4096}}, 0, apic_request},
     {"everything", {{0, 0, 65536}, {1, 0xa0000, 0x60000}, {1, 0xf0000000, 0xfffffff}}, 0, NULL},
 };
@@ -130,10 +134,27 @@ static void scribble(void)
     }
 }
 
+static struct pci_device *hda_device(void)
+{
+    for (unsigned devfn = 0; devfn < 256; devfn++) {
+        struct pci_device *device = pci_bus_device(machine->pci, (uint8_t)devfn);
+        if (device && device->identity.class_code == 0x0403)
+            return device;
+    }
+    return NULL;
+}
+
+static struct pci_device *target_device(int devfn)
+{
+    return devfn == HDA_DEVFN ? hda_device() : pci_bus_device(machine->pci, (uint8_t)devfn);
+}
+
 static void program_bars(int devfn)
 {
-    struct pci_device *device = pci_bus_device(machine->pci, (uint8_t)devfn);
+    struct pci_device *device = target_device(devfn);
 
+    ck_assert_ptr_nonnull(device);
+    devfn = device->devfn;
     for (unsigned i = 0; i < PCI_BARS; i++) {
         const struct pci_bar *bar = &device->bar[i];
         uint32_t base = bar->kind == PCI_BAR_IO ? 0xc000 + 0x400 * i : 0xe0000000u + 0x2000000 * i;
@@ -160,7 +181,7 @@ static struct span choose_span(const struct target *target)
     while (spans < SPANS_MAX && target->span[spans].size)
         spans++;
     if (target->bars_of && (spans == 0 || one_in(2))) {
-        const struct pci_device *device = pci_bus_device(machine->pci, (uint8_t)target->bars_of);
+        const struct pci_device *device = target_device(target->bars_of);
         const struct pci_bar *bar = &device->bar[(noise() >> 12) % PCI_BARS];
         if (bar->kind == PCI_BAR_IO && bar->range)
             return (struct span){false, bar->mapped_base, bar->size};
@@ -264,6 +285,57 @@ static void e1000_request(void)
     memory_mmio_write(machine->memory, ring + 8, value(), 4);
     memory_mmio_write(machine->memory, ring + 0x10, value(), 4);
     memory_mmio_write(machine->memory, ring + 0x18, value(), 4);
+}
+
+/* A stream that runs, and a ring of commands. */
+static void hda_request(void)
+{
+    uint64_t base = hda_device()->bar[0].mapped_base;
+    uint64_t stream = base + 0x80 + 0x20 * ((noise() >> 9) % 8);
+    const struct {
+        uint64_t at, value;
+    } writes[] = {
+        {base + 0x08, 1},
+        {base + 0x20, 0xc00000ff},
+        {base + 0x40, address()},
+        {base + 0x50, address()},
+        {base + 0x5c, 3},
+        {base + 0x4c, 2},
+        {base + 0x48, value() & 0xff},
+        {base + 0x70, address() | 1},
+        {stream + 0x00, 0},
+        {stream + 0x18, address()},
+        {stream + 0x08, value()},
+        {stream + 0x0c, one_in(8) ? value() : 3},
+        {stream + 0x10, (one_in(4) ? value() : 0x4011) << 16},
+        {stream + 0x00, 0x1c | (noise() & 0xf) << 20 | 2},
+    };
+    for (size_t i = 0; i < sizeof writes / sizeof *writes; i++)
+        memory_mmio_write(machine->memory, writes[i].at, writes[i].value, 4);
+}
+
+/* A block by any of the DMA commands, at any rate. */
+static void sb16_request(void)
+{
+    static const uint8_t commands[] = {0x14, 0x1c, 0x24, 0x2c, 0x80, 0xb0, 0xb6, 0xbe, 0xc0, 0xc6};
+    const uint8_t bytes[] = {0x48,
+                             (uint8_t)noise(),
+                             0,
+                             0x41,
+                             (uint8_t)value(),
+                             (uint8_t)value(),
+                             commands[(noise() >> 7) % sizeof commands],
+                             (uint8_t)value(),
+                             (uint8_t)value(),
+                             one_in(4) ? (uint8_t)value() : 0};
+    for (unsigned channel = 0; channel < 4; channel++) {
+        io_bus_write(machine->io, 0x0b, (uint32_t)(0x40 | (noise() & 0x3c) | channel), 1);
+        io_bus_write(machine->io, 0xd6, (uint32_t)(0x40 | (noise() & 0x3c) | channel), 1);
+    }
+    io_bus_write(machine->io, 0x0f, 0, 1);
+    io_bus_write(machine->io, 0xde, 0, 1);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        io_bus_write(machine->io, 0x22c, bytes[i], 1);
 }
 
 /* A picture that may be shown: a linear mode of any size, or VGA registers with the screen on. */
@@ -413,6 +485,7 @@ START_TEST(survives_noise)
 
     current = target->name;
     seed = (start_seed + (uint64_t)_i) * 0x9e3779b97f4a7c15ull | 1;
+    parts.sound = strcmp(target->name, "sb16") == 0 ? MACHINE_SB16 : MACHINE_HDA;
     machine = board_new(&parts);
     machine->debug_console.send = take_bytes;
     machine->serial[0]->send = machine->serial[1]->send = take_bytes;
