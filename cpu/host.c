@@ -67,6 +67,11 @@ bool host_has_feature(enum cpu_feature feature)
     return feature_test(features, feature);
 }
 
+void host_hide_feature(enum cpu_feature feature)
+{
+    feature_set(features, feature, false);
+}
+
 const char *host_brand(void)
 {
     static char brand[49];
@@ -84,6 +89,11 @@ bool host_has_feature(enum cpu_feature feature)
 {
     (void)feature;
     return false;
+}
+
+void host_hide_feature(enum cpu_feature feature)
+{
+    (void)feature;
 }
 
 const char *host_brand(void)

@@ -9,6 +9,8 @@
 /* Can a program on this host use the feature? For those of vectors this includes the host's system.
  */
 bool host_has_feature(enum cpu_feature feature);
+/* For tests: from now on the host counts as one without the feature. Before the first processor is made. */
+void host_hide_feature(enum cpu_feature feature);
 /* The host processor's name for itself (CPUID 80000002-4), empty if it has none. */
 const char *host_brand(void);
 

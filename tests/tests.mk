@@ -37,6 +37,7 @@ CHECK_LIST = $(foreach test,$(filter-out tests/translator/%,$(UNIT_TESTS)),$(cal
 else
 CHECK_LIST = $(foreach test,$(BOOT_TESTS),$(call boot_entry,$(test))) \
     "cpu-oracle=$(BUILD)/tests/cpu/oracle --systematic 4 --length 8 --count 500000" \
+    "cpu-oracle-plain-host=$(BUILD)/tests/cpu/oracle --plain-host --only vex --systematic 2 --length 8 --count 100000" \
     "warnings-clang=tests/warnings.sh" "layout=tests/layout.sh" "docs-isa=tests/docs.sh $(BUILD)" \
     "cli=tests/cli/cli.sh $(BUILD)" "acpi=tests/boot/acpi.sh $(BUILD)" \
     "guest-code=$(BENCH_CODE)" \
@@ -96,6 +97,7 @@ SEED ?= 1
 CONFORMANCE_PARTS ?= 6
 CONFORMANCE_LIST = $(foreach part,$(shell seq $(SEED) $$(($(SEED) + $(CONFORMANCE_PARTS) - 1))), \
     "conformance-$(part)=$(BUILD)/tests/cpu/oracle --systematic 20 --length 10 --count 1500000 --seed $(part)") \
+    "conformance-plain-host=$(BUILD)/tests/cpu/oracle --plain-host --systematic 20 --length 10 --count 500000 --seed $(SEED)" \
     "conformance-transcendental=$(BUILD)/tests/cpu/test_transcendental 1000000"
 
 .PHONY: conformance

@@ -11,19 +11,22 @@
  *
  *     oracle [--engine interpreter|translator|all] [--bits 64|32|16] [--count N] [--seed S]
  *            [--length N] [--only OP|x87|mmx|vex] [--systematic ROUNDS] [--coverage]
- *            [--stats] [--strict RULES]
+ *            [--stats] [--strict RULES] [--plain-host]
  *     oracle --bits B --seed S --code "90 90"   one case, S as in a row of oracle_regress.def
  *     oracle ... --record FILE      only the host: its outcomes, for a host of another kind
  *     oracle ... --replay FILE      the engines against such a file
  *
  * What is overlooked where processors may differ, and how often, is listed at the end
- * (oracle_compare.c); --strict takes a bit set of such rules that are not to apply. The last line
- * sums up: comparisons are instructions times engines.
+ * (oracle_compare.c); --strict takes a bit set of such rules that are not to apply. With
+ * --plain-host doppel makes no use of what the host has beyond x86-64-v2: AVX and its like are then
+ * emulated, and still compared with the host's own. The last line sums up: comparisons are
+ * instructions times engines.
  */
 #include "tests/cpu/engines.h"
 #include "tests/cpu/oracle.h"
 #include "cpu/decode.h"
 #include "cpu/disasm.h"
+#include "cpu/host.h"
 #include "cpu/system.h"
 
 #include <inttypes.h>
@@ -48,6 +51,7 @@ struct options {
     unsigned length;
     bool coverage, stats;
     uint64_t strict;
+    bool plain_host;
 };
 
 struct oracle {
@@ -374,6 +378,19 @@ static void drop_missing_features(uint64_t features[4])
 #endif
 }
 
+/* Leaves doppel a host of x86-64-v2, the least that the translator asks for. */
+static void hide_extensions(void)
+{
+    static const uint8_t plain[] = {
+        FEATURE_FPU,    FEATURE_CMOV,   FEATURE_CX8,    FEATURE_FXSR, FEATURE_MMX,
+        FEATURE_SSE,    FEATURE_SSE2,   FEATURE_LM,     FEATURE_SSE3, FEATURE_SSSE3,
+        FEATURE_SSE4_1, FEATURE_SSE4_2, FEATURE_POPCNT, FEATURE_CX16, FEATURE_LAHF_SAHF,
+    };
+    for (unsigned i = 0; i < FEATURE_COUNT; i++)
+        if (!memchr(plain, (int)i, sizeof plain))
+            host_hide_feature((enum cpu_feature)i);
+}
+
 /* Has the host the vendor string that doppel's processors have? */
 static bool same_vendor(struct cpu *cpu)
 {
@@ -408,7 +425,7 @@ static int usage(void)
             "usage: oracle [--engine interpreter|translator|all] [--bits 64|32|16] "
             "[--count N]\n"
             "              [--seed S] [--length N] [--only OP|x87|mmx|vex] [--systematic ROUNDS]\n"
-            "              [--coverage] [--stats] [--strict RULES]\n"
+            "              [--coverage] [--stats] [--strict RULES] [--plain-host]\n"
             "              [--code BYTES] [--record FILE] [--replay FILE]\n");
     return 2;
 }
@@ -419,6 +436,10 @@ static bool parse_options(int argc, char **argv, struct options *o)
         const char *option = argv[i], *value = i + 1 < argc ? argv[i + 1] : "";
         if (strcmp(option, "--coverage") == 0) {
             o->coverage = true;
+            continue;
+        }
+        if (strcmp(option, "--plain-host") == 0) {
+            o->plain_host = true;
             continue;
         }
         if (strcmp(option, "--stats") == 0) {
@@ -499,6 +520,8 @@ int main(int argc, char **argv)
         cpu_number_limit = pin_processor();
     if (o.record && !(record = record_create(o.record, cpu_number_limit)))
         return 2;
+    if (o.plain_host)
+        hide_extensions();
     if (!make_engines(&oracle, o.engine, cpu_number_limit))
         return usage();
     memcpy(features, oracle.guest[0]->cpu->features, sizeof features);

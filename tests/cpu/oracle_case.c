@@ -3,7 +3,6 @@
  */
 #include "tests/cpu/oracle.h"
 #include "cpu/decode.h"
-#include "cpu/host.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -524,7 +523,7 @@ void case_maker_set(struct case_maker *maker, int bits, uint64_t seed, const cha
         uint8_t bytes[GENERATE_MAX];
         if (row_is_skipped(r, maker->portable) || !row_is_wanted(r, only))
             continue;
-        if (r->feature != FEATURE_BASE && !host_has_feature(r->feature))
+        if (r->feature != FEATURE_BASE && !feature_test(maker->features, r->feature))
             continue;
         if (isa_encode_row(&maker->generator, row, bytes) > 0)
             maker->rows[maker->row_count++] = (uint16_t)row;
