@@ -86,7 +86,9 @@ static struct card *new_card(uint8_t devfn, const char *id)
         .subsystem = PCI_SUBSYSTEM_VIRTUAL,
         .interrupt_pin = 1,
     };
-    static const uint8_t rom[3000] = {0x55, 0xaa, 6};
+    /* Of another device: 10ec:8139. */
+    static const uint8_t rom[3000] = {0x55, 0xaa, 5,    [0x18] = 0x1c, [0x1c] = 'P', 'C',
+                                      'I',  'R',  0xec, 0x10,          0x39,         0x81};
     struct card *card = calloc(1, sizeof *card);
 
     device_add(&list, &card->pci.device, &card_ops, id);
@@ -258,6 +260,12 @@ START_TEST(rom_bar)
     ck_assert(!page.writable);
     ck_assert_uint_eq(page.host[1], 0xaa);
     ck_assert_uint_eq(page.host[3000], 0);
+    /* The image names this device now, and its sum is right. */
+    uint8_t sum = 0;
+    ck_assert_uint_eq(pci_get(page.host, 0x1c + 4, 4), 0x56781234);
+    for (unsigned i = 0; i < 5 * 512; i++)
+        sum = (uint8_t)(sum + page.host[i]);
+    ck_assert_uint_eq(sum, 0);
     config_write(devfn, PCI_ROM_BAR, 0xe0200000, 4);
     ck_assert_ptr_null(memory_find_page(memory, 0xe0200000).host);
 }
