@@ -183,9 +183,9 @@ static bool aligned_or_inside(const struct outcome *o)
  * page. */
 static bool outside_or_missing(const struct outcome *o)
 {
-    bool parts = is_image(o->insn) || is_masked_store(o->insn) || o->test->bits == 32 ||
-                 o->insn->operand[0].size > 8;
-    return parts && insn_has_mem(o->insn) && one_is_segment_fault(o) && o->host->vector == EXC_PF;
+    bool parts = is_image(o->insn) || o->test->bits == 32 || o->insn->operand[0].size > 8;
+    bool operand = (parts && insn_has_mem(o->insn)) || is_masked_store(o->insn);
+    return operand && one_is_segment_fault(o) && o->host->vector == EXC_PF;
 }
 
 /* Partly on a missing page, and misaligned. */
