@@ -19,7 +19,10 @@
 #define CATCH_UP    2 /* times the usual pace */
 #define CATCH_UP_NS (NS_PER_SECOND * MIXER_FRAMES / MIXER_RATE / CATCH_UP)
 #define WAIT_NS     (NS_PER_SECOND / 1000) /* until the next look whether the guest has answered */
-#define PATIENCE_NS (NS_PER_SECOND / 5)    /* and how long this goes on */
+/* How long this goes on altogether: patience grows with what is played meanwhile, so that sound
+ * takes about five times its length at most; drivers give up on cards that are slower. */
+#define PATIENCE_NS     (NS_PER_SECOND / 2)
+#define PATIENCE_GROWTH 4
 
 struct mixer {
     struct clock *clock;
@@ -29,8 +32,9 @@ struct mixer {
     uint64_t start_ns;   /* when the first of them woke */
     uint64_t frames;     /* played since */
     uint64_t last_ns;    /* when it went on last */
-    uint64_t waiting_ns; /* since when the guest has not answered, or 0 */
-    bool impatient;      /* waited long enough: not again before an answer */
+    uint64_t waiting_ns; /* when it was looked last whether the guest has answered, or 0 */
+    uint64_t patience_ns;
+    bool impatient; /* waited long enough: not again before an answer */
     bool mixing;
 };
 
@@ -55,6 +59,9 @@ static bool mix_piece(struct mixer *mixer, size_t count)
     if (mixer->port->play)
         mixer->port->play(mixer->port->outside, frames, count);
     mixer->frames += count;
+    mixer->patience_ns += clock_scale(count, PATIENCE_GROWTH * NS_PER_SECOND, MIXER_RATE);
+    if (mixer->patience_ns > PATIENCE_NS)
+        mixer->patience_ns = PATIENCE_NS;
     return any;
 }
 
@@ -81,9 +88,10 @@ static size_t piece_length(struct mixer *mixer, size_t most)
 
 static void wait_for_answer(struct mixer *mixer, uint64_t now)
 {
-    if (!mixer->waiting_ns)
-        mixer->waiting_ns = now;
-    mixer->impatient = now - mixer->waiting_ns >= PATIENCE_NS;
+    uint64_t waited = mixer->waiting_ns ? now - mixer->waiting_ns : 0;
+    mixer->waiting_ns = now;
+    mixer->impatient = waited >= mixer->patience_ns;
+    mixer->patience_ns -= mixer->impatient ? mixer->patience_ns : waited;
 }
 
 static uint64_t frames_due(const struct mixer *mixer, uint64_t now)
@@ -113,6 +121,7 @@ static void restart(struct mixer *mixer, uint64_t now)
     mixer->start_ns = mixer->last_ns = now;
     mixer->frames = 0;
     mixer->waiting_ns = 0;
+    mixer->patience_ns = PATIENCE_NS;
     mixer->impatient = false;
 }
 

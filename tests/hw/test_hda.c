@@ -278,6 +278,30 @@ START_TEST(no_gaps_on_a_busy_host)
 }
 END_TEST
 
+/* A guest that takes 30 ms for each 10 ms: sound is as slow as it, without a gap. One that takes
+ * 100 ms: sound goes on at about a fifth of its pace, for no driver waits longer. */
+START_TEST(slow_guests)
+{
+    static const unsigned answer_ms[] = {30, 100};
+    verb(DAC, 0x70610);
+    for (int i = 0; i < 480; i++)
+        memset(ram(DATA + 4 * i), 1, 4);
+    describe(OUT, 1, 480 * 4, 0x0011);
+    out(INTCTL, 0x80000000 | 1u << OUT, 4);
+    start(OUT, 4);
+    for (int speed = 0; speed < 2; speed++) {
+        board.frames = 0;
+        for (unsigned ms = 0; ms < 5000; ms += answer_ms[speed]) {
+            pass(answer_ms[speed]);
+            out(SD(OUT) + 3, 4, 1);
+        }
+        size_t played = board.frames / 48;
+        ck_assert_uint_ge(played, speed ? 700 : 1600);
+        ck_assert_uint_le(played, speed ? 1500 : 1700);
+    }
+}
+END_TEST
+
 START_TEST(message_interrupts)
 {
     uint32_t msi = 0x60;
@@ -469,6 +493,7 @@ int main(void)
                                   plays_every_sample,
                                   waits_for_answers,
                                   no_gaps_on_a_busy_host,
+                                  slow_guests,
                                   message_interrupts,
                                   volume_and_routes,
                                   records_silence,
