@@ -3,9 +3,10 @@
  * PCI Express, the memory-mapped one (PCI Express Base 3.0, section 7.2.2); type 0 headers (section
  * 6.1), base address registers (6.2.5), INTx as a wired-or per PIRQ. Bridges are in pci_bridge.c.
  *
- * Not modelled: 64-bit BARs, special cycles, parity and abort reporting.
+ * Not modelled: special cycles, parity and abort reporting.
  */
 #include "hw/pci.h"
+#include "cpu/cpu.h"
 #include "hw/alloc.h"
 #include "hw/pci_bridge.h"
 #include "hw/pci_msi.h"
@@ -21,6 +22,7 @@
 #define COMMAND_WRITABLE    0x0557 /* I/O, memory, master, MWI, parity, SERR, INTx disable */
 #define STATUS_WRITE_CLEARS 0xf900
 #define BAR_IO              0x1
+#define BAR_64BIT           0x4
 #define BAR_PREFETCH        0x8
 #define ROM_ENABLE          0x1
 #define ROM_SIZE_MAX        (16u << 20)
@@ -89,9 +91,11 @@ static uint16_t command(const struct pci_device *device)
 
 /* -- Address decoding -- */
 
+#define LAST_BASE_64BIT (1ull << CPU_PHYSICAL_BITS)
+
 /* A BAR that holds 0 was never set; one whose end is the last byte below 4 GiB holds the ones of
  * somebody asking for its size. Neither is decoded. */
-static bool decodable(uint32_t base, uint32_t size, uint32_t last_possible)
+static bool decodable(uint64_t base, uint32_t size, uint64_t last_possible)
 {
     return base != 0 && base - 1 < last_possible - size;
 }
@@ -126,16 +130,20 @@ static void map_io_bar(struct pci_device *device, struct pci_bar *bar, uint32_t 
 static void map_bar(struct pci_device *device, int index)
 {
     struct pci_bar *bar = &device->bar[index];
-    uint32_t base = pci_get(device->config, PCI_BAR0 + 4 * (unsigned)index, 4) & ~(bar->size - 1);
+    unsigned offset = PCI_BAR0 + 4 * (unsigned)index;
+    uint64_t base = pci_get(device->config, offset, 4) & ~(bar->size - 1);
 
     if (bar->kind == PCI_BAR_NONE)
         return;
     if (bar->kind == PCI_BAR_IO) {
-        map_io_bar(device, bar, base);
+        map_io_bar(device, bar, (uint32_t)base);
         return;
     }
+    if (bar->wide)
+        base |= (uint64_t)pci_get(device->config, offset + 4, 4) << 32;
+    bool below_4g = base <= UINT32_MAX;
     bool wanted = (command(device) & PCI_COMMAND_MEMORY) &&
-                  decodable(base, bar->size, UINT32_MAX) &&
+                  decodable(base, bar->size, below_4g ? UINT32_MAX : LAST_BASE_64BIT) &&
                   reachable(device, BRIDGE_MEMORY, base, bar->size);
     bar->mapped_base = base;
     region_place(bar->region, base, wanted);
@@ -571,6 +579,7 @@ static struct pci_bar *add_bar(struct pci_device *device, int index, enum pci_ba
     unsigned offset = PCI_BAR0 + 4 * (unsigned)index;
 
     assert(index < PCI_BARS && bar->kind == PCI_BAR_NONE);
+    assert((index == 0 || !bar[-1].wide) && "the upper half of a 64-bit register");
     assert(size >= (kind == PCI_BAR_IO ? 4 : 16) && (size & (size - 1)) == 0);
     bar->kind = kind;
     bar->size = size;
@@ -603,6 +612,18 @@ void pci_add_mmio_bar(struct pci_device *device, int index, uint32_t size,
     bar->region =
         memory_add_mmio(device->bus->memory, 0, size, PRIORITY_PCI, ops, opaque, device->device.id);
     region_place(bar->region, 0, false);
+}
+
+void pci_add_mmio_bar_64(struct pci_device *device, int index, uint32_t size,
+                         const struct access_ops *ops, void *opaque)
+{
+    unsigned offset = PCI_BAR0 + 4 * (unsigned)index;
+
+    assert(index + 1 < PCI_BARS && device->bar[index + 1].kind == PCI_BAR_NONE);
+    pci_add_mmio_bar(device, index, size, ops, opaque);
+    device->bar[index].wide = true;
+    device->config[offset] |= BAR_64BIT;
+    pci_put(device->write_mask, offset + 4, UINT32_MAX, 4);
 }
 
 void pci_add_memory_bar(struct pci_device *device, int index, uint32_t size, void *host,

@@ -73,6 +73,7 @@ struct pci_device {
     struct pci_bar {
         enum pci_bar_kind kind;
         uint32_t size; /* a power of two */
+        bool wide;     /* the next register is the upper half of a 64-bit address */
         const struct access_ops *ops;
         void *opaque;
         struct region *region; /* memory BARs; the device may make it itself (frame buffers) */
@@ -136,6 +137,9 @@ void pci_add_io_bar(struct pci_device *device, int index, uint32_t size,
                     const struct access_ops *ops, void *opaque);
 void pci_add_mmio_bar(struct pci_device *device, int index, uint32_t size,
                       const struct access_ops *ops, void *opaque);
+/* One that may lie above 4 GiB; it takes BAR index + 1 as well. */
+void pci_add_mmio_bar_64(struct pci_device *device, int index, uint32_t size,
+                         const struct access_ops *ops, void *opaque);
 /* Host memory shown through a BAR (video RAM). */
 void pci_add_memory_bar(struct pci_device *device, int index, uint32_t size, void *host,
                         bool log_dirty);

@@ -725,7 +725,7 @@ struct hda *hda_new(struct device_list *list, struct pci_bus *bus, uint8_t devfn
     device_add(list, &hda->pci.device, &hda_device_ops, id);
     pci_device_init(&hda->pci, bus, devfn, &identity);
     hda->pci.write_mask[PCI_TCSEL] = 0x07;
-    pci_add_mmio_bar(&hda->pci, 0, BAR_SIZE, &hda_ops, hda);
+    pci_add_mmio_bar_64(&hda->pci, 0, BAR_SIZE, &hda_ops, hda);
     pci_add_msi(&hda->pci, PCI_MSI, 1, PCI_MSI_64BIT);
     hda->clock = clock;
     hda->mixer = mixer;

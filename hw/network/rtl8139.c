@@ -424,7 +424,7 @@ static const struct rtl8139_register {
     {LSBCRC0, 4, 2, ANY, ALL, NULL, NULL},
     {CONFIG5, 1, 1, ANY, 0x7f, NULL, NULL},
     {TPPOLL, 1, 1, PLUS, 0, NULL, write_tppoll},
-    {RMS, 2, 1, PLUS, 0x3fff, NULL, NULL},
+    {RMS, 2, 1, ANY, 0, NULL, NULL}, /* the RTL8169 has it: drivers look whether it keeps a value */
     {CPCR, 2, 1, PLUS, 0x007b, NULL, NULL},
     {RDSAR, 4, 2, PLUS, ALL, NULL, NULL},
     {ETTHR, 1, 1, PLUS, 0x3f, NULL, NULL},

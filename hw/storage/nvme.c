@@ -557,7 +557,7 @@ struct nvme *nvme_new(struct device_list *list, struct pci_bus *bus, uint8_t dev
 
     device_add(list, &nvme->pci.device, &nvme_ops, id);
     pci_device_init(&nvme->pci, bus, devfn, &identity);
-    pci_add_mmio_bar(&nvme->pci, 0, BAR_SIZE, &nvme_access, nvme);
+    pci_add_mmio_bar_64(&nvme->pci, 0, BAR_SIZE, &nvme_access, nvme);
     pci_add_msix(&nvme->pci, &nvme->msix, 0, NVME_QUEUES, 4);
     nvme->image = image;
     nvme->loop = loop;

@@ -245,6 +245,38 @@ START_TEST(a_bar_never_hides_ram)
 }
 END_TEST
 
+/* A 64-bit register takes two places and maps above 4 GiB as well. */
+START_TEST(wide_bars)
+{
+    uint8_t devfn = PCI_DEVFN(3, 0);
+    struct card *card = new_card(devfn, "card0");
+    const unsigned low = PCI_BAR0 + 16, high = PCI_BAR0 + 20;
+
+    pci_add_mmio_bar_64(&card->pci, 4, 0x1000, &register_ops, card);
+    ck_assert_uint_eq(config_read(devfn, low, 4), 4);
+    config_write(devfn, low, 0xffffffff, 4);
+    config_write(devfn, high, 0xffffffff, 4);
+    ck_assert_uint_eq(config_read(devfn, low, 4), 0xfffff004);
+    ck_assert_uint_eq(config_read(devfn, high, 4), 0xffffffff);
+    config_write(devfn, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+    card->registers[5] = 0x5a;
+    ck_assert_uint_ne(memory_mmio_read(memory, 0xfffffffffffff005, 1), 0x5a);
+    config_write(devfn, low, 0xe0300000, 4);
+    config_write(devfn, high, 0, 4);
+    ck_assert_uint_eq(memory_mmio_read(memory, 0xe0300005, 1), 0x5a);
+    config_write(devfn, high, 0x8, 4);
+    ck_assert_uint_eq(memory_mmio_read(memory, 0x8e0300005, 1), 0x5a);
+    ck_assert_uint_ne(memory_mmio_read(memory, 0xe0300005, 1), 0x5a);
+    config_write(devfn, high, 0x100, 4); /* beyond the processor's addresses */
+    ck_assert_uint_ne(memory_mmio_read(memory, 0x100e0300005, 1), 0x5a);
+    config_write(devfn, high, 0x8, 4);
+    pci_device_reset(&card->pci);
+    ck_assert_uint_eq(config_read(devfn, low, 4), 4);
+    ck_assert_uint_eq(config_read(devfn, high, 4), 0);
+    ck_assert_uint_ne(memory_mmio_read(memory, 0x8e0300005, 1), 0x5a);
+}
+END_TEST
+
 START_TEST(rom_bar)
 {
     uint8_t devfn = PCI_DEVFN(3, 0);
@@ -378,6 +410,7 @@ int main(void)
     tcase_add_test(tcase, read_only_bits_stay);
     tcase_add_test(tcase, bars_tell_their_size_and_map);
     tcase_add_test(tcase, a_bar_never_hides_ram);
+    tcase_add_test(tcase, wide_bars);
     tcase_add_test(tcase, rom_bar);
     tcase_add_test(tcase, intx_is_wired_or);
     tcase_add_test(tcase, reset_and_load);

@@ -78,6 +78,9 @@ START_TEST(identity_and_eeprom)
     /* The same registers through memory. */
     ck_assert_uint_eq(memory_mmio_read(nic_bench.pci.memory, NIC_MMIO + IDR0, 4), 0x706f6402);
 
+    nic_out(RMS, 0x600, 2); /* what an RTL8169 would keep */
+    ck_assert_uint_eq(nic_in(RMS, 2), 0);
+
     nic_out(IDR0, 0x12345678, 4); /* until the EEPROM is loaded again */
     ck_assert_uint_eq(nic_in(IDR0, 4), 0x12345678);
     nic_out(CR9346, CR9346_LOAD, 1);
