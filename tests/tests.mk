@@ -2,7 +2,7 @@
 
 TEST_ROOMS := $(sort $(patsubst tests/%/,%,$(dir $(wildcard tests/*/*.c))))
 # Programs with a main() of their own beside test_*.c.
-TEST_PROGRAMS := $(basename $(wildcard tests/cpu/oracle.c tests/cpu/vectors.c tests/cpu/isa_doc.c tests/guests/run_guest.c tests/hw/board_guest.c tests/boot/console.c tests/boot/screen.c tests/boot/file_server.c))
+TEST_PROGRAMS := $(basename $(wildcard tests/cpu/oracle.c tests/cpu/vectors.c tests/cpu/isa_doc.c tests/guests/run_guest.c tests/hw/board_guest.c tests/boot/console.c tests/boot/screen.c tests/boot/hotplug.c tests/boot/file_server.c))
 UNIT_TESTS := $(basename $(wildcard tests/*/test_*.c))
 TEST_MAINS := $(UNIT_TESTS) $(TEST_PROGRAMS)
 TEST_BINARIES := $(TEST_MAINS:%=$(BUILD)/%)
@@ -26,7 +26,7 @@ $(BUILD)/tests/guests/run_guest $(BUILD)/tests/hw/board_guest: $(BUILD)/tests/cp
 WINDOW_TESTS = keyboard linux graphics tablet vmmouse
 BOOT_TESTS = amd64-verify pentium3 amd64-translator i386-translator amd64-interpreter i386-interpreter network cards netboot disk ahci nvme usb-xhci usb-uhci vectors grub-iso grub-floppy sound-ac97 sound-hda sound-sb16 virtio virtio-grub q35 suspend uefi multiboot
 LONG_PACKAGES = mmdebstrap uidmap e2fsprogs
-LONG_TESTS = ethtool netboot-all i386-verify virtio-i386 memtest xen
+LONG_TESTS = ethtool netboot-all hotplug i386-verify virtio-i386 memtest xen
 boot_entry = "boot-$(1)=tests/boot/boot.sh $(BUILD) $(1)"
 unit_name = $(subst /,-,$(patsubst tests/%,%,$(subst test_,,$(1))))
 unit_entry = "$(call unit_name,$(1))=$(BUILD)/$(1)"

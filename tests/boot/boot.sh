@@ -252,6 +252,11 @@ q35)
     "$console" expect:"guest:" send:'insmod /modules/libahci.ko; insmod /modules/ahci.ko; until [ -b /dev/sda ]; do sleep 0.1; done; echo +2 > /sys/class/rtc/rtc0/wakealarm; echo mem > /sys/power/state; dd if=/dev/sda bs=1M 2>/dev/null | wc -c\n' \
         expect:"8388608" "${power_off[@]}" -- "${guest[@]}"
     ;;
+hotplug)
+    # A network card comes into a PCI Express slot and leaves it again, twice.
+    "$build/tests/boot/hotplug" --board q35 --kernel "$guests/amd64/vmlinuz" --initrd "$guests/amd64/initrd.gz" \
+        --append "$quiet" --memory 256M --net none
+    ;;
 suspend)
     linux amd64 "$quiet" --net none
     "$console" expect:"guest:" send:'echo +2 > /sys/class/rtc/rtc0/wakealarm; echo mem > /sys/power/state; echo a""wake\n' \
