@@ -173,6 +173,8 @@ check-long: deps bench-disk
 	    $(CONFORMANCE_LIST) $(AARCH64_LONG_LIST) $(AARCH64_CHECK_LIST) $(USERLAND_LIST) \
 	    "hostile=$(BUILD)/tests/hw/test_hostile 1000000" \
 	    "hostile-virtio=$(BUILD)/tests/hw/test_virtio_hostile 1000000" \
+	    "hostile-rtl8139=$(BUILD)/tests/hw/test_rtl8139 1000000" \
+	    "hostile-ne2000=$(BUILD)/tests/hw/test_ne2000 10000000" \
 	    "hostile-usb=$(BUILD)/tests/hw/test_usb_hostile 20000000" \
 	    "bench-verify=$(BENCH_VERIFY)" "guest-jit=$(BENCH_JIT)"
 

@@ -61,16 +61,15 @@ static void check_kvm(void)
     report(false, "KVM", text);
 }
 
-static bool check_firmware(const char *name)
+static bool check_firmware(const char *label, const char *name, const char *package)
 {
     char path[1024], text[1200];
     bool found = firmware_path(name, path, sizeof path) != NULL;
     if (found)
         snprintf(text, sizeof text, "%s", path);
     else
-        snprintf(text, sizeof text, "%s is missing; install the package '%s'", name,
-                 FIRMWARE_PACKAGE);
-    report(found, "firmware", text);
+        snprintf(text, sizeof text, "%s is missing; install the package '%s'", name, package);
+    report(found, label, text);
     return found;
 }
 
@@ -109,8 +108,11 @@ int command_doctor(int argc, char **argv)
     printf("doppel %s\n", DOPPEL_VERSION);
     check_processor();
     check_kvm();
-    bool firmware = check_firmware(FIRMWARE_BIOS);
-    firmware &= check_firmware(FIRMWARE_VGA);
+    bool firmware = check_firmware("firmware", FIRMWARE_BIOS, FIRMWARE_PACKAGE);
+    firmware &= check_firmware("firmware", FIRMWARE_VGA, FIRMWARE_PACKAGE);
+    char rom[32];
+    snprintf(rom, sizeof rom, FIRMWARE_PXE, "e1000");
+    check_firmware("boot ROMs", rom, FIRMWARE_PXE_PACKAGE);
     check_display();
     check_libraries();
     if (!firmware)

@@ -232,7 +232,7 @@ static void start_dma(struct ne2000 *nic)
 
 static void transmit(struct ne2000 *nic)
 {
-    uint8_t frame[4 * ETHERNET_MAX];
+    uint8_t frame[ETHERNET_MAX + ETHERNET_TAG];
     unsigned length = pair(nic->tbcr);
     struct packet_port *port = nic->port;
     nic->cr &= (uint8_t)~CR_TXP;

@@ -137,6 +137,10 @@ refuse "forward" run --headless --net user,forward=tcp:99999:22
 refuse "forward" run --headless --net user,forward=sctp:2222:22
 refuse "mac" run --headless --net user,mac=12:34
 refuse "no/such/folder" run --headless --net user,capture=no/such/folder/file
+refuse "no/such/folder" run --headless --net user,tftp=no/such/folder
+refuse "is no folder" run --headless --net user,tftp=/dev/null
+refuse "'ne1000'" run --headless --net user,model=ne1000
+refuse "--net none" run --headless --boot disk,net --net none
 
 port=$((20000 + $$ % 10000))
 while (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; do port=$((port + 1)); done

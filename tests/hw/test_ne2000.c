@@ -1,6 +1,8 @@
 /*
  * RTL8029: the DP8390's pages, remote DMA, transmitter and receive ring, as drivers use them, and
  * as a hostile one does.
+ *
+ *   test_ne2000 [STEPS]     of noise (default 100000)
  */
 #include "hw/network/ne2000.h"
 #include "tests/hw/nic_bench.h"
@@ -309,13 +311,15 @@ END_TEST
 
 /* -- Hostile guests, saving -- */
 
+static unsigned noise_steps = 100000;
+
 START_TEST(noise_does_no_harm)
 {
     uint8_t frame[1600];
     uint64_t seed = 3;
     unsigned saved_log = log_items;
     log_items = 0;
-    for (int i = 0; i < 100000; i++) {
+    for (unsigned i = 0; i < noise_steps; i++) {
         unsigned size = 1u << nic_noise(&seed) % 3;
         if (nic_noise(&seed) % 2)
             nic_out(nic_noise(&seed) % (33 - size), nic_noise(&seed), size);
@@ -356,7 +360,7 @@ START_TEST(saved_in_the_middle)
 }
 END_TEST
 
-int main(void)
+int main(int argc, char **argv)
 {
     const TTest *const tests[] = {
         identity_and_prom,
@@ -369,5 +373,7 @@ int main(void)
         noise_does_no_harm,
         saved_in_the_middle,
     };
+    if (argc > 1)
+        noise_steps = (unsigned)strtoul(argv[1], NULL, 10);
     return suite_main("ne2000", setup, teardown, tests, sizeof tests / sizeof *tests);
 }
