@@ -67,6 +67,7 @@ CHECK_LIST += \
     "guests-translator=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 $(GUEST_BINARIES)" \
     "guests-board-interpreter=$(BUILD)/tests/hw/board_guest $(BOARD_GUEST_BINARIES)" \
     "guests-board-translator=$(BUILD)/tests/hw/board_guest --accel jit --threshold 1 $(BOARD_GUEST_BINARIES)" \
+    "guests-verify=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 --verify $(GUEST_BINARIES)" \
     "guests-translator-single=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 --max-insns 1 $(GUEST_BINARIES)"
 endif
 

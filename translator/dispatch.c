@@ -118,6 +118,8 @@ const void *engine_indirect(struct cpu *cpu, uint32_t offset)
         } else if (site->insn->op == OP_CALL) {
             stack_adjust(cpu, site->insn->opsize);
         }
+        if (engine->count) /* it was counted, and will be as one that faults */
+            engine_hot(cpu)->instructions -= site->index + 1u;
         return engine_exec(cpu, offset);
     }
     return engine_continue(cpu);
