@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Prepares guests from Debian packages in .cache/guests: kernels, initial RAM disks with a static
 # busybox and the drivers that the board needs. Nothing is downloaded twice.
-# Usage: guests.sh [amd64] [i386] [grub] [bench] [luajit] [userland] [rescue]   (default: amd64)
+# Usage: guests.sh [amd64] [i386] [grub] [bench] [luajit] [userland] [rescue] [installer]   (default: amd64)
 set -euo pipefail
 version=$(cksum <"$0") # guests are built anew when this script changes
 cd "$(dirname "$0")/.."
@@ -266,12 +266,32 @@ make_multiboot() {
     local kernel=$cache/amd64/vmlinuz setup offset length
     ln -sf "$(unpack amd64 grub-invaders)/boot/invaders.exec" "$cache/invaders.exec"
     ln -sf "$(unpack amd64 xen-hypervisor-4.17-amd64)/boot/xen-4.17-amd64.gz" "$cache/xen.gz"
-    ln -sf "$(unpack amd64 memtest86+)/boot/memtest86+x64.bin" "$cache/memtest.bin"
+    ln -sf "$(unpack amd64 memtest86+)/boot/memtest86+"{ia32,x64}.bin "$cache/"
     make_linux amd64 linux-image-amd64
     setup=$((($(od -An -tu1 -j 497 -N 1 "$kernel") + 1) * 512))
     offset=$(od -An -tu4 -j 584 -N 4 "$kernel") length=$(od -An -tu4 -j 588 -N 4 "$kernel")
     [ "$cache/amd64/vmlinux" -nt "$kernel" ] ||
         tail -c +$((setup + offset + 1)) "$kernel" | head -c "$length" | xz -dc --single-stream >"$cache/amd64/vmlinux" 2>/dev/null || true
+}
+
+# Debian's installer: kernels and initial RAM disks, for text and graphics; one more of these puts its log
+# on the serial line.
+make_installer() {
+    local arch folder kind work image
+    for arch in amd64 i386; do
+        folder=$(unpack amd64 debian-installer-12-netboot-$arch)/usr/lib/debian-installer/images/12/$arch
+        for kind in text gtk; do
+            mkdir -p "$cache/installer/$arch-$kind"
+            ln -sf "$folder/$kind/debian-installer/$arch"/{linux,initrd.gz} "$cache/installer/$arch-$kind/"
+        done
+    done
+    image=$cache/installer/amd64-gtk
+    work=$(mktemp -d)
+    mkdir -p "$work/lib/debian-installer-startup.d"
+    echo "tail -f /var/log/syslog >/dev/ttyS0 2>&1 </dev/null &" >"$work/lib/debian-installer-startup.d/S11log"
+    chmod +x "$work/lib/debian-installer-startup.d/S11log"
+    (cd "$work" && find lib | cpio --quiet -o -H newc | gzip -9n | cat "$image/initrd.gz" - >"$image/logging.gz")
+    rm -rf "$work"
 }
 
 for guest in "${@:-amd64}"; do
@@ -289,8 +309,9 @@ for guest in "${@:-amd64}"; do
     netboot) make_netboot ;;
     bench) make_bench ;;
     rescue) make_rescue ;;
+    installer) make_installer ;;
     luajit) make_luajit ;;
     userland) make_userland ;;
-    *) echo "guests: '$guest' is unknown; use amd64, i386, grub, uefi, multiboot, ethtool, netboot, bench, luajit, userland, rescue" >&2; exit 1 ;;
+    *) echo "guests: '$guest' is unknown; use amd64, i386, grub, uefi, multiboot, ethtool, netboot, bench, luajit, userland, rescue, installer" >&2; exit 1 ;;
     esac
 done

@@ -26,7 +26,7 @@ $(BUILD)/tests/guests/run_guest $(BUILD)/tests/hw/board_guest: $(BUILD)/tests/cp
 WINDOW_TESTS = keyboard linux graphics tablet vmmouse
 BOOT_TESTS = amd64-verify pentium3 amd64-translator i386-translator amd64-interpreter i386-interpreter network cards netboot disk ahci nvme usb-xhci usb-uhci vectors grub-iso grub-floppy sound-ac97 sound-hda sound-sb16 virtio virtio-grub q35 suspend uefi multiboot
 LONG_PACKAGES = mmdebstrap uidmap e2fsprogs
-LONG_TESTS = ethtool netboot-all hotplug i386-verify virtio-i386 memtest xen
+LONG_TESTS = ethtool netboot-all hotplug i386-verify virtio-i386 memtest xen installer resets
 boot_entry = "boot-$(1)=tests/boot/boot.sh $(BUILD) $(1)"
 unit_name = $(subst /,-,$(patsubst tests/%,%,$(subst test_,,$(1))))
 unit_entry = "$(call unit_name,$(1))=$(BUILD)/$(1)"
@@ -167,10 +167,10 @@ check: deps
 check-long: deps bench-disk
 	@tests/deps.sh $(USERLAND_PACKAGES) $(LONG_PACKAGES)
 	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) check-binaries aarch64-binaries
-	$(Q)tests/guests.sh amd64 i386 grub uefi multiboot netboot ethtool userland rescue
+	$(Q)tests/guests.sh amd64 i386 grub uefi multiboot netboot ethtool userland rescue installer
 	$(Q)TEST_TIMEOUT=7200 tests/check.sh $(BUILD) \
 	    "system=tests/boot/system.sh $(BUILD) install life buses efi window" \
-	    $(foreach test,$(LONG_TESTS) amd64-verify,$(call boot_entry,$(test))) \
+	    "ui-window-installer=tests/ui/window.sh $(BUILD) installer" $(foreach test,$(LONG_TESTS) amd64-verify,$(call boot_entry,$(test))) \
 	    $(CONFORMANCE_LIST) $(AARCH64_LONG_LIST) $(AARCH64_CHECK_LIST) $(USERLAND_LIST) \
 	    "hostile=$(BUILD)/tests/hw/test_hostile 1000000" \
 	    "hostile-virtio=$(BUILD)/tests/hw/test_virtio_hostile 1000000" \

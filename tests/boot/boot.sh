@@ -257,6 +257,15 @@ hotplug)
     "$build/tests/boot/hotplug" --board q35 --kernel "$guests/amd64/vmlinuz" --initrd "$guests/amd64/initrd.gz" \
         --append "$quiet" --memory 256M --net none
     ;;
+resets)
+    # Linux restarts by the keyboard controller, a triple fault, the ACPI reset register and port 0xcf9; the 32-bit
+    # kernel also by a jump to the firmware in real mode.
+    for way in amd64:k amd64:t amd64:a amd64:p i386:b; do
+        guest=("$doppel" run --kernel "$guests/${way%:*}/vmlinuz" --initrd "$guests/${way%:*}/initrd.gz"
+            --append "$quiet reboot=${way#*:}" --memory 256M --headless --net none)
+        "$console" expect:"guest:" send:'reboot -f\n' expect:"Restarting" expect:"user space after" "${power_off[@]}" -- "${guest[@]}"
+    done
+    ;;
 suspend)
     linux amd64 "$quiet" --net none
     "$console" expect:"guest:" send:'echo +2 > /sys/class/rtc/rtc0/wakealarm; echo mem > /sys/power/state; echo a""wake\n' \
@@ -264,10 +273,19 @@ suspend)
     ;;
 multiboot)
     # A game by Multiboot 1: the cannon goes where the keys say. A Linux kernel's ELF file by its PVH entry.
-    "$build/tests/boot/screen" timeout:30 expect:"-*-" 'type:\n' expect:"/ \\" differs print -- \
-        --kernel "$guests/invaders.exec" --net none --memory 64M
+    "$build/tests/boot/screen" timeout:30 expect:"-*-" 'type:\n' expect:"/ \\" print 'type:\r\r\r\r\r\r' print \
+        'type:\l\l\l\l\l\l\l\l\l\l\l\l' print -- --kernel "$guests/invaders.exec" --net none --memory 64M |
+        awk '{ print } /^ *_$/ { at[++n] = length($0) } END { exit !(n == 3 && at[2] > at[1] && at[3] < at[1]) }'
     "$console" "${shell_steps[@]}" expect:"42-x86_64" "${power_off[@]}" -- "$doppel" run --kernel "$guests/amd64/vmlinux" \
         --initrd "$guests/amd64/initrd.gz" --append "$quiet" --net none --memory 512M --headless --no-reboot
+    ;;
+installer)
+    # Debian's installer for both architectures, as text on the serial line: two dialogs.
+    for arch in amd64 i386; do
+        "$console" timeout:200 expect:"Select a language" expect:"English" send:'\n' expect:"Select your location" -- \
+            "$doppel" run --kernel "$guests/installer/$arch-text/linux" --initrd "$guests/installer/$arch-text/initrd.gz" \
+            --append "$quiet" --memory 1G --headless --no-reboot
+    done
     ;;
 xen)
     # A hypervisor by Multiboot 2, with two modules: a Linux kernel and its initial RAM disk.
@@ -278,8 +296,11 @@ xen)
         --module "$guests/amd64/vmlinuz console=hvc0 quiet" --module "$guests/amd64/initrd.gz"
     ;;
 memtest)
-    "$build/tests/boot/screen" timeout:200 expect:"Memtest86+" expect:"Testing" expect:"Test #10" expect:"Errors: 0" print -- \
-        --kernel "$guests/memtest.bin" --net none --memory 16M
+    # A whole pass of both programs, with no error.
+    for kind in ia32 x64; do
+        "$build/tests/boot/screen" timeout:1500 expect:"Memtest86+" expect:"Testing" expect:"Pass:  1" expect:"Errors: 0" print -- \
+            --kernel "$guests/memtest86+$kind.bin" --net none --memory 16M
+    done
     ;;
 uefi)
     # OVMF, GRUB from a FAT disk, and the kernel as an EFI program; the variables are there the next time.

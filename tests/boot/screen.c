@@ -6,7 +6,7 @@
  *
  *   expect:TEXT    wait until the screen shows TEXT
  *   absent:TEXT    wait until it does not
- *   type:TEXT      press the keys of lower-case text; \n Enter, \u \d cursor up and down, \e Escape
+ *   type:TEXT      press the keys of lower-case text; \n Enter, \u \d \l \r cursor keys, \e Escape
  *   differs        wait until the screen differs from when the last step ended
  *   timeout:N      seconds that each wait may take (default 60)
  *   print          print the screen
@@ -92,8 +92,8 @@ static uint16_t key_usage(char c, bool escaped)
         bool escaped;
         uint16_t usage;
     } keys[] = {{'n', true, 0x28},  {'e', true, 0x29},  {'u', true, 0x52},  {'d', true, 0x51},
-                {' ', false, 0x2c}, {'-', false, 0x2d}, {'=', false, 0x2e}, {'/', false, 0x38},
-                {'.', false, 0x37}, {'0', false, 0x27}};
+                {'l', true, 0x50},  {'r', true, 0x4f},  {' ', false, 0x2c}, {'-', false, 0x2d},
+                {'=', false, 0x2e}, {'/', false, 0x38}, {'.', false, 0x37}, {'0', false, 0x27}};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         if (keys[i].c == c && keys[i].escaped == escaped)
             return keys[i].usage;

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # The window on a desktop of its own (Xvfb with a small window manager), driven as a person would:
 # keys, full screen, sizes, closing. What a guest notices comes back on its serial line.
-# Usage: window.sh BUILD keyboard | linux | graphics | tablet | vmmouse | system (after tests/boot/system.sh BUILD install)
-# SHOTS=FOLDER keeps the screenshots of `system` there.
+# Usage: window.sh BUILD keyboard | linux | graphics | tablet | vmmouse | installer | system (after tests/boot/system.sh BUILD install)
+# SHOTS=FOLDER keeps the screenshots of the last two there.
 set -u
 build=$1 part=$2
 cd "$(dirname "$0")/../.."
@@ -241,6 +241,51 @@ graphics() {
 # shot NAME: keeps a screenshot where a person can look at it.
 shot() {
     [ -z "${SHOTS:-}" ] || import -silent -window "$window" "$SHOTS/$1.png"
+}
+
+# The screen has changed since the last call, and stays as it is.
+settled() {
+    local now
+    now=$(import -silent -window "$window" rgb:- | md5sum)
+    sleep 2
+    [ "$now" != "$last_screen" ] && [ "$now" = "$(import -silent -window "$window" rgb:- | md5sum)" ] && last_screen=$now
+}
+
+next_screen() { # next_screen NAME: waits for it
+    checks=$((checks + 1))
+    until_true 120 settled || fail "no screen '$1'"
+    shot "$1"
+}
+
+# Debian's installer in graphics: some screens, by mouse and by keyboard. Its log on the serial line tells
+# where it is. The button "Continue" lies at the right below.
+installer() {
+    local files=$guests/installer/amd64-gtk
+    [ -e "$files/logging.gz" ] || { echo "no installer prepared, see tests/guests.sh"; exit 77; }
+    continue_button() { xdotool mousemove --window "$window" 1200 769 sleep 0.5 click 1; } # of a window about 1280x800
+    open_machine --memory 1G --net user --kernel "$files/linux" --initrd "$files/logging.gz" --append "quiet vga=788"
+    until_true 200 serial_has "'localechooser' selected" || { fail "no log"; return; }
+    last_screen=
+    sleep 10
+    next_screen 1-language
+    continue_button
+    next_screen 2-location
+    xdotool key Return
+    next_screen 3-keyboard
+    xdotool mousemove --window "$window" 400 420 sleep 0.5 click 1 # British English
+    next_screen 4-keyboard-chosen
+    continue_button
+    until_true 200 serial_has "'netcfg' selected" || { fail "no network configuration"; return; }
+    sleep 5
+    next_screen 5-host-name
+    enter typed
+    next_screen 6-domain
+    xdotool key Return
+    checks=$((checks + 1))
+    until_true 100 serial_has "'choose-mirror' selected" || fail "the name is not accepted"
+    next_screen 7-mirror
+    xdotool key alt+F4
+    ends_with 0
 }
 
 # An installed Debian: a login on the display, in the graphics mode of its kernel's own driver.
