@@ -299,7 +299,7 @@ static void stop_with_error(struct hda *hda, unsigned number)
 static bool fetch_descriptor(struct hda *hda, unsigned number, uint32_t entry)
 {
     struct stream *stream = &hda->stream[number];
-    uint32_t last = get(hda, stream_reg(number, SD_LVI), 2);
+    uint32_t last = get(hda, stream_reg(number, SD_LVI), 1);
     uint64_t list = base_of(hda, stream_reg(number, SD_BDPL));
     for (uint32_t i = 0; i <= last; i++, entry++) {
         struct {

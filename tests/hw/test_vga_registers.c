@@ -185,6 +185,37 @@ static const struct mode mode_x = {"320x240 unchained",
                                    {0, 0, 0, 0, 0, 0x40, 5, 0x0f, 0xff},
                                    {COLOURS_256, 0x41, 0, 0x0f}};
 
+static const struct mode mode_320x400 = {"320x400 unchained",
+                                         320,
+                                         400,
+                                         0x63,
+                                         {3, 1, 0x0f, 0, 6},
+                                         {0x5f, 0x4f, 0x50, 0x82, 0x54, 0x80, 0xbf, 0x1f, 0,
+                                          0x40, 0,    0,    0,    0,    0,    0,    0x9c, 0x8e,
+                                          0x8f, 0x28, 0,    0x96, 0xb9, 0xe3, 0xff},
+                                         {0, 0, 0, 0, 0, 0x40, 5, 0x0f, 0xff},
+                                         {COLOURS_256, 0x41, 0, 0x0f}};
+static const struct mode mode_360x480 = {"360x480 unchained",
+                                         360,
+                                         480,
+                                         0xe7,
+                                         {3, 1, 0x0f, 0, 6},
+                                         {0x6b, 0x59, 0x5a, 0x8e, 0x5e, 0x8a, 0x0d, 0x3e, 0,
+                                          0x40, 0,    0,    0,    0,    0,    0,    0xea, 0xac,
+                                          0xdf, 0x2d, 0,    0xe7, 0x06, 0xe3, 0xff},
+                                         {0, 0, 0, 0, 0, 0x40, 5, 0x0f, 0xff},
+                                         {COLOURS_256, 0x41, 0, 0x0f}};
+static const struct mode text_mono = {
+    "80x25 mono",
+    720,
+    400,
+    0x66,
+    {3, 0, 3, 0, 2},
+    {0x5f, 0x4f, 0x50, 0x82, 0x55, 0x81, 0xbf, 0x1f, 0,    0x4f, 0x0d, 0x0e, 0,
+     0,    0,    0,    0x9c, 0x8e, 0x8f, 0x28, 0x0d, 0x96, 0xb9, 0xa3, 0xff},
+    {0, 0, 0, 0, 0, 0x10, 0x0a, 0, 0xff},
+    {0, 8, 8, 8, 8, 8, 8, 8, 0x10, 0x18, 0x18, 0x18, 0x18, 0x18, 0x18, 0x18, 0x0e, 0, 0x0f, 8}};
+
 static void set_mode(const struct mode *mode)
 {
     out(0x3c2, mode->misc);
@@ -263,15 +294,17 @@ static void fill_text(const struct mode *mode)
     }
 }
 
-static void check_text(const struct mode *mode)
+static void check_text(const struct mode *mode, unsigned cell_height)
 {
     unsigned columns = (unsigned)mode->width / 9;
     fill_text(mode);
+    cr(9, (uint8_t)(0x40 | (cell_height - 1)));
     shown();
     for (unsigned y = 0; y < 400; y++)
         for (unsigned x = 0; x < (unsigned)mode->width; x++) {
-            unsigned cell = y / 16 * columns + x / 9;
-            unsigned index = cell_pixel(noise(cell, 1) & 0xff, noise(cell, 2), x % 9, y % 16);
+            unsigned cell = y / cell_height * columns + x / 9;
+            unsigned index =
+                cell_pixel(noise(cell, 1) & 0xff, noise(cell, 2), x % 9, y % cell_height);
             ck_assert_uint_eq(pixel((int)x, (int)y), colour(mode->ar[index]));
         }
 }
@@ -327,12 +360,19 @@ static unsigned plot_x(unsigned x, unsigned y, unsigned c)
     return c & 0xff;
 }
 
+static unsigned plot_360(unsigned x, unsigned y, unsigned c)
+{
+    seq(2, (uint8_t)(1 << (x & 3)));
+    poke(0xa0000 + 90 * y + x / 4, (uint8_t)c);
+    return c & 0xff;
+}
+
 static const struct picture {
     const struct mode *mode;
     unsigned (*plot)(unsigned x, unsigned y, unsigned colour);
 } pictures[] = {
-    {&mode_4, plot_4},   {&mode_6, plot_6},   {&mode_0d, plot_0d},
-    {&mode_12, plot_12}, {&mode_13, plot_13}, {&mode_x, plot_x},
+    {&mode_4, plot_4},   {&mode_6, plot_6}, {&mode_0d, plot_0d},     {&mode_12, plot_12},
+    {&mode_13, plot_13}, {&mode_x, plot_x}, {&mode_320x400, plot_x}, {&mode_360x480, plot_360},
 };
 
 static void draw(const struct picture *picture)
@@ -373,7 +413,36 @@ END_TEST
 
 START_TEST(text_modes)
 {
-    check_text(_i ? &text_40 : &text_80);
+    static const unsigned cell_height[] = {16, 16, 8,
+                                           14}; /* 25, 50 and a little more than 28 rows */
+    check_text(_i == 1 ? &text_40 : &text_80, cell_height[_i]);
+}
+END_TEST
+
+/* The monochrome adapter's place and ports: attributes 0, 1 (underlined), 7, 0fh and 70h. */
+START_TEST(monochrome_text)
+{
+    static const struct {
+        uint8_t attribute, foreground, background;
+        bool underlined;
+    } cells[] = {{0, 0, 0, false},      {0x01, 8, 0, true},     {0x07, 8, 0, false},
+                 {0x09, 0x18, 0, true}, {0x0f, 0x18, 0, false}, {0x70, 0, 8, false}};
+    fill_text(&text_80);
+    set_mode(&text_mono);
+    cr(10, 0x20);
+    ck_assert_uint_eq(in(0x3d5), 0xff);
+    for (unsigned i = 0; i < 6; i++) {
+        poke(0xb0000 + 2 * i, (uint8_t)(i + 1));
+        poke(0xb0001 + 2 * i, cells[i].attribute);
+    }
+    shown();
+    for (int y = 0; y < 16; y++)
+        for (int x = 0; x < 6 * 9; x++) {
+            unsigned i = (unsigned)x / 9, dot = (unsigned)x % 9;
+            bool lit = (cells[i].underlined && y == 13) ||
+                       (dot < 8 && font_line(i + 1, (unsigned)y) >> (7 - dot) & 1);
+            ck_assert_uint_eq(pixel(x, y), colour(lit ? cells[i].foreground : cells[i].background));
+        }
 }
 END_TEST
 
@@ -824,7 +893,8 @@ int main(void)
 {
     Suite *suite = suite_create("vga-registers");
     TCase *cases = tcase_create("vga-registers");
-    const TTest *const tests[] = {text_attributes,
+    const TTest *const tests[] = {monochrome_text,
+                                  text_attributes,
                                   text_split_and_smooth,
                                   page_flip_at_retrace,
                                   write_and_read_modes,
@@ -839,7 +909,7 @@ int main(void)
     for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
         tcase_add_test(cases, tests[i]);
     tcase_add_loop_test(cases, graphics_modes, 0, sizeof pictures / sizeof *pictures);
-    tcase_add_loop_test(cases, text_modes, 0, 2);
+    tcase_add_loop_test(cases, text_modes, 0, 4);
     tcase_add_loop_test(cases, split_and_panned_graphics, 0, 3);
     tcase_add_loop_test(cases, retraces, 0, sizeof rates / sizeof *rates);
     suite_add_tcase(suite, cases);
