@@ -104,6 +104,7 @@ enum hda_register {
 #define SD_TAG(ctl)    ((ctl) >> 20 & 15)
 
 #define DESCRIPTOR_IOC 1u
+#define PIECES_MAX     4u
 #define FRAME_MAX      64u /* 16 channels of 4 bytes */
 #define POSITION_AGE   96u /* frames: the positions in memory are at most 2 ms old */
 #define WALCLK_HZ      24000000u
@@ -295,30 +296,25 @@ static void stop_with_error(struct hda *hda, unsigned number)
     hda->stream[number].left = 0;
 }
 
-/* Takes descriptor `entry`, or the first behind it that has a length; false: there is none. */
+/* Takes descriptor `entry`, or the first one behind the last; false if it is none. */
 static bool fetch_descriptor(struct hda *hda, unsigned number, uint32_t entry)
 {
     struct stream *stream = &hda->stream[number];
-    uint32_t last = get(hda, stream_reg(number, SD_LVI), 1);
-    uint64_t list = base_of(hda, stream_reg(number, SD_BDPL));
-    for (uint32_t i = 0; i <= last; i++, entry++) {
-        struct {
-            uint64_t address;
-            uint32_t length, flags;
-        } descriptor;
-        if (entry > last)
-            entry = 0;
-        if (!pci_dma_read(&hda->pci, list + sizeof descriptor * entry, &descriptor,
-                          sizeof descriptor))
-            return false;
-        stream->entry = (uint16_t)entry;
-        stream->address = descriptor.address;
-        stream->left = descriptor.length;
-        stream->flags = descriptor.flags;
-        if (stream->left)
-            return true;
-    }
-    return false;
+    struct {
+        uint64_t address;
+        uint32_t length, flags;
+    } descriptor;
+    if (entry > get(hda, stream_reg(number, SD_LVI), 1))
+        entry = 0;
+    if (!pci_dma_read(&hda->pci,
+                      base_of(hda, stream_reg(number, SD_BDPL)) + sizeof descriptor * entry,
+                      &descriptor, sizeof descriptor))
+        return false;
+    stream->entry = (uint16_t)entry;
+    stream->address = descriptor.address;
+    stream->left = descriptor.length;
+    stream->flags = descriptor.flags;
+    return stream->left > 0;
 }
 
 /* The link's position in the cyclic buffer, which the descriptors make up. */
@@ -331,12 +327,13 @@ static void move_position(struct hda *hda, unsigned number, uint32_t bytes)
     put(hda, stream_reg(number, SD_LPIB), position, 4);
 }
 
-/* Moves `count` bytes between `data` and the stream's buffers, to these if it is an input. */
+/* Moves `count` bytes between `data` and the stream's buffers, to these if it is an input. A frame
+ * in more pieces than PIECES_MAX is no sensible list. */
 static bool move_bytes(struct hda *hda, unsigned number, uint8_t *data, uint32_t count)
 {
     struct stream *stream = &hda->stream[number];
     move_position(hda, number, count);
-    while (count) {
+    for (unsigned pieces = 0; count; pieces++) {
         uint32_t piece = count < stream->left ? count : stream->left;
         bool ok = number < INPUTS ? pci_dma_write(&hda->pci, stream->address, data, piece)
                                   : pci_dma_read(&hda->pci, stream->address, data, piece);
@@ -347,7 +344,7 @@ static bool move_bytes(struct hda *hda, unsigned number, uint8_t *data, uint32_t
         if (stream->left == 0 && ok) {
             if (stream->flags & DESCRIPTOR_IOC)
                 stream_status(hda, number, SD_BCIS);
-            ok = fetch_descriptor(hda, number, stream->entry + 1u);
+            ok = fetch_descriptor(hda, number, stream->entry + 1u) && pieces < PIECES_MAX;
         }
         if (!ok) {
             stop_with_error(hda, number);

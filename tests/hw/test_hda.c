@@ -437,6 +437,23 @@ START_TEST(descriptor_errors)
     pass(10);
     ck_assert_uint_eq(in(SD(OUT) + 3, 1), 0x10);
     out(SD(OUT) + 3, 0x10, 1);
+    for (unsigned i = 0; i < 256; i++) { /* frames in two pieces, and in four */
+        uint32_t scattered[4] = {DATA + 7 * i, 0, i < 40 ? 2 : 1, 0};
+        memcpy(ram(LIST + 16 * i), scattered, sizeof scattered);
+    }
+    out(SD(OUT), 1, 1);
+    out(SD(OUT), 0, 1);
+    out(SD(OUT) + 0x18, LIST, 4);
+    out(SD(OUT) + 0x0c, 0xff, 2);
+    out(SD(OUT) + 0x12, 0x0011, 2);
+    start(OUT, 0x10);
+    pass(5);
+    ck_assert_uint_eq(in(SD(OUT) + 4, 4), 5 * 48 * 4);
+    ck_assert_uint_eq(in(SD(OUT) + 3, 1), 0x20);
+    out(SD(OUT) + 0x12, 0x0041, 2); /* eight pieces: too scattered */
+    pass(5);
+    ck_assert_uint_eq(in(SD(OUT) + 3, 1), 0x10);
+    out(SD(OUT) + 3, 0x10, 1);
     memset(ram(LIST), 0, 4096); /* 256 buffers of no length */
     out(SD(OUT) + 0x0c, 0xff, 2);
     start(OUT, 0x10);
