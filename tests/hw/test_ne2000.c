@@ -325,14 +325,20 @@ START_TEST(noise_does_no_harm)
             nic_out(nic_noise(&seed) % (33 - size), nic_noise(&seed), size);
         else if (nic_noise(&seed) % 2)
             nic_in(nic_noise(&seed) % (24 + 1 - size), size);
+        if (nic_noise(&seed) % 64 == 0)
+            start_driver(AB | PRO);
         if (nic_noise(&seed) % 8 == 0) {
             out(CR, START);
+            out(TBCR1, nic_noise(&seed) % 7);
+            out(CR, nic_noise(&seed) % 2 ? START : TRANSMIT);
             nic_make_frame(frame, nic_noise(&seed) % 2 ? nic_mac : broadcast, 60, 1);
             nic_bench_receive(&nic_bench, frame, 14 + nic_noise(&seed) % 1500);
             nic_bench_tick(&nic_bench, nic_noise(&seed) % 2000000);
         }
     }
     log_items = saved_log;
+    ck_assert_uint_gt(nic_bench.sent_count, noise_steps / 100);
+    ck_assert_uint_gt(nic_bench.pci.irqs, noise_steps / 100);
     nic_bench.held_length = 0;
     in(RESET);
     start_driver(AB);
