@@ -10,6 +10,7 @@
 #include "hw/alloc.h"
 #include "hw/pci_bridge.h"
 #include "hw/pci_msi.h"
+#include "hw/pci_power.h"
 
 #include <assert.h>
 #include <string.h>
@@ -112,9 +113,15 @@ static bool reachable(const struct pci_device *device, enum bridge_space space, 
     return true;
 }
 
+/* What the command register allows; nothing while the function sleeps. */
+static bool decodes(const struct pci_device *device, uint16_t space)
+{
+    return (command(device) & space) && !pci_asleep(device);
+}
+
 static void map_io_bar(struct pci_device *device, struct pci_bar *bar, uint32_t base)
 {
-    bool wanted = (command(device) & PCI_COMMAND_IO) && decodable(base, bar->size, 0x10000) &&
+    bool wanted = decodes(device, PCI_COMMAND_IO) && decodable(base, bar->size, 0x10000) &&
                   reachable(device, BRIDGE_IO, base, bar->size);
 
     if (bar->range && (!wanted || bar->mapped_base != base)) {
@@ -142,7 +149,7 @@ static void map_bar(struct pci_device *device, int index)
     if (bar->wide)
         base |= (uint64_t)pci_get(device->config, offset + 4, 4) << 32;
     bool below_4g = base <= UINT32_MAX;
-    bool wanted = (command(device) & PCI_COMMAND_MEMORY) &&
+    bool wanted = decodes(device, PCI_COMMAND_MEMORY) &&
                   decodable(base, bar->size, below_4g ? UINT32_MAX : LAST_BASE_64BIT) &&
                   reachable(device, BRIDGE_MEMORY, base, bar->size);
     bar->mapped_base = base;
@@ -156,7 +163,7 @@ static void map_rom(struct pci_device *device)
     uint32_t bar = pci_get(device->config, PCI_ROM_BAR, 4);
     uint32_t base = bar & ~(device->rom_size - 1);
     region_place(device->rom_region, base,
-                 (bar & ROM_ENABLE) && (command(device) & PCI_COMMAND_MEMORY) &&
+                 (bar & ROM_ENABLE) && decodes(device, PCI_COMMAND_MEMORY) &&
                      decodable(base, device->rom_size, UINT32_MAX) &&
                      reachable(device, BRIDGE_MEMORY, base, device->rom_size));
 }
@@ -201,9 +208,9 @@ static bool absent(const struct pci_bus *bus)
 
 static bool should_drive(struct pci_device *device)
 {
-    return device->irq_level && !absent(device->bus) && device->identity.interrupt_pin != 0 &&
-           !(command(device) & PCI_COMMAND_INTX_DISABLE) && !pci_msi_enabled(device) &&
-           !pci_msix_enabled(device);
+    return device->irq_level && !pci_asleep(device) && !absent(device->bus) &&
+           device->identity.interrupt_pin != 0 && !(command(device) & PCI_COMMAND_INTX_DISABLE) &&
+           !pci_msi_enabled(device) && !pci_msix_enabled(device);
 }
 
 static void update_irq(struct pci_device *device)
@@ -288,9 +295,11 @@ void pci_config_write(struct pci_bus *bus, uint8_t devfn, unsigned offset, uint3
 
     if (!device || offset + size > PCI_CONFIG_SIZE)
         return;
+    bool was_asleep = pci_asleep(device);
     for (unsigned i = 0; i < size; i++)
         write_config_byte(device, offset + i, (uint8_t)(value >> (8 * i)));
-    if (touches(offset, size, PCI_COMMAND, 2)) {
+    bool power_changed = pci_power_config_written(device, offset, size, was_asleep);
+    if (power_changed || touches(offset, size, PCI_COMMAND, 2)) {
         map_all(device);
         update_irq(device);
     } else if (touches(offset, size, PCI_BAR0, 4 * PCI_BARS) ||
@@ -690,6 +699,7 @@ void pci_device_reset(struct pci_device *device)
         config[offset] &= (uint8_t)~device->write_mask[offset];
     pci_put(config, PCI_ROM_BAR, 0, 4);
     pci_messages_reset(device);
+    pci_power_reset(device);
     map_all(device);
     pci_set_irq(device, false);
 }
@@ -711,7 +721,7 @@ bool pci_device_post_load(struct pci_device *device, struct error *error)
 
 bool pci_bus_master(const struct pci_device *device)
 {
-    if (!(command(device) & PCI_COMMAND_MASTER))
+    if (!(command(device) & PCI_COMMAND_MASTER) || pci_asleep(device))
         return false;
     return !device->bus->bridge ||
            (device->bus->bridge->connected && pci_bus_master(&device->bus->bridge->pci));

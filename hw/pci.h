@@ -85,6 +85,7 @@ struct pci_device {
     unsigned capabilities_end; /* first byte behind the capabilities, 0 without any (pci_msi.c) */
     unsigned msi;              /* offset of the MSI capability, or 0 */
     struct pci_msix *msix;     /* or NULL */
+    unsigned power;            /* offset of the power management capability, or 0 (pci_power.c) */
     struct pci_identity identity;
     struct region *rom_region; /* expansion ROM, or NULL */
     uint32_t rom_size;

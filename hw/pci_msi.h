@@ -33,6 +33,7 @@
 /* -- Capabilities -- */
 
 enum pci_capability {
+    PCI_CAPABILITY_POWER = 0x01,
     PCI_CAPABILITY_MSI = 0x05,
     PCI_CAPABILITY_VENDOR = 0x09,
     PCI_CAPABILITY_SUBSYSTEM = 0x0d, /* of bridges */

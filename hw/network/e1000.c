@@ -15,6 +15,7 @@
  */
 #include "hw/alloc.h"
 #include "hw/network/e1000_internal.h"
+#include "hw/pci_power.h"
 
 #include <string.h>
 
@@ -26,6 +27,8 @@
 #define EEPROM_CHECKSUM 0xbaba /* sum of all words (5.6.35) */
 
 #define PHY_ADDRESS     1
+
+#define CAP_POWER       0xdc /* in configuration space */
 
 static const struct field tx_context_fields[] = {
     FIELD(struct tx_context, ip_start, 1), FIELD(struct tx_context, ip_offset, 1),
@@ -651,6 +654,7 @@ struct e1000 *e1000_new(struct device_list *list, struct pci_bus *bus, uint8_t d
 
     device_add(list, &nic->pci.device, &e1000_ops, id);
     pci_device_init(&nic->pci, bus, devfn, &identity);
+    pci_add_power_management(&nic->pci, CAP_POWER);
     pci_add_mmio_bar(&nic->pci, 0, MMIO_SIZE, &mmio_ops, nic);
     pci_add_io_bar(&nic->pci, 1, IO_SIZE, &io_ops, nic);
     reset_phy(nic);

@@ -13,6 +13,7 @@
  */
 #include "hw/alloc.h"
 #include "hw/network/rtl8139_internal.h"
+#include "hw/pci_power.h"
 
 #include <string.h>
 
@@ -572,7 +573,13 @@ struct rtl8139 *rtl8139_new(struct device_list *list, struct pci_bus *bus, uint8
                             struct clock *clock, const uint8_t mac[6], struct packet_port *port,
                             bool plus, const char *id)
 {
-    enum { MIN_GNT = 0x3e, MAX_LAT = 0x3f, REVISION_C = 0x10, REVISION_C_PLUS = 0x20 };
+    enum {
+        MIN_GNT = 0x3e,
+        MAX_LAT = 0x3f,
+        CAP_POWER = 0x50,
+        REVISION_C = 0x10,
+        REVISION_C_PLUS = 0x20
+    };
     const struct pci_identity identity = {
         .vendor = 0x10ec,
         .device = 0x8139,
@@ -595,6 +602,7 @@ struct rtl8139 *rtl8139_new(struct device_list *list, struct pci_bus *bus, uint8
     pci_device_init(&nic->pci, bus, devfn, &identity);
     nic->pci.config[MIN_GNT] = 0x20;
     nic->pci.config[MAX_LAT] = 0x40;
+    pci_add_power_management(&nic->pci, CAP_POWER);
     pci_add_io_bar(&nic->pci, 0, BAR_SIZE, &bar_ops, nic);
     pci_add_mmio_bar(&nic->pci, 1, BAR_SIZE, &bar_ops, nic);
     fill_eeprom(nic, mac);

@@ -96,7 +96,8 @@ cards)
     done
     ;;
 ethtool)
-    # The driver's self-test of the e1000: registers, EEPROM, interrupts, loopback, link.
+    # The driver's self-test of the e1000: registers, EEPROM, interrupts, loopback, link. The card sleeps with the
+    # machine (suspended to idle: no firmware resets it) and is there again.
     port=$((20000 + ($$ + 5) % 20000))
     trap 'kill $server 2>/dev/null || true' EXIT
     "$build/tests/boot/file_server" "$port" "$guests/ethtool/ethtool.tar.gz" &
@@ -104,7 +105,10 @@ ethtool)
     linux amd64 "$quiet" --net user
     "$console" expect:"Network: 10.0.2.15" expect:"guest:" \
         send:"wget -q -O- http://10.0.2.2:$port/ethtool | tar xz -C /"'\n' expect:"guest:" \
-        send:'/sbin/ethtool -t eth0 offline\n' expect:"test result is PASS" expect:"Link test" "${power_off[@]}" -- "${guest[@]}"
+        send:'/sbin/ethtool -t eth0 offline\n' expect:"test result is PASS" expect:"Link test" expect:"guest:" \
+        send:'echo +2 > /sys/class/rtc/rtc0/wakealarm; echo freeze > /sys/power/state; echo a""wake\n' expect:"awake" expect:"guest:" \
+        send:"sleep 2; wget -q -O- http://10.0.2.2:$port/ethtool | md5sum"'\n' \
+        expect:"$(md5sum <"$guests/ethtool/ethtool.tar.gz" | cut -d' ' -f1)" "${power_off[@]}" -- "${guest[@]}"
     ;;
 netboot)
     # A card's PXE ROM gets an address, finds the TFTP server and runs the script there.

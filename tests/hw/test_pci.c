@@ -2,7 +2,7 @@
  * PCI: configuration mechanism 1, BAR sizing and mapping, command gating, INTx sharing, ROM BAR,
  * DMA.
  */
-#include "hw/pci.h"
+#include "hw/pci_power.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -277,6 +277,44 @@ START_TEST(wide_bars)
 }
 END_TEST
 
+static bool sees_register(struct card *card)
+{
+    card->registers[0] = 0x77;
+    return memory_mmio_read(memory, 0xe0100000, 1) == 0x77;
+}
+
+/* Asleep, only configuration space answers; a function wakes from reset. */
+START_TEST(power_states)
+{
+    uint8_t devfn = PCI_DEVFN(3, 0);
+    struct card *card = new_card(devfn, "card0");
+    uint8_t byte = 0;
+
+    pci_add_power_management(&card->pci, 0);
+    unsigned capability = config_read(devfn, PCI_CAPABILITIES, 1);
+    ck_assert_uint_eq(config_read(devfn, capability, 1), 1);
+    config_write(devfn, PCI_BAR0 + 8, 0xe0100000, 4);
+    config_write(devfn, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 2);
+    ck_assert(sees_register(card));
+    config_write(devfn, capability + 4, 1, 2); /* D1: there is none */
+    ck_assert_uint_eq(config_read(devfn, capability + 4, 2), 0);
+    pci_set_irq(&card->pci, true);
+    ck_assert(pirq[2]);
+    config_write(devfn, capability + 4, 3, 2);
+    ck_assert_uint_eq(config_read(devfn, capability + 4, 2), 3);
+    ck_assert(!sees_register(card) && !pirq[2]);
+    ck_assert(!pci_dma_read(&card->pci, 0x1000, &byte, 1));
+    ck_assert_uint_eq(config_read(devfn, PCI_BAR0 + 8, 4), 0xe0100000);
+    config_write(devfn, capability + 4, 2, 2); /* D2: nor that */
+    ck_assert_uint_eq(config_read(devfn, capability + 4, 2), 3);
+    config_write(devfn, capability + 4, 0, 2);
+    ck_assert_uint_eq(config_read(devfn, capability + 4, 2), 0);
+    ck_assert_uint_eq(config_read(devfn, PCI_BAR0 + 8, 4), 0);
+    ck_assert_uint_eq(config_read(devfn, PCI_COMMAND, 2), 0);
+    ck_assert(!card->pci.irq_level);
+}
+END_TEST
+
 START_TEST(rom_bar)
 {
     uint8_t devfn = PCI_DEVFN(3, 0);
@@ -411,6 +449,7 @@ int main(void)
     tcase_add_test(tcase, bars_tell_their_size_and_map);
     tcase_add_test(tcase, a_bar_never_hides_ram);
     tcase_add_test(tcase, wide_bars);
+    tcase_add_test(tcase, power_states);
     tcase_add_test(tcase, rom_bar);
     tcase_add_test(tcase, intx_is_wired_or);
     tcase_add_test(tcase, reset_and_load);
