@@ -11,14 +11,14 @@
  * Streams run at their rates by the mixer's clock. An output stream that the codec's converter
  * listens to is heard; one that nobody listens to moves all the same. Input streams record silence.
  *
- * Not modelled: bidirectional streams, striping, traffic priority, power management of the PCI
- * function.
+ * Not modelled: bidirectional streams, striping, traffic priority.
  */
 #include "hw/audio/hda.h"
 #include "hw/audio/hda_codec.h"
 #include "hw/audio/voice.h"
 #include "hw/alloc.h"
 #include "hw/pci_msi.h"
+#include "hw/pci_power.h"
 
 #include <string.h>
 
@@ -110,6 +110,7 @@ enum hda_register {
 #define WALCLK_HZ      24000000u
 
 #define PCI_TCSEL      0x44 /* traffic class: a register of the ICH that drivers clear */
+#define PCI_POWER      0x50
 #define PCI_MSI        0x60
 
 struct stream {
@@ -723,6 +724,7 @@ struct hda *hda_new(struct device_list *list, struct pci_bus *bus, uint8_t devfn
     pci_device_init(&hda->pci, bus, devfn, &identity);
     hda->pci.write_mask[PCI_TCSEL] = 0x07;
     pci_add_mmio_bar_64(&hda->pci, 0, BAR_SIZE, &hda_ops, hda);
+    pci_add_power_management(&hda->pci, PCI_POWER);
     pci_add_msi(&hda->pci, PCI_MSI, 1, PCI_MSI_64BIT);
     hda->clock = clock;
     hda->mixer = mixer;
