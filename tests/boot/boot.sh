@@ -241,6 +241,13 @@ virtio-grub)
     done
     "$build/tests/boot/screen" expect:"GRUB loading" -- --disk "$(dirname "$(readlink -f "$iso")")/grub-rescue-floppy.img,readonly,bus=virtio-scsi" --net none
     ;;
+display)
+    # Linux's driver finds the monitor's EDID and takes the mode that it prefers; the largest is there too.
+    linux amd64 "$quiet" --net none
+    "$console" expect:"guest:" send:'for m in $(cat /modules/bochs); do insmod /modules/$m.ko; done; until [ -e /dev/fb0 ]; do sleep 0.1; done; cat /sys/class/graphics/fb0/virtual_size\n' \
+        expect:"1280,800" send:'cat /sys/class/drm/card0-*/modes; cat /sys/class/drm/card0-*/edid | wc -c; dmesg | grep -i -E "bochs.*(error|warn|fail)" || echo cl""ean\n' \
+        expect:"2560x1600" expect:"128" expect:"clean" "${power_off[@]}" -- "${guest[@]}"
+    ;;
 sound-ac97) sound amd64 ac97 snd-intel8x0 ;;
 sound-hda) sound amd64 hda snd-hda-intel --board q35 ;;
 sound-sb16) sound i386 sb16 snd-sb16 ;;
