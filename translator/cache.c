@@ -26,13 +26,15 @@ bool cache_create(struct cache *cache, size_t size, struct error *error)
     if (cache->arena_size > REACH - size)
         cache->arena_size = REACH - size;
     cache->ends_max = size / CODE_PER_END;
+    size_t counts = cache->ends_max * sizeof *cache->countdown;
     cache->rw = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    /* Code counts in the arena's blocks: the two are neighbours. */
-    cache->rx = mmap(NULL, size + cache->arena_size, PROT_READ | PROT_WRITE,
+    /* Code reaches the counts of its executions: they are neighbours. */
+    cache->rx = mmap(NULL, size + cache->arena_size + counts, PROT_READ | PROT_WRITE,
                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     bool code = cache->rx != MAP_FAILED && mmap(cache->rx, size, PROT_READ | PROT_EXEC,
                                                 MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED;
-    cache->arena = cache->rx + size;
+    cache->countdown = (int32_t *)(void *)(cache->rx + size);
+    cache->arena = cache->rx + size + counts;
     cache->end = mmap(NULL, cache->ends_max * sizeof *cache->end, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     close(fd);
@@ -61,7 +63,7 @@ static void unmap(void *memory, size_t size)
 void cache_destroy(struct cache *cache)
 {
     unmap(cache->rw, cache->size);
-    unmap(cache->rx, cache->size + cache->arena_size);
+    unmap(cache->rx, cache->size + cache->arena_size + cache->ends_max * sizeof *cache->countdown);
     unmap(cache->end, cache->ends_max * sizeof *cache->end);
     memset(cache, 0, sizeof *cache);
 }

@@ -224,7 +224,8 @@ struct block *translate(struct engine *engine, bool unshared, bool hot)
     if (block) {
         block->unshared = unshared;
         block->hot = hot;
-        block->countdown = (int32_t)engine->options.hot - 1;
+        block->countdown = &engine->cache.countdown[engine->cache.ends];
+        *block->countdown = (int32_t)engine->options.hot - 1;
         lift(engine, trace, &engine->list);
         engine->list.loop = false;
         if (!unshared) {
@@ -260,7 +261,7 @@ struct block *translate_again(struct engine *engine, struct block *block)
     if (hot)
         block_replace(engine, block, hot);
     else
-        block->countdown = INT32_MAX; /* it does as it is */
+        *block->countdown = INT32_MAX; /* it does as it is */
     return hot;
 }
 

@@ -245,7 +245,7 @@ struct block {
     const struct insn *insns; /* all of its instructions, and where they are: for --verify */
     const uint64_t *rips;
     struct warm_check *checks; /* by ascending code */
-    int32_t countdown;         /* warm: executions until it is translated again */
+    int32_t *countdown;        /* warm: executions until it is translated again */
     uint16_t site_count, exit_count, check_count, count;
     struct range *range;
     uint8_t *bytes;         /* guest bytes of all ranges, to revalidate */
@@ -279,6 +279,7 @@ struct cache {
     uint8_t *arena; /* blocks, sites, exits: addressed by 32-bit offsets */
     size_t arena_size, arena_used;
     struct code_end *end; /* of the blocks' straight code, ascending */
+    int32_t *countdown;   /* of the blocks, in the same order */
     size_t ends, ends_max;
 };
 

@@ -192,17 +192,25 @@ static bool next_rip(struct engine *engine, struct trace *trace, uint64_t *next)
     }
 }
 
-/* Do these instructions compute with vectors or floating-point numbers in memory? */
-static bool streams(const struct trace *trace, unsigned from)
+/* Is it worth several iterations? One check then serves neighbouring operands, and flags that only
+ * the next iteration's faults would show are stored less often. A loop with branches in it is
+ * worth it only for vectors and floating-point numbers. */
+static bool gains(const struct trace *trace, unsigned from)
 {
+    bool memory = false, branches = false;
     for (unsigned i = from; i < trace->count; i++) {
         const struct insn *insn = &trace->insn[i];
-        for (unsigned n = 0; n < insn->noperands; n++)
-            if (insn->operand[n].kind == OPERAND_MEM &&
-                (host_has_vector(insn) || host_has_x87(insn)))
+        bool wide = host_has_vector(insn) || host_has_x87(insn);
+        branches |= i + 1u < trace->count && lift_is_flow(insn->op);
+        for (unsigned n = 0; n < insn->noperands; n++) {
+            if (insn->operand[n].kind != OPERAND_MEM)
+                continue;
+            if (wide)
                 return true;
+            memory = true;
+        }
     }
-    return false;
+    return memory && !branches;
 }
 
 /* A loop that the trace has come through once: its jump back is followed a few times. */
@@ -216,7 +224,7 @@ static void unroll(struct trace *trace, unsigned max_insns)
     while (head < trace->count && trace->rip[head] != target)
         head++;
     unsigned body = trace->count - head;
-    if (body == 0 || !streams(trace, head))
+    if (body == 0 || !gains(trace, head))
         return;
     for (unsigned times = 1; times < UNROLLED_TIMES && trace->count + body <= max; times++) {
         trace->next[trace->count - 1] = target;

@@ -827,7 +827,7 @@ static void emit_countdown(struct lower *l)
     struct cache *cache = &l->engine->cache;
     emit_byte(e, 0x83); /* sub dword [rip + disp32], imm8 */
     emit_byte(e, 0x2d);
-    emit_u32(e, (uint32_t)((uint8_t *)&l->block->countdown - cache_rx(cache, e->at + 5)));
+    emit_u32(e, (uint32_t)((uint8_t *)l->block->countdown - cache_rx(cache, e->at + 5)));
     emit_byte(e, 1);
     lower_cold(l, COLD_PROMOTE, emit_jcc(e, CC_S));
 }
