@@ -138,6 +138,7 @@ void lower_clobber(struct lower *l)
     struct flags *flags = &l->flags;
     uint16_t needed = ir_observable(l->ir) ? ALL : l->ir->strict;
     if (flags->host && needed & ~flags->slot && !recipe_survives(l)) {
+        l->held = V_NONE;
         save_host_flags(l->e);
         flags->slot = flags->host;
     }
@@ -146,6 +147,7 @@ void lower_clobber(struct lower *l)
 
 static void compute_host_flags(struct lower *l, struct flags *flags)
 {
+    l->held = V_NONE;
     if (flags->recipe.op != IR_COUNT) {
         compute_recipe(l, &flags->recipe);
         flags->host = ALL;
@@ -167,6 +169,7 @@ void lower_fill_slot(struct lower *l, struct flags *flags)
         return;
     if (ALL & ~flags->host && flags->recipe.op != IR_COUNT)
         compute_host_flags(l, flags);
+    l->held = V_NONE;
     save_host_flags(l->e);
     flags->slot = ALL;
 }
@@ -281,6 +284,8 @@ struct cold *lower_cold(struct lower *l, enum cold_kind kind, uint8_t *field)
                           .field = field,
                           .flags = l->flags,
                           .note = l->note};
+    if (kind == COLD_REFILL || kind == COLD_SLOT || kind == COLD_SLOW)
+        l->returns[cold->index] = true;
     return cold;
 }
 
@@ -728,6 +733,8 @@ static void set_join(struct lower *l, unsigned index)
 {
     /* Flags that code behind the join takes from host EFLAGS: all that are there and nowhere else.
      */
+    if (l->returns[index]) /* RAX is another's there */
+        l->held = V_NONE;
     if (l->join[l->next][index].code)
         return;
     l->join[l->next][index].code = l->e->at;
@@ -851,10 +858,61 @@ static void emit_entry(struct lower *l)
         emit_countdown(l);
 }
 
+static bool has_home(unsigned value)
+{
+    return value == V_IMM || value == V_NONE || (value < 16 && home_of[value] != H_NONE);
+}
+
+/* The register of which RAX holds the value after the operation. What has no place for that in its
+ * lowering, or uses RAX, ends it. */
+static uint8_t held_after(const struct lower *l)
+{
+    const struct ir *ir = l->ir;
+    bool whole = ir->size >= 4 && ir->d < 16 && home_of[ir->d] == H_NONE;
+    switch (ir->op) {
+    case IR_MOV:
+        if (whole && (ir->a == V_M || (ir->a < 16 && home_of[ir->a] == H_NONE)))
+            return ir->d;
+        break;
+    case IR_MOVZX:
+    case IR_MOVSX:
+        if (whole)
+            return ir->d;
+        break;
+    case IR_LEA:
+        if (whole && ir->aux >> 4 >= 4)
+            return ir->d;
+        if (ir->b != V_ZERO && !has_home(ir->b))
+            return V_NONE;
+        return has_home(ir->d) && (ir->a == V_ZERO || has_home(ir->a)) ? l->held : V_NONE;
+    case IR_ADD:
+    case IR_SUB:
+    case IR_AND:
+    case IR_OR:
+    case IR_XOR:
+        if (whole && ir->size == 4 && ir->a == ir->d)
+            return ir->d;
+        break;
+    case IR_CMP:
+    case IR_TEST:
+        break;
+    case IR_SHL:
+    case IR_SHR:
+    case IR_SAR:
+        if (ir->b == V_IMM)
+            break;
+        return V_NONE;
+    default:
+        return V_NONE;
+    }
+    return has_home(ir->d) && has_home(ir->a) && has_home(ir->b) ? l->held : V_NONE;
+}
+
 static void lower_list(struct lower *l)
 {
     const struct ir_list *list = l->list;
     unsigned insn = 0;
+    l->held = V_NONE;
     for (l->at = 0; l->at < list->count && !l->failed; l->at++) {
         const struct ir *ir = l->ir = &list->at[l->at];
         struct recipe before = l->flags.recipe;
@@ -866,6 +924,7 @@ static void lower_list(struct lower *l)
         if (ir->op == IR_JUMP || ir->op == IR_INDIRECT || ir->op == IR_EVENT)
             set_join(l, insn);
         lower_one(l);
+        l->held = held_after(l);
         if (before.op != IR_COUNT && memcmp(&before, &l->flags.recipe, sizeof before) == 0 &&
             !ir->writes && ir_written(ir) & recipe_registers(&before))
             l->flags.recipe.op = IR_COUNT;
@@ -983,6 +1042,7 @@ bool host_lower(struct engine *engine, struct block *block, const struct trace *
     struct lower *l = &stubs->lower;
     memset(l->join, 0, sizeof l->join);
     memset(l->site, 0, sizeof l->site);
+    memset(l->returns, 0, sizeof l->returns);
     l->engine = engine;
     l->block = block;
     l->trace = trace;
@@ -1011,6 +1071,7 @@ bool host_lower(struct engine *engine, struct block *block, const struct trace *
         lower_loop(l);
 
     l->e = &l->cold_code;
+    l->held = V_NONE;
     for (unsigned i = 0; i < l->colds && !l->failed; i++) /* emitting may add more */
         emit_cold(l, &l->cold[i]);
     finish_exits(l);

@@ -109,9 +109,11 @@ struct lower {
     struct emit *e; /* where code goes: hot, or cold_code at the end */
     struct flags flags;
     struct x87_note note;
-    struct host_mem m; /* V_M */
-    bool next;         /* lowering the second copy of a loop */
-    struct flags head; /* flags at its start */
+    uint8_t held; /* guest register without a home whose value is in RAX too, or V_NONE */
+    bool returns[TRACE_MAX]; /* instructions with a slow path that comes back behind them */
+    struct host_mem m;       /* V_M */
+    bool next;               /* lowering the second copy of a loop */
+    struct flags head;       /* flags at its start */
     uint8_t *head_code;
     bool bmi2;
     bool count; /* count instructions at exits */
@@ -169,6 +171,8 @@ static inline bool is_high(unsigned value)
 }
 /* Address computation of LEA and MEM: an operand made of homes, RCX and RAX. */
 struct host_mem lower_address(struct lower *l, const struct ir *ir);
+/* The same for a register without a home, into RAX if the value is not there already. */
+void lower_load_rax(struct lower *l, unsigned value, unsigned size);
 /* Frees RCX (RDX still belongs to V_M). */
 void lower_free_rcx(struct lower *l);
 

@@ -42,7 +42,14 @@ static void lower_mov(struct lower *l, const struct ir *ir)
             emit_store_imm(e, size, mem, (int32_t)ir->imm);
             return;
         }
-        lower_put(l, ir->d, size, lower_use(l, ir->a, size, H_RAX));
+        bool held = ir->a < 16 && ir->a == l->held;
+        if (held && size == 4)
+            emit_mov_rr(e, 4, H_RAX, H_RAX); /* clears the upper half */
+        lower_put(l, ir->d, size, held ? H_RAX : lower_use(l, ir->a, size, H_RAX));
+        return;
+    }
+    if (size >= 4 && ir->a < 16 && ir->a == l->held && !is_high(ir->d)) {
+        emit_mov_rr(e, size, lower_target(ir->d, H_RAX), H_RAX);
         return;
     }
     if (size >= 4 && !is_high(ir->d)) {
@@ -76,6 +83,8 @@ static void lower_extend(struct lower *l, const struct ir *ir)
     if (is_high(ir->a)) {
         unsigned byte = lower_use(l, ir->a, 1, H_RAX);
         emit_rr(l->e, extension(ir), target, byte);
+    } else if (ir->a < 16 && ir->a == l->held) {
+        emit_rr(l->e, extension(ir), target, H_RAX);
     } else if (lower_in_memory(l, ir->a, &mem)) {
         emit_rm(l->e, extension(ir) & ~(uint32_t)X_BYTE_RM, target, mem);
     } else {
@@ -262,7 +271,7 @@ static void lower_alu(struct lower *l, const struct ir *ir)
         /* 32-bit results must clear the upper half of a register in memory. */
         bool widen = ir->a < 16 && size == 4 && ir->d != V_NONE;
         if (widen) {
-            emit_load(e, 4, H_RAX, d);
+            lower_load_rax(l, ir->a, 4);
             if (ir->b == V_IMM)
                 emit_alu_ri(e, alu, 4, H_RAX, (int32_t)ir->imm);
             else if (lower_in_memory(l, ir->b, &b))
@@ -280,6 +289,8 @@ static void lower_alu(struct lower *l, const struct ir *ir)
         unsigned a = home_of[ir->a];
         if (ir->b == V_IMM)
             emit_alu_ri(e, alu, size, a, (int32_t)ir->imm);
+        else if (ir->b < 16 && ir->b == l->held)
+            emit_alu_rr(e, alu, size, a, H_RAX);
         else if (lower_in_memory(l, ir->b, &b))
             emit_alu_rm(e, alu, size, a, b);
         else
@@ -341,7 +352,7 @@ static void lower_group(struct lower *l, unsigned value, unsigned size, struct g
     }
     if (lower_in_memory(l, value, &mem)) {
         if (value != V_M && size == 4) {
-            emit_load(e, 4, H_RAX, mem);
+            lower_load_rax(l, value, 4);
             emit_rr(e, opcode, group.extension, H_RAX);
             if (group.imm >= 0)
                 emit_byte(e, (uint8_t)group.imm);

@@ -311,6 +311,7 @@ static void lower_shared_check(struct lower *l, const struct ir *ir)
         else
             emit_lea(e, wide ? 8 : 4, H_RCX, mem);
     }
+    lower_clobber(l); /* nothing so far has touched flags */
     if (ir->seg != SEG_COUNT)
         emit_alu_rm(e, ALU_ADD, 8, H_RCX, cpu_mem(SEG_AT(ir->seg, base)));
     if (warm) {
@@ -351,7 +352,6 @@ void lower_memory(struct lower *l, const struct ir *ir)
     bool warm = !l->block->hot;
     if (warm)
         lower_store_pointers(l, &l->note);
-    lower_clobber(l);
     if (ir->share) {
         lower_shared_check(l, ir);
         return;
@@ -362,6 +362,7 @@ void lower_memory(struct lower *l, const struct ir *ir)
             address = (uint32_t)address;
         else if (address_size == 2)
             address = (uint16_t)address;
+        lower_clobber(l);
         lower_constant(l, ir, address);
         return;
     }
@@ -369,10 +370,12 @@ void lower_memory(struct lower *l, const struct ir *ir)
     struct host_mem mem = lower_address(l, ir);
     bool plain = !warm && address_size == 8 && ir->seg == SEG_COUNT && !ir->bit_offset &&
                  mem.index == H_NONE && mem.disp == 0 && mem.base != H_RAX && mem.base != H_RDX;
+    if (!plain)
+        emit_lea(e, address_size == 8 ? 8 : 4, H_RCX, mem);
+    lower_clobber(l); /* nothing so far has touched flags */
     if (plain) {
         gva = mem.base;
     } else {
-        emit_lea(e, address_size == 8 ? 8 : 4, H_RCX, mem);
         if (address_size == 2)
             emit_rr(e, 0xb7 | X_0F, H_RCX, H_RCX); /* movzx ecx, cx */
         if (ir->bit_offset)

@@ -99,14 +99,26 @@ void lower_put(struct lower *l, unsigned value, unsigned size, unsigned reg)
     emit_store(l->e, size, mem, reg);
 }
 
+void lower_load_rax(struct lower *l, unsigned value, unsigned size)
+{
+    if (l->held != value)
+        emit_load(l->e, size, H_RAX, cpu_mem(GPR_AT(value)));
+}
+
 /* base + index << scale + disp of homes; registers without a home come into RCX and RAX. */
 struct host_mem lower_address(struct lower *l, const struct ir *ir)
 {
     struct host_mem mem = {H_NONE, H_NONE, ir->aux & 15, 0};
-    if (ir->b < 16)
-        mem.index = (uint8_t)lower_use(l, ir->b, 8, H_RAX);
-    if (ir->a < 16)
+    if (ir->a < 16 && ir->a == l->held) {
+        emit_mov_rr(l->e, 8, H_RCX, H_RAX);
+        mem.base = H_RCX;
+    } else if (ir->a < 16) {
         mem.base = (uint8_t)lower_use(l, ir->a, 8, H_RCX);
+    }
+    if (ir->b < 16 && ir->b == l->held)
+        mem.index = H_RAX;
+    else if (ir->b < 16)
+        mem.index = (uint8_t)lower_use(l, ir->b, 8, H_RAX);
     if ((int32_t)ir->imm == ir->imm) {
         mem.disp = (int32_t)ir->imm;
     } else { /* an absolute or RIP-relative address; alone but for 16-bit and moffs forms */

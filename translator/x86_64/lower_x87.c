@@ -72,6 +72,8 @@ static void store_data_pointer(struct lower *l, const struct ir *mem)
 void lower_store_pointers(struct lower *l, struct x87_note *note)
 {
     struct emit *e = l->e;
+    if (note->mem || note->insn)
+        l->held = V_NONE;
     if (note->mem)
         store_data_pointer(l, &l->list->at[note->mem - 1]);
     if (note->insn) {
