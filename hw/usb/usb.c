@@ -124,27 +124,14 @@ static unsigned qualifier_descriptor(const struct usb_device *device, uint8_t *d
 /* Binary object store (USB 3.0, 9.6.2): link power management, and which speeds there are. */
 static unsigned bos_descriptor(const struct usb_device *device, uint8_t *data)
 {
+    /* clang-format off */
     static const uint8_t bytes[22] = {
-        5,
-        USB_BOS_DESCRIPTOR,
-        USB_U16(sizeof bytes),
-        2, /* two capabilities */
-        7,
-        0x10,
-        0x02,
-        0,
-        0,
-        0,
-        0, /* USB 2.0 extension: none */
-        10,
-        0x10,
-        0x03,
-        0,
-        USB_U16(0x0e),
-        1,
-        0,
-        USB_U16(0) /* SuperSpeed: full to super */
+        5, USB_BOS_DESCRIPTOR, USB_U16(sizeof bytes), 2, /* two capabilities */
+        7, 0x10, 0x02, 0, 0, 0, 0,                       /* USB 2.0 extension: none */
+        10, 0x10, 0x03, 0, USB_U16(0x0e), 1,             /* full to super speed, works from full on */
+        10, USB_U16(32),                                 /* microseconds to leave U1 and U2 */
     };
+    /* clang-format on */
 
     if (device->speed != USB_SUPER)
         return 0;

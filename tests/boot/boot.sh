@@ -147,6 +147,13 @@ disk | ahci | nvme)
     "$console" expect:"guest:" send:"until [ -b $device ]; do sleep 0.1; done; mount -t ext4 $device /tmp && md5sum -c /tmp/s; umount /tmp\n" \
         expect:"/tmp/f: OK" "${power_off[@]}" -- "${guest[@]}"
     ;;
+usb-grub)
+    # GRUB by SeaBIOS's own drivers: from a CD-ROM drive and a disk, with a USB keyboard, on both controllers.
+    iso=$guests/grub-rescue.iso
+    for options in "--usb xhci,keyboard --cdrom $iso,bus=usb --boot cdrom" "--usb uhci,keyboard --disk $iso,readonly,bus=usb"; do
+        "$build/tests/boot/screen" expect:"GNU GRUB" type:c expect:"grub>" 'type:echo it works\n' expect:"it works" -- $options --net none
+    done
+    ;;
 usb-xhci | usb-uhci)
     # A disk and a tablet, on xHCI also a CD-ROM drive, by Linux's drivers: written in one run, found in the
     # next, nothing to complain about.
