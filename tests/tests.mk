@@ -37,6 +37,7 @@ CHECK_LIST = $(foreach test,$(filter-out tests/translator/%,$(UNIT_TESTS)),$(cal
 else
 CHECK_LIST = $(foreach test,$(BOOT_TESTS),$(call boot_entry,$(test))) \
     "cpu-oracle=$(BUILD)/tests/cpu/oracle --systematic 4 --length 8 --count 500000" \
+    "cpu-oracle-warm=$(BUILD)/tests/cpu/oracle --engine translator --hot 1000000 --systematic 2 --length 8 --count 150000" \
     "cpu-oracle-plain-host=$(BUILD)/tests/cpu/oracle --plain-host --only vex --systematic 2 --length 8 --count 100000" \
     "warnings-clang=tests/warnings.sh" "layout=tests/layout.sh" "docs-isa=tests/docs.sh $(BUILD)" \
     "cli=tests/cli/cli.sh $(BUILD)" "acpi=tests/boot/acpi.sh $(BUILD)" \
@@ -65,6 +66,8 @@ CHECK_LIST += "guests-interpreter=$(BUILD)/tests/guests/run_guest $(GUEST_BINARI
 ifneq ($(SANITIZE),1)
 CHECK_LIST += \
     "guests-translator=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 $(GUEST_BINARIES)" \
+    "guests-warm=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 --hot 1000000 $(GUEST_BINARIES)" \
+    "guests-become-hot=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 --hot 3 $(GUEST_BINARIES)" \
     "guests-board-interpreter=$(BUILD)/tests/hw/board_guest $(BOARD_GUEST_BINARIES)" \
     "guests-board-translator=$(BUILD)/tests/hw/board_guest --accel jit --threshold 1 $(BOARD_GUEST_BINARIES)" \
     "guests-verify=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 --verify $(GUEST_BINARIES)" \

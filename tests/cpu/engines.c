@@ -8,10 +8,17 @@
 
 #define TRANSLATOR &accel_translator
 
+static unsigned hot_at = 1;
+
+void engine_set_hot(unsigned hot)
+{
+    hot_at = hot;
+}
+
 void engine_set_options(unsigned threshold, unsigned max_insns, bool verify)
 {
     translator_options.threshold = threshold;
-    translator_options.hot = 1; /* as optimised as it gets */
+    translator_options.hot = hot_at;
     translator_options.max_insns = max_insns;
     translator_options.verify = verify;
 }
@@ -19,6 +26,10 @@ void engine_set_options(unsigned threshold, unsigned max_insns, bool verify)
 #else
 
 #define TRANSLATOR NULL
+
+void engine_set_hot(unsigned hot)
+{
+}
 
 void engine_set_options(unsigned threshold, unsigned max_insns, bool verify)
 {

@@ -12,5 +12,7 @@ const struct accel *engine_find(const char *name);
 /* For translators made from now on: which execution of an address is translated, most instructions
  * in a block (0: their defaults), and whether each block is compared with the interpreter. */
 void engine_set_options(unsigned threshold, unsigned max_insns, bool verify);
+/* Which execution of a block makes it hot (1, the default here: it is never anything else). */
+void engine_set_hot(unsigned hot);
 
 #endif

@@ -11,7 +11,7 @@
  *
  *     oracle [--engine interpreter|translator|all] [--bits 64|32|16] [--count N] [--seed S]
  *            [--length N] [--only OP|x87|mmx|vex] [--systematic ROUNDS] [--coverage]
- *            [--stats] [--strict RULES] [--plain-host]
+ *            [--stats] [--strict RULES] [--plain-host] [--hot N]
  *     oracle --bits B --seed S --code "90 90"   one case, S as in a row of oracle_regress.def
  *     oracle ... --record FILE      only the host: its outcomes, for a host of another kind
  *     oracle ... --replay FILE      the engines against such a file
@@ -426,7 +426,7 @@ static int usage(void)
             "[--count N]\n"
             "              [--seed S] [--length N] [--only OP|x87|mmx|vex] [--systematic ROUNDS]\n"
             "              [--coverage] [--stats] [--strict RULES] [--plain-host]\n"
-            "              [--code BYTES] [--record FILE] [--replay FILE]\n");
+            "              [--hot N] [--code BYTES] [--record FILE] [--replay FILE]\n");
     return 2;
 }
 
@@ -451,6 +451,8 @@ static bool parse_options(int argc, char **argv, struct options *o)
         i++;
         if (strcmp(option, "--engine") == 0)
             o->engine = value;
+        else if (strcmp(option, "--hot") == 0)
+            engine_set_hot((unsigned)atoi(value));
         else if (strcmp(option, "--bits") == 0)
             o->bits = atoi(value);
         else if (strcmp(option, "--count") == 0)

@@ -115,6 +115,8 @@ int main(int argc, char **argv)
             i++;
         } else if (!strcmp(argv[i], "--max-insns")) {
             max_insns = (unsigned)atoi(argv[++i]);
+        } else if (!strcmp(argv[i], "--hot")) {
+            engine_set_hot((unsigned)atoi(argv[++i]));
         } else if (!strcmp(argv[i], "--threshold")) {
             threshold = (unsigned)atoi(argv[++i]);
         } else if (!strcmp(argv[i], "--verify")) {
