@@ -1,3 +1,7 @@
+/*
+ * The power management capability: all state is in its control register in configuration space.
+ * Specification: PCI Bus Power Management Interface 1.2, sections 3 and 5.
+ */
 #include "hw/pci_power.h"
 
 #include "hw/pci_msi.h"

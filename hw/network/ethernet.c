@@ -1,3 +1,6 @@
+/*
+ * Ethernet frames as network cards look at them (IEEE 802.3; IPv4: RFC 791, 768, 793).
+ */
 #include "hw/network/ethernet.h"
 
 #include "hw/network/checksum.h"
