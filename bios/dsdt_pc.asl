@@ -103,6 +103,56 @@ DefinitionBlock ("dsdt_pc.aml", "DSDT", 2, "DOPPEL", "DOPPELPC", 1)
             }
         }
 
+        /* -- Slots whose cards come and go (hw/chipset/pci_slots.c) -- */
+
+        Scope (PCI0)
+        {
+            OperationRegion (SLTS, SystemIO, 0xAE00, 0x0C)
+            Field (SLTS, DWordAcc, NoLock, WriteAsZeros)
+            {
+                SCAM, 32, /* cards that came */
+                SWNT, 32, /* cards that are asked for */
+                SEJC, 32  /* cards that are given back */
+            }
+
+            Device (S18)
+            {
+                Name (_ADR, 0x00180000)
+                Name (_SUN, 1)
+                Method (_EJ0, 1) { SEJC = 0x01 }
+            }
+
+            Device (S19)
+            {
+                Name (_ADR, 0x00190000)
+                Name (_SUN, 2)
+                Method (_EJ0, 1) { SEJC = 0x02 }
+            }
+
+            Device (S1A)
+            {
+                Name (_ADR, 0x001A0000)
+                Name (_SUN, 3)
+                Method (_EJ0, 1) { SEJC = 0x04 }
+            }
+
+            Device (S1B)
+            {
+                Name (_ADR, 0x001B0000)
+                Name (_SUN, 4)
+                Method (_EJ0, 1) { SEJC = 0x08 }
+            }
+
+            /* Tells of the slots in Arg0: 1 is "device check", 3 "eject request". */
+            Method (SNTF, 2, Serialized)
+            {
+                If (Arg0 & 0x01) { Notify (S18, Arg1) }
+                If (Arg0 & 0x02) { Notify (S19, Arg1) }
+                If (Arg0 & 0x04) { Notify (S1A, Arg1) }
+                If (Arg0 & 0x08) { Notify (S1B, Arg1) }
+            }
+        }
+
         /* -- PCI interrupt links: the PIIX3 PIRQ route registers -- */
 
         #include "dsdt_links.asi"
@@ -183,6 +233,15 @@ DefinitionBlock ("dsdt_pc.aml", "DSDT", 2, "DOPPEL", "DOPPELPC", 1)
             Method (_STA, 0) { Return (0x0B) }
             Method (_DIS, 0) { }
             Method (_SRS, 1) { }
+        }
+    }
+
+    Scope (\_GPE)
+    {
+        Method (_E01, 0)
+        {
+            \_SB.PCI0.SNTF (\_SB.PCI0.SCAM, 1)
+            \_SB.PCI0.SNTF (\_SB.PCI0.SWNT, 3)
         }
     }
 }

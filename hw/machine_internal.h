@@ -55,6 +55,7 @@ struct machine {
     struct q35 *q35;           /* and on the Q35 */
     struct ich9_lpc *lpc;
     struct pcie_port *port[MACHINE_PCIE_PORTS];
+    struct pci_slots *pci_slots; /* of the PC */
     enum machine_action watchdog_action;
     void (*key)(void *keyboard, uint16_t hid_usage, bool down); /* the keyboard's own handler */
     void *keyboard;

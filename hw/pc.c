@@ -14,6 +14,7 @@
 #include "hw/chipset/i8254.h"
 #include "hw/chipset/ich9_lpc.h"
 #include "hw/chipset/mc146818.h"
+#include "hw/chipset/pci_slots.h"
 #include "hw/chipset/pflash.h"
 #include "hw/chipset/piix3.h"
 #include "hw/chipset/piix4_pm.h"
@@ -193,6 +194,7 @@ static void add_pc_bridges(struct machine *machine, const struct irq_line isa[IS
     machine->piix4_pm = piix4_pm_new(list, machine->pci, machine->io, machine->clock,
                                      isa_line(machine, IRQ_SCI), requests);
     machine->pm = piix4_pm_acpi(machine->piix4_pm);
+    machine->pci_slots = pci_slots_new(list, machine->io, machine->pci, machine->pm);
 }
 
 static void add_q35_bridges(struct machine *machine, const struct irq_line isa[ISA_IRQS],

@@ -113,10 +113,10 @@ static bool reachable(const struct pci_device *device, enum bridge_space space, 
     return true;
 }
 
-/* What the command register allows; nothing while the function sleeps. */
+/* What the command register allows; nothing while the function sleeps or is out of its slot. */
 static bool decodes(const struct pci_device *device, uint16_t space)
 {
-    return (command(device) & space) && !pci_asleep(device);
+    return (command(device) & space) && !pci_asleep(device) && !device->hidden;
 }
 
 static void map_io_bar(struct pci_device *device, struct pci_bar *bar, uint32_t base)
@@ -208,7 +208,7 @@ static bool absent(const struct pci_bus *bus)
 
 static bool should_drive(struct pci_device *device)
 {
-    return device->irq_level && !pci_asleep(device) && !absent(device->bus) &&
+    return device->irq_level && !pci_asleep(device) && !device->hidden && !absent(device->bus) &&
            device->identity.interrupt_pin != 0 && !(command(device) & PCI_COMMAND_INTX_DISABLE) &&
            !pci_msi_enabled(device) && !pci_msix_enabled(device);
 }
@@ -258,9 +258,16 @@ static struct pci_bus *find_bus(struct pci_bus *bus, unsigned number)
     return number == 0 ? bus : NULL;
 }
 
-uint32_t pci_config_read(struct pci_bus *bus, uint8_t devfn, unsigned offset, unsigned size)
+static struct pci_device *visible(struct pci_bus *bus, uint8_t devfn)
 {
     struct pci_device *device = bus->slot[devfn];
+
+    return device && !device->hidden ? device : NULL;
+}
+
+uint32_t pci_config_read(struct pci_bus *bus, uint8_t devfn, unsigned offset, unsigned size)
+{
+    struct pci_device *device = visible(bus, devfn);
 
     /* A PCI Express function without extended capabilities shows zeros there. */
     if (device && device->express && offset >= PCI_CONFIG_SIZE)
@@ -291,7 +298,7 @@ static bool touches(unsigned offset, unsigned size, unsigned first, unsigned cou
 void pci_config_write(struct pci_bus *bus, uint8_t devfn, unsigned offset, uint32_t value,
                       unsigned size)
 {
-    struct pci_device *device = bus->slot[devfn];
+    struct pci_device *device = visible(bus, devfn);
 
     if (!device || offset + size > PCI_CONFIG_SIZE)
         return;
@@ -704,6 +711,17 @@ void pci_device_reset(struct pci_device *device)
     pci_set_irq(device, false);
 }
 
+void pci_device_hide(struct pci_device *device, bool hidden)
+{
+    bool appears = device->hidden && !hidden;
+
+    device->hidden = hidden;
+    if (appears)
+        device->device.ops->reset(&device->device);
+    map_all(device);
+    update_irq(device);
+}
+
 bool pci_device_post_load(struct pci_device *device, struct error *error)
 {
     if (pci_get(device->config, PCI_VENDOR_ID, 2) != device->identity.vendor ||
@@ -721,7 +739,7 @@ bool pci_device_post_load(struct pci_device *device, struct error *error)
 
 bool pci_bus_master(const struct pci_device *device)
 {
-    if (!(command(device) & PCI_COMMAND_MASTER) || pci_asleep(device))
+    if (!decodes(device, PCI_COMMAND_MASTER))
         return false;
     return !device->bus->bridge ||
            (device->bus->bridge->connected && pci_bus_master(&device->bus->bridge->pci));

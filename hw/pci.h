@@ -67,6 +67,7 @@ struct pci_device {
     uint8_t devfn;  /* device << 3 | function */
     bool express;   /* has extended configuration space */
     bool is_bridge; /* the start of a struct pci_bridge */
+    bool hidden;    /* out of its slot: not on the bus (its slot's state says so after loading) */
     uint8_t config[PCI_CONFIG_SIZE];
     uint8_t write_mask[PCI_CONFIG_SIZE];       /* bits the guest can write */
     uint8_t write_one_clears[PCI_CONFIG_SIZE]; /* bits it clears by writing 1 (not PCI_STATUS) */
@@ -147,6 +148,9 @@ void pci_add_memory_bar(struct pci_device *device, int index, uint32_t size, voi
 /* An expansion ROM image, shown by the ROM BAR; the memory is copied, and PC firmware in it is made
  * to name this device. */
 void pci_add_rom(struct pci_device *device, const void *image, size_t size);
+
+/* Takes a device off its bus, or puts it back, reset. */
+void pci_device_hide(struct pci_device *device, bool hidden);
 
 void pci_set_irq(struct pci_device *device, bool level);
 /* Common part of a device's reset and post_load: command register, BAR mappings, INTx level. */
