@@ -63,7 +63,7 @@ struct oracle {
     struct image start, host;
     struct user_state ours;
     uint64_t faults[32];
-    uint64_t sequences, comparisons, failures, endless;
+    uint64_t sequences, comparisons, failures, endless, unsteady;
     pthread_t watchdog;
     _Atomic unsigned runs; /* begun by either side */
 };
@@ -179,6 +179,16 @@ static unsigned instructions_run(const struct oracle *oracle, const struct test_
     return test->count;
 }
 
+/* Has the host the same outcome again? Its interrupts cut the stack pointer of code with 32-bit and
+ * 16-bit stacks off, if they come just there. */
+static bool is_steady(struct oracle *oracle, const struct test_case *test)
+{
+    static struct image first;
+    memcpy(&first, &oracle->host, sizeof first);
+    run_native(oracle, test);
+    return memcmp(&first, &oracle->host, sizeof first) == 0;
+}
+
 /* Compares all engines with oracle->host. */
 static void check_outcome(struct oracle *oracle, const struct test_case *test)
 {
@@ -194,6 +204,10 @@ static void check_outcome(struct oracle *oracle, const struct test_case *test)
     for (unsigned engine = 0; engine < oracle->engines; engine++) {
         if (!engine_differs(oracle, test, engine, NULL))
             continue;
+        if (oracle->native && !is_steady(oracle, test)) {
+            oracle->unsteady++;
+            return;
+        }
         struct test_case smaller = *test;
         oracle->failures++;
         if (oracle->native)
@@ -549,6 +563,8 @@ int main(int argc, char **argv)
     if (o.coverage)
         oracle_print_coverage(&oracle.maker);
     case_rules_print();
+    if (oracle.unsteady)
+        printf("left out: %" PRIu64 " outcomes that the host did not repeat\n", oracle.unsteady);
     pthread_cancel(oracle.watchdog);
     pthread_join(oracle.watchdog, NULL);
     for (unsigned i = 0; i < oracle.engines; i++) {

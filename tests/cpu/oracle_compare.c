@@ -179,11 +179,27 @@ static bool aligned_or_inside(const struct outcome *o)
     return (is_wide(o->insn) || is_image(o->insn)) && are(o, EXC_SS, EXC_GP);
 }
 
+static bool is_far_pointer(const struct insn *insn)
+{
+    switch (insn->op) {
+    case OP_LDS:
+    case OP_LES:
+    case OP_LSS:
+    case OP_LFS:
+    case OP_LGS:
+    case OP_JMP_FAR:
+    case OP_CALL_FAR:
+        return true;
+    }
+    return false;
+}
+
 /* Partly outside its segment (in 32-bit code by wrapping round 4 GiB), and partly on a missing
  * page. */
 static bool outside_or_missing(const struct outcome *o)
 {
-    bool parts = is_image(o->insn) || o->test->bits == 32 || o->insn->operand[0].size > 8;
+    bool parts = is_image(o->insn) || is_far_pointer(o->insn) || o->test->bits == 32 ||
+                 o->insn->operand[0].size > 8;
     bool operand = (parts && insn_has_mem(o->insn)) || is_masked_store(o->insn);
     return operand && one_is_segment_fault(o) && o->host->vector == EXC_PF;
 }
@@ -268,6 +284,12 @@ static bool releases_other_width(const struct outcome *o)
 {
     return o->insn->op == OP_RET_FAR && o->insn->noperands &&
            (o->host->selector[SEG_CS] == USER_SELECTOR_CODE64) != is_64(o);
+}
+
+/* POPA changes registers until it faults. */
+static bool pops_until_fault(const struct outcome *o)
+{
+    return o->insn->op == OP_POPA && both_here(o);
 }
 
 /* CMPS and SCAS that fault leave the flags of the elements before; Intel's those before the
@@ -391,6 +413,7 @@ static struct rule {
     {"AMD: a refused far call has pushed", MEMORY, pushed, 0},
     {"AMD: far calls push as the target's mode does", EVERYTHING, pushes_as_target, 0},
     {"AMD: RET n between stacks of two widths", STACK_POINTER, releases_other_width, 0},
+    {"AMD: POPA changes registers until it faults", REGISTERS, pops_until_fault, 0},
     {"AMD: flags of CMPS, SCAS at a fault", ARITHMETIC, flags_of_elements, 0},
     {"AMD: MMX state is entered before the fault", X87, enters_mmx, 0},
     {"AMD: SHA with misaligned operands", EVERYTHING, sha_misaligned, 0},
