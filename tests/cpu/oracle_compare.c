@@ -366,6 +366,15 @@ static bool initial_in_use(const struct outcome *o)
     return o->zeroed && (o->insn->op == OP_XSAVE || o->insn->op == OP_XSAVEOPT);
 }
 
+/* Upper halves of registers behind a way through compatibility mode (SDM 1 3.4.1.1); seen of RSP.
+ */
+static bool upper_half_of_rsp(const struct outcome *o)
+{
+    bool far = o->insn->op == OP_JMP_FAR || o->insn->op == OP_CALL_FAR ||
+               o->insn->op == OP_RET_FAR || o->insn->op == OP_IRET;
+    return far && is_64(o) && (uint32_t)o->host->gpr[RSP] == (uint32_t)o->ours->gpr[RSP];
+}
+
 /* -- What the cases themselves are not made for -- */
 
 /* A run that ends before the template has overwritten what cannot be compared. */
@@ -424,6 +433,7 @@ static struct rule {
     {"open: elements that the mask leaves out", FAULT, masked_elements, 0},
     {"open: a traced gather stops anywhere", EVERYTHING, gather_traced, 0},
     {"open: components in their initial state", MEMORY, initial_in_use, 0},
+    {"open: RSP's upper half behind compatibility mode", STACK_POINTER, upper_half_of_rsp, 0},
     {"case: ended within a template", MEMORY | REGISTERS, in_template, 0},
     {"case: ICEBP by chance", EVERYTHING, found_icebp, 0},
     {"case: ran as code of another size", EVERYTHING, other_code_size, 0},
