@@ -94,6 +94,8 @@ for option in cpus share control gdb; do
 done
 refuse "-c" run -c 2 2>/dev/null
 refuse "'usb4'" run --usb usb4
+refuse "--usb none" run --headless --usb none,tablet
+refuse "--usb none" run --headless --usb none --disk /dev/null,bus=usb
 refuse "kvm is not built yet" run --accel kvm
 refuse "'warp'" run --accel warp
 refuse "needs --accel translator" run --headless --accel interpreter --verify
