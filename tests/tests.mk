@@ -172,7 +172,7 @@ check-long: deps bench-disk
 	$(Q)$(MAKE) --no-print-directory -s -j$(shell nproc) check-binaries aarch64-binaries
 	$(Q)tests/guests.sh amd64 i386 grub uefi multiboot netboot ethtool userland rescue installer
 	$(Q)TEST_TIMEOUT=7200 tests/check.sh $(BUILD) \
-	    "system=tests/boot/system.sh $(BUILD) install life buses efi window" \
+	    "system=tests/boot/system.sh $(BUILD) install life buses efi window logs" \
 	    "ui-window-installer=tests/ui/window.sh $(BUILD) installer" $(foreach test,$(LONG_TESTS) amd64-verify,$(call boot_entry,$(test))) \
 	    $(CONFORMANCE_LIST) $(AARCH64_LONG_LIST) $(AARCH64_CHECK_LIST) $(USERLAND_LIST) \
 	    "hostile=$(BUILD)/tests/hw/test_hostile 1000000" \

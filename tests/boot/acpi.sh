@@ -17,7 +17,11 @@ for board in pc q35; do
         '/^TABLE / { name = $2; next } /^[0-9a-f]+$/ && name { print > (folder "/" name ".hex") } /^all/ { exit }'
     cd "$folder/$board"
     for hex in *.hex; do xxd -r -p "$hex" >"${hex%.hex}.dat"; done
-    for table in DSDT FACP APIC HPET $([ $board = q35 ] && echo MCFG); do
+    for table in DSDT FACP FACS APIC HPET $([ $board = q35 ] && echo MCFG); do
+        [ -e "$table.dat" ] || { echo "$board: $table is not there"; exit 1; }
+    done
+    for table in *.dat; do
+        table=${table%.dat}
         iasl -d "$table.dat" >"$table.log" 2>&1
         iasl -p "$table.again" "$table.dsl" >>"$table.log" 2>&1 || { cat "$table.log"; exit 1; }
         if grep -qE "(Warning|Error) +[0-9]" "$table.log"; then cat "$table.log"; exit 1; fi

@@ -292,6 +292,15 @@ suspend)
     linux amd64 "$quiet" --net none
     "$console" expect:"guest:" send:'echo +2 > /sys/class/rtc/rtc0/wakealarm; echo mem > /sys/power/state; echo a""wake\n' \
         expect:"awake" "${power_off[@]}" -- "${guest[@]}"
+    # Woken by a key, and by the power button.
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    for waker in type:a power; do
+        "$build/tests/boot/screen" expect:"Suspending console" pause:3 $waker ended -- --net none --memory 256M \
+            --kernel "$guests/amd64/vmlinuz" --initrd "$guests/amd64/initrd.gz" --serial "file:$folder/serial" \
+            --append "doppel.run=echo~mem~>~/sys/power/state;echo~aw''ake~>~/dev/ttyS0;sleep~1;poweroff~-f"
+        grep awake "$folder/serial"
+    done
     ;;
 multiboot)
     # A game by Multiboot 1: the cannon goes where the keys say. A Linux kernel's ELF file by its PVH entry.

@@ -9,6 +9,9 @@
  *   type:TEXT      press the keys of lower-case text; \n Enter, \u \d \l \r cursor keys, \e Escape
  *   differs        wait until the screen differs from when the last step ended
  *   timeout:N      seconds that each wait may take (default 60)
+ *   pause:N        let N seconds pass
+ *   power          press the power button
+ *   ended          wait until the machine is off
  *   print          print the screen
  */
 #include "ui/session.h"
@@ -114,6 +117,17 @@ static bool type(const char *text)
     return true;
 }
 
+/* The machine has powered itself off. */
+static bool ended(void)
+{
+    for (uint64_t end = now() + (uint64_t)timeout_seconds * NS_PER_SECOND; now() < end;) {
+        if (machine_state(session.machine) == MACHINE_OFF)
+            return true;
+        turn(100 * 1000000ull);
+    }
+    return complain("screen: the machine does not power off") == 0;
+}
+
 static bool perform(const char *step)
 {
     const char *colon = strchr(step, ':');
@@ -127,6 +141,16 @@ static bool perform(const char *step)
         return wait_for(DIFFERS, "a change");
     if (length == 4 && memcmp(step, "type", 4) == 0)
         return type(argument);
+    if (length == 5 && memcmp(step, "pause", 5) == 0) {
+        turn((uint64_t)atoi(argument) * NS_PER_SECOND);
+        return true;
+    }
+    if (length == 5 && memcmp(step, "power", 5) == 0) {
+        machine_power_button(session.machine);
+        return true;
+    }
+    if (length == 5 && memcmp(step, "ended", 5) == 0)
+        return ended();
     if (length == 7 && memcmp(step, "timeout", 7) == 0)
         return (timeout_seconds = atoi(argument)) > 0;
     if (length == 5 && memcmp(step, "print", 5) == 0)

@@ -5,6 +5,7 @@
 #   buses    the same disk on every bus that SeaBIOS boots from
 #   efi      the same disk started by OVMF and GRUB for EFI
 #   window   logs in on the display
+#   logs     compares kernel logs with QEMU's, see logs.sh
 # Parts run in the given order; they leave the disk as it was, except install and life.
 set -euo pipefail
 build=$1
@@ -51,7 +52,9 @@ check_image() {
 life() {
     system --disk "$image,bus=virtio" --net user,model=virtio
     "$console" "${login[@]}" send:'apt-get -qq update && apt-get -qq -y install hello 2>&1 | tail -n 3; hello\n' expect:"Hello, world!" \
-        expect:"root@lives:~#" send:'systemctl --failed --no-legend --plain | wc -l; systemctl is-system-running\n' expect:"running" "${power_off[@]}" -- "${guest[@]}"
+        expect:"root@lives:~#" send:'systemctl --failed --no-legend --plain | wc -l; systemctl is-system-running\n' expect:"running" \
+        send:'dmidecode -s system-product-name; dmidecode | grep -i -E "out of spec|bad index|broken|invalid|wrong" || echo sa""ne\n' \
+        expect:"doppel PC" expect:"sane" "${power_off[@]}" -- "${guest[@]}"
     check_image
 }
 
@@ -84,6 +87,7 @@ for part in "$@"; do
     case $part in
     install | life | buses | efi) "$part" ;;
     window) tests/ui/window.sh "$build" system ;;
+    logs) tests/boot/logs.sh "$build" ;;
     *) echo "system.sh: unknown part '$part'"; exit 1 ;;
     esac
 done
