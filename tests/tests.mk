@@ -135,7 +135,7 @@ $(BUILD)/tests/programs/vectors: tests/programs/vectors.c
 	@echo "  CC    $@"
 	$(Q)gcc -std=gnu11 $(WARNINGS) -O3 -march=x86-64-v3 -static -o $@ $< -lm
 ifeq ($(shell uname -m),x86_64)
-TEST_BINARIES += $(BUILD)/tests/programs/vectors $(BUILD)/tests/programs/tone-amd64 $(BUILD)/tests/programs/tone-i386
+TEST_BINARIES += $(BUILD)/tests/programs/illegal $(BUILD)/tests/programs/vectors $(BUILD)/tests/programs/tone-amd64 $(BUILD)/tests/programs/tone-i386
 endif
 
 # A Debian system with an x86-64-v3 processor, and one with a Pentium III: their programs' results.
