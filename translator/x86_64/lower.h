@@ -47,6 +47,8 @@ static inline struct host_mem cpu_mem(int32_t displacement)
 /* Host register of a guest register, or H_NONE. */
 extern const uint8_t home_of[16];
 
+#define ALL FLAG_ARITH
+
 /* Where the arithmetic flags are (R3): masks of enum eflags_bit. The recipe computes all of them.
  */
 struct flags {
@@ -140,6 +142,12 @@ struct exit *lower_unshared_exit(struct lower *l);
 void lower_called_check(struct lower *l, const struct exit *shared);
 /* Jumps to the slow path of the current instruction if `cond`. */
 void lower_slow_if(struct lower *l, enum host_cond cond);
+/* A loop's last comparison was kept (lower_carries): notes how to compute the flags. The slow path,
+ * which keeps nothing, leaves. */
+void lower_carried(struct lower *l);
+
+/* -- lower_flags.c -- */
+
 /* The coming code destroys host EFLAGS: saves what must be saved. */
 void lower_clobber(struct lower *l);
 /* The coming code reads these flags from host EFLAGS. */
@@ -151,10 +159,14 @@ void lower_wrote_flags(struct lower *l);
 /* Is this a loop's last comparison, with memory? Its operand can be kept in V_CARRY, so that the
  * jump back need not store flags. */
 bool lower_carries(const struct lower *l);
-/* It has been: notes how to compute the flags. The slow path, which keeps nothing, leaves. */
-void lower_carried(struct lower *l);
 /* Makes the slot complete; uses RAX. */
 void lower_fill_slot(struct lower *l, struct flags *flags);
+/* Slot to host EFLAGS; uses RAX. */
+void lower_restore_flags(struct emit *e);
+/* Registers that a recipe needs, as a bit set. */
+uint32_t lower_recipe_registers(const struct recipe *recipe);
+/* Will those of the current recipe hold until its flags are dead, if nothing else has the flags? */
+bool lower_recipe_survives(const struct lower *l);
 
 /* -- lower_value.c -- */
 
