@@ -304,8 +304,8 @@ suspend)
     ;;
 multiboot)
     # A game by Multiboot 1: the cannon goes where the keys say. A Linux kernel's ELF file by its PVH entry.
-    "$build/tests/boot/screen" timeout:30 expect:"-*-" 'type:\n' expect:"/ \\" print 'type:\r\r\r\r\r\r' pause:2 print \
-        'type:\l\l\l\l\l\l\l\l\l\l\l\l' pause:2 print -- --kernel "$guests/invaders.exec" --net none --memory 64M |
+    "$build/tests/boot/screen" timeout:30 expect:"-*-" 'type:\n' expect:"/ \\" print 'type:\r\r\r\r\r\r\r\r\r\r\r\r\r\r\r\r' pause:1 print \
+        'type:\l\l\l\l\l\l\l\l\l\l\l\l\l\l\l\l\l\l\l\l\l\l\l\l\l\l\l\l\l\l\l\l' pause:1 print -- --kernel "$guests/invaders.exec" --net none --memory 64M |
         awk '{ print } /^ *_$/ { at[++n] = length($0) } END { exit !(n == 3 && at[2] > at[1] && at[3] < at[1]) }'
     "$console" "${shell_steps[@]}" expect:"42-x86_64" "${power_off[@]}" -- "$doppel" run --kernel "$guests/amd64/vmlinux" \
         --initrd "$guests/amd64/initrd.gz" --append "$quiet" --net none --memory 512M --headless --no-reboot
