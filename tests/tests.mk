@@ -32,8 +32,8 @@ unit_name = $(subst /,-,$(patsubst tests/%,%,$(subst test_,,$(1))))
 unit_entry = "$(call unit_name,$(1))=$(BUILD)/$(1)"
 
 ifeq ($(SANITIZE),1)
-# Units only: generated code runs on a stack of its own, which the address sanitizer does not know.
-CHECK_LIST = $(foreach test,$(filter-out tests/translator/%,$(UNIT_TESTS)),$(call unit_entry,$(test)))
+# Units only, and none with the translator: generated code runs on a stack of its own, which the address sanitizer does not know.
+CHECK_LIST = $(foreach test,$(filter-out tests/translator/% tests/cpu/test_avx,$(UNIT_TESTS)),$(call unit_entry,$(test)))
 else
 CHECK_LIST = $(foreach test,$(BOOT_TESTS),$(call boot_entry,$(test))) \
     "cpu-oracle=$(BUILD)/tests/cpu/oracle --systematic 4 --length 8 --count 500000" \

@@ -109,7 +109,7 @@ struct block *cache_block_at(const struct cache *cache, uint32_t rx)
 
 void *cache_allocate(struct cache *cache, size_t size)
 {
-    size_t alignment = size < 256 ? 16 : 64;
+    size_t alignment = size < 192 ? 16 : 64;
     size_t at = (cache->arena_used + alignment - 1) & ~(alignment - 1);
     if (at + size > cache->arena_size)
         return NULL;

@@ -254,6 +254,7 @@ struct block {
     uint32_t host_size;
     uint32_t runs; /* counted by --verify */
 } __attribute__((aligned(64)));
+_Static_assert(sizeof(struct block) >= 192, "cache_allocate() aligns it");
 
 /* Guest instructions after which --verify stops a block: a loop has several iterations. */
 static inline unsigned block_verified_insns(const struct block *block)
@@ -292,7 +293,7 @@ bool cache_is_full(const struct cache *cache);
 struct block *cache_block_at(const struct cache *cache, uint32_t rx);
 /* The block's straight code is next behind that of all others. False: no room for the note. */
 bool cache_note_block(struct cache *cache, struct block *block, const uint8_t *end);
-/* Zeroed memory of the arena, aligned to 16 bytes or, from 256 bytes up, to 64. */
+/* Zeroed memory of the arena, aligned to 16 bytes or, from 192 bytes up, to 64. */
 void *cache_allocate(struct cache *cache, size_t size);
 static inline const uint8_t *cache_rx(const struct cache *cache, const uint8_t *rw)
 {

@@ -364,22 +364,22 @@ static void ring(struct nvme *nvme, unsigned number, uint16_t value)
 {
     unsigned index = number / 2;
     if (number % 2 == 0) {
-        struct nvme_sq *sq = &nvme->sq[index];
-        if (index >= NVME_QUEUES || !sq->created) {
+        if (index >= NVME_QUEUES || !nvme->sq[index].created) {
             invalid_doorbell(nvme, 0);
             return;
         }
+        struct nvme_sq *sq = &nvme->sq[index];
         if (value >= sq->entries) {
             invalid_doorbell(nvme, 1);
             return;
         }
         sq->tail = value;
     } else {
-        struct nvme_cq *cq = &nvme->cq[index];
-        if (index >= NVME_QUEUES || !cq->created) {
+        if (index >= NVME_QUEUES || !nvme->cq[index].created) {
             invalid_doorbell(nvme, 0);
             return;
         }
+        struct nvme_cq *cq = &nvme->cq[index];
         unsigned used = (unsigned)(cq->tail + cq->entries - cq->head) % cq->entries;
         unsigned taken = (unsigned)(value + cq->entries - cq->head) % cq->entries;
         if (value >= cq->entries || taken > used) {

@@ -132,14 +132,14 @@ static void finish_request(void *opaque)
 /* What can be told before anything is moved. */
 static uint16_t check(const struct nvme *nvme, const struct nvme_command *command)
 {
-    const struct io_command *io = &io_commands[command->opcode];
     uint64_t total = image_bytes(nvme->image) / SECTOR_SIZE;
     if (command->opcode == IO_FLUSH)
         return command->nsid == 1 || command->nsid == UINT32_MAX
                    ? NVME_SUCCESS
                    : NVME_INVALID_NAMESPACE | NVME_DO_NOT_RETRY;
-    if (command->opcode >= IO_COMMANDS || !io->run)
+    if (command->opcode >= IO_COMMANDS || !io_commands[command->opcode].run)
         return NVME_INVALID_OPCODE | NVME_DO_NOT_RETRY;
+    const struct io_command *io = &io_commands[command->opcode];
     if (command->nsid != 1)
         return NVME_INVALID_NAMESPACE | NVME_DO_NOT_RETRY;
     if (first_block(command) >= total || block_count(command) > total - first_block(command))
