@@ -65,9 +65,8 @@ const void *engine_check_failed(struct cpu *cpu, uint32_t code)
     if (check->shared) {
         const struct exit *exit = &block->exits[check->shared - 1];
         engine_split_flags(cpu);
-        if (exit->to) {
+        if (exit->to)
             return exit->same_page ? exit->to->entry : exit->to->checked;
-        }
         engine_hot(cpu)->exit = cache_offset(&engine->cache, exit);
         return engine->stubs->leave;
     }

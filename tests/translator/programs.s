@@ -26,6 +26,21 @@ program loops, 64
     hlt
 end_program loops
 
+# Both ways out of a block lead to blocks that need no flags, and the two jumps stand side by side
+program ways_out, 64
+    mov $60, %esi
+1:  test $1, %esi
+    jz 2f
+    xor %ecx, %ecx
+    add $3, %rdx
+    jmp 3f
+2:  xor %ecx, %ecx
+    add $5, %rdi
+3:  dec %esi
+    jnz 1b
+    hlt
+end_program ways_out
+
 # Calls, returns, indirect calls and jumps through a table
 program calls, 64
     mov $0x200000, %rbx

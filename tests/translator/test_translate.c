@@ -14,6 +14,7 @@
 #define PROGRAM(name, bits_) extern const uint8_t program_##name[], program_##name##_end[];
 #define PROGRAMS                                                                                   \
     PROGRAM(loops, GUEST_64)                                                                       \
+    PROGRAM(ways_out, GUEST_64)                                                                    \
     PROGRAM(calls, GUEST_64)                                                                       \
     PROGRAM(memory, GUEST_64)                                                                      \
     PROGRAM(modify, GUEST_64)                                                                      \
@@ -76,6 +77,7 @@ START_TEST(equal_ends)
         {"blocks that become hot", {.threshold = 1, .hot = 3}},
         {"no cold code", {.threshold = 20}},
         {"single instructions", {.threshold = 1, .hot = 2, .max_insns = 1}},
+        {"pairs of instructions that become hot", {.threshold = 1, .hot = 3, .max_insns = 2}},
         {"counting", {.threshold = 1, .hot = 2, .stats = true}},
         {"verified", {.threshold = 1, .verify = true}},
     };
