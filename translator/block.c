@@ -170,6 +170,17 @@ struct block *block_find(struct engine *engine, uint64_t rip, gpa_t gpa, bool un
     return NULL;
 }
 
+bool block_exists(const struct engine *engine, uint64_t rip, gpa_t gpa)
+{
+    const struct space *space = engine->current_space;
+    const struct block *block = engine->table[block_slot(rip, gpa, space)];
+    for (; block; block = block->next)
+        if (block->rip == rip && block->gpa == gpa && block->space == space && !block->unshared &&
+            !block->stale)
+            return true;
+    return false;
+}
+
 void block_enter_table(struct engine *engine, struct block *block)
 {
     struct jump_entry *entry = (void *)((uint8_t *)block->space->jumps + jump_offset(block->rip));

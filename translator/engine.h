@@ -137,6 +137,7 @@ struct trace_page {
 struct trace {
     struct space *space;
     uint32_t mode;
+    bool hot;
     uint64_t cs_base, cs_limit;
     unsigned count;
     struct insn insn[TRACE_MAX];
@@ -157,7 +158,8 @@ struct trace {
 };
 
 /* Fills `trace` from cpu->rip; raises what fetching the first instruction raises. False: the first
- * instruction cannot be translated (device memory): interpret it. `hot`: loops may be unrolled. */
+ * instruction cannot be translated (device memory): interpret it. `hot`: calls are entered and
+ * loops unrolled. */
 bool trace_form(struct engine *engine, struct trace *trace, unsigned max_insns, bool hot);
 /* Target of a direct branch; false if taking it faults (limit, not canonical). */
 bool trace_target(const struct trace *trace, const struct insn *insn, uint64_t rip,
@@ -347,6 +349,8 @@ bool space_select(struct engine *engine);
 void space_free(struct space *space);
 /* A valid block; revives one whose bytes are unchanged. May raise #PF for a second page. */
 struct block *block_find(struct engine *engine, uint64_t rip, gpa_t gpa, bool unshared);
+/* Is there a valid block, in the current space, without looking at the page behind it? */
+bool block_exists(const struct engine *engine, uint64_t rip, gpa_t gpa);
 /* Registers a finished block: hash, pages, code marks. */
 void block_register(struct engine *engine, struct block *block);
 void block_link(struct engine *engine, struct exit *exit, struct block *to);

@@ -8,6 +8,8 @@
  * fault nor set accessed bits. It contains an address twice only if it is a loop over
  * floating-point or vector operands: of these it has several iterations, so that one check serves
  * neighbouring operands (opt_checks.c).
+ *
+ * A warm trace is to be small: it does not enter calls, and ends where another block begins.
  */
 #include "translator/engine.h"
 
@@ -137,6 +139,16 @@ static bool can_follow(struct engine *engine, const struct trace *trace, uint64_
     return trace->pages < TRACE_PAGES && engine->cpu->tlb->entry[tlb_index(page)].fetch == page;
 }
 
+/* Is there a block that begins there? */
+static bool is_translated(struct engine *engine, const struct trace *trace, uint64_t rip)
+{
+    gva_t gva = linear(trace, rip);
+    for (unsigned i = 0; i < trace->pages; i++)
+        if (trace->page[i].gva == (gva & ~0xfffull))
+            return block_exists(engine, rip, trace->page[i].gpa | (gva & 0xfff));
+    return false;
+}
+
 static bool is_canonical(uint64_t address)
 {
     return (uint64_t)((int64_t)(address << 16) >> 16) == address;
@@ -173,7 +185,7 @@ static bool next_rip(struct engine *engine, struct trace *trace, uint64_t *next)
             !can_follow(engine, trace, target))
             return false;
         if (insn->op == OP_CALL) {
-            if (n >= FOLLOW_CALL_LIMIT || trace->returns == 8)
+            if (!trace->hot || n >= FOLLOW_CALL_LIMIT || trace->returns == 8)
                 return false;
             trace->return_rip[trace->returns++] = *next;
         }
@@ -245,13 +257,15 @@ bool trace_form(struct engine *engine, struct trace *trace, unsigned max_insns, 
     struct cpu *cpu = engine->cpu;
     trace->space = engine->current_space;
     trace->mode = cpu->mode;
+    trace->hot = hot;
     trace->cs_base = cpu->seg[SEG_CS].base;
     trace->cs_limit = cpu->mode & MODE_CODE64 ? ~0ull : cpu->seg[SEG_CS].limit;
     trace->count = trace->pages = trace->ranges = trace->returns = 0;
 
     uint64_t rip = cpu->rip;
     while (trace->count < max_insns) {
-        if (contains(trace, rip) || !add_insn(engine, trace, rip))
+        if (contains(trace, rip) || (!hot && trace->count && is_translated(engine, trace, rip)) ||
+            !add_insn(engine, trace, rip))
             break;
         const struct insn *insn = &trace->insn[trace->count - 1];
         if (engine->verify && trace->count > 1 && isa_rows[insn->row].attributes & ISA_END &&
