@@ -24,7 +24,7 @@
  *
  * Requirements, referred to by number in the code
  *   R1  Between guest instructions, every guest register is in its home, for all blocks alike; so
- * jumps between blocks move nothing. Host rsp is the address of struct cpu. R2  An operation that
+ * jumps between blocks move nothing. A hot block may have homes of its own inside. Host rsp is the address of struct cpu. R2  An operation that
  * can fail stands before any change of state by its instruction. Its slow path stores the homes
  * into struct cpu and runs the instruction's exec(); faults unwind from there with complete, exact
  * state (rip, flags, registers). R3  At each observable operation the arithmetic flags are in the

@@ -137,6 +137,31 @@ loop indexed
     jne 1b
 end_loop indexed
 
+# Registers without a home used more than those that have one, which are read by faults only; a way
+# out in the middle, and flags that the next iteration needs
+loop homes
+    xor %r15d, %r15d
+1:  mov (%rsi), %r13d
+    rol $7, %r13d
+    mov %r13d, %r14d
+    xor %r12d, %r14d
+    adc %r14d, %r15d
+    cmp $0xfffffffe, %r15d
+    je 2f
+    xor %r13, %r15
+    shr $3, %r14d
+    imul %r14, %r13
+    add %r13, (%rdi)
+    lea 4(%rsi, %r14, 1), %r14
+    sub %rsi, %r14
+    mov %r14, 8(%rdi)
+    add $3, %rsi
+    add $5, %rdi
+    dec %rbx
+    jnz 1b
+2:
+end_loop homes
+
 loop strings
     cld
 1:  lodsb

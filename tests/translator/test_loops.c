@@ -25,6 +25,7 @@
     LOOP(sparse)                                                                                   \
     LOOP(carry)                                                                                    \
     LOOP(indexed)                                                                                  \
+    LOOP(homes)                                                                                    \
     LOOP(strings)                                                                                  \
     LOOP(vectors)                                                                                  \
     LOOP(division)                                                                                 \

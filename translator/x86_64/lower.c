@@ -71,6 +71,7 @@ struct cold *lower_cold(struct lower *l, enum cold_kind kind, uint8_t *field)
                           .index = (uint8_t)l->ir->insn,
                           .executed = (uint8_t)l->ir->insn,
                           .next = l->next,
+                          .moved = l->moved,
                           .field = field,
                           .flags = l->flags,
                           .note = l->note};
@@ -167,7 +168,8 @@ static struct cold *poll_event(struct lower *l, const struct flags *flags, uint6
 static void emit_exit(struct lower *l, struct exit *exit, struct flags *flags, bool poll)
 {
     unsigned executed = exit->executed;
-    bool stored = !(ALL & ~flags->slot);
+    bool stored = !(ALL & ~flags->slot), moved = l->moved;
+    lower_give_homes(l);
     if (poll && !stored && flags->recipe.op != IR_COUNT) {
         poll_event(l, flags, exit->rip, executed);
         flags->host = 0;
@@ -186,6 +188,7 @@ static void emit_exit(struct lower *l, struct exit *exit, struct flags *flags, b
         cold->executed = 0; /* counted already */
     }
     exit->jump = emit_jmp(l->e);
+    lower_assume_homes(l, moved);
 }
 
 static bool is_backward(const struct lower *l, uint64_t target)
@@ -263,14 +266,15 @@ static void exit_if(struct lower *l, struct exit *exit, enum host_cond cond, boo
 {
     uint8_t *field = emit_jcc(l->e, cond);
     bool pointers = l->note.insn || l->note.mem;
-    if (!poll && !l->count && !pointers && !(ALL & ~l->flags.slot)) {
+    bool plain = !poll && !l->count && !pointers && !l->moved;
+    if (plain && !(ALL & ~l->flags.slot)) {
         exit->jump = field; /* nothing to do on the way */
         return;
     }
     struct cold *cold = lower_cold(l, COLD_EXIT, field);
     cold->exit = exit;
     cold->poll = poll;
-    if (!poll && !l->count && !pointers) {
+    if (plain) {
         exit->early = field;
         exit->early_kind = EARLY_JCC;
     }
@@ -306,9 +310,9 @@ static void lower_branch_count(struct lower *l, const struct ir *ir)
 {
     struct exit *exit = new_exit(l, (uint64_t)ir->imm, ir->insn);
     if (ir->size == 2)
-        emit_rr(l->e, 0xb7 | X_0F, H_RCX, home_of[RCX]); /* movzx ecx, r16 */
+        emit_rr(l->e, 0xb7 | X_0F, H_RCX, l->home[RCX]); /* movzx ecx, r16 */
     else
-        emit_mov_rr(l->e, ir->size, H_RCX, home_of[RCX]);
+        emit_mov_rr(l->e, ir->size, H_RCX, l->home[RCX]);
     emit_byte(l->e, 0xe3); /* jrcxz over one jump */
     emit_byte(l->e, ir->cond ? 5 : 2);
     uint8_t *over = NULL;
@@ -352,6 +356,7 @@ static void lower_indirect(struct lower *l, const struct ir *ir)
 {
     lower_fill_slot(l, &l->flags);
     l->flags.host = 0;
+    lower_give_homes(l);
     count_instructions(l, ir->insn + 1u);
     emit_alu_mi(l->e, ALU_CMP, 4, cpu_mem(CPU_AT(event)), 0, false);
     emit_load(l->e, 8, H_RCX, cpu_mem(HOT_AT(scratch)));
@@ -449,6 +454,7 @@ static void emit_cold(struct lower *l, struct cold *cold)
     struct emit *e = l->e;
     if (cold->field && emit_ok(e) && emit_ok(&l->hot))
         emit_patch(cold->field, e->at);
+    lower_assume_homes(l, cold->moved);
     switch (cold->kind) {
     case COLD_SLOT:
     case COLD_REFILL:
@@ -461,6 +467,7 @@ static void emit_cold(struct lower *l, struct cold *cold)
         /* fall through */
     case COLD_SLOW:
         lower_store_pointers(l, &cold->note);
+        lower_give_homes(l);
         lower_fill_slot(l, &cold->flags);
         emit_mov_ri(e, H_RAX, site_offset(l, cold->index));
         emit_call_to(e, exec_stub(l));
@@ -468,6 +475,8 @@ static void emit_cold(struct lower *l, struct cold *cold)
             break;
         if (cold->empty)
             emit_store_imm(e, 8, loop_slot_mem(cold->empty - 1u, bound), 0);
+        if (cold->moved)
+            lower_take_homes(l);
         if (l->join[cold->next][cold->index].live)
             lower_restore_flags(e);
         emit_jmp_to(e, l->join[cold->next][cold->index].code);
@@ -484,12 +493,14 @@ static void emit_cold(struct lower *l, struct cold *cold)
             emit_patch(cold->mapped, e->at);
         /* fall through */
     case COLD_LOOKUP:
+        lower_give_homes(l);
         lower_fill_slot(l, &cold->flags);
         count_instructions(l, cold->executed);
         emit_mov_ri(e, H_RCX, cold->rip);
         emit_jmp_to(e, stubs->lookup);
         break;
     case COLD_INDIRECT:
+        lower_give_homes(l);
         lower_fill_slot(l, &cold->flags);
         if (cold->poll) {
             count_instructions(l, cold->executed);
@@ -648,9 +659,9 @@ static void emit_entry(struct lower *l)
         emit_countdown(l);
 }
 
-static bool has_home(unsigned value)
+static bool has_home(const struct lower *l, unsigned value)
 {
-    return value == V_IMM || value == V_NONE || (value < 16 && home_of[value] != H_NONE);
+    return value == V_IMM || value == V_NONE || (value < 16 && l->home[value] != H_NONE);
 }
 
 /* The register of which RAX holds the value after the operation. What has no place for that in its
@@ -658,10 +669,10 @@ static bool has_home(unsigned value)
 static uint8_t held_after(const struct lower *l)
 {
     const struct ir *ir = l->ir;
-    bool whole = ir->size >= 4 && ir->d < 16 && home_of[ir->d] == H_NONE;
+    bool whole = ir->size >= 4 && ir->d < 16 && l->home[ir->d] == H_NONE;
     switch (ir->op) {
     case IR_MOV:
-        if (whole && (ir->a == V_M || (ir->a < 16 && home_of[ir->a] == H_NONE)))
+        if (whole && (ir->a == V_M || (ir->a < 16 && l->home[ir->a] == H_NONE)))
             return ir->d;
         break;
     case IR_MOVZX:
@@ -672,9 +683,9 @@ static uint8_t held_after(const struct lower *l)
     case IR_LEA:
         if (whole && ir->aux >> 4 >= 4)
             return ir->d;
-        if (ir->b != V_ZERO && !has_home(ir->b))
+        if (ir->b != V_ZERO && !has_home(l, ir->b))
             return V_NONE;
-        return has_home(ir->d) && (ir->a == V_ZERO || has_home(ir->a)) ? l->held : V_NONE;
+        return has_home(l, ir->d) && (ir->a == V_ZERO || has_home(l, ir->a)) ? l->held : V_NONE;
     case IR_ADD:
     case IR_SUB:
     case IR_AND:
@@ -695,7 +706,7 @@ static uint8_t held_after(const struct lower *l)
     default:
         return V_NONE;
     }
-    return has_home(ir->d) && has_home(ir->a) && has_home(ir->b) ? l->held : V_NONE;
+    return has_home(l, ir->d) && has_home(l, ir->a) && has_home(l, ir->b) ? l->held : V_NONE;
 }
 
 static void lower_list(struct lower *l)
@@ -846,6 +857,8 @@ bool host_lower(struct engine *engine, struct block *block, const struct trace *
     l->colds = 0;
     l->failed = l->next = false;
     l->checks = 0;
+    l->moves = 0;
+    lower_assume_homes(l, false);
     block->loops = list->loop;
     block->exits = cache_allocate(cache, count_exits(list) * sizeof *block->exits);
     if (!block->exits)
@@ -856,6 +869,9 @@ bool host_lower(struct engine *engine, struct block *block, const struct trace *
 
     l->e = &l->hot;
     emit_entry(l);
+    lower_choose_homes(l);
+    if (l->moves)
+        lower_take_homes(l);
     lower_list(l);
     if (list->loop && !l->failed)
         lower_loop(l);

@@ -44,7 +44,7 @@ static inline struct host_mem cpu_mem(int32_t displacement)
     cpu_mem(HOT_AT(loop) + (int32_t)(slot) * (int32_t)sizeof(struct loop_slot) +                   \
             (int32_t)offsetof(struct loop_slot, member))
 
-/* Host register of a guest register, or H_NONE. */
+/* Host register of a guest register, or H_NONE, between blocks; within one see struct lower. */
 extern const uint8_t home_of[16];
 
 #define ALL FLAG_ARITH
@@ -88,6 +88,7 @@ struct cold {
     uint8_t gva; /* COLD_REFILL, COLD_SLOT: register with the address */
     bool write;
     bool next;      /* belongs to the second copy of a loop */
+    bool moved;     /* comes from code with homes of its own */
     uint8_t slot;   /* COLD_REFILL, COLD_SLOT: slot of the loop to be filled, +1 */
     uint8_t empty;  /* slot that the slow path leaves empty, +1 */
     uint16_t span;  /* COLD_REFILL, COLD_SLOT: bytes of the check; SPAN_PAGE: stands for the page */
@@ -100,6 +101,12 @@ struct cold {
     struct x87_note note;
 };
 
+/* The block's code keeps `in`, a register of struct cpu elsewhere, in the home of `out`. */
+struct home_move {
+    uint8_t in, out;
+};
+#define MOVES_MAX 4
+
 struct lower {
     struct engine *engine;
     struct block *block;
@@ -111,6 +118,10 @@ struct lower {
     struct emit *e; /* where code goes: hot, or cold_code at the end */
     struct flags flags;
     struct x87_note note;
+    uint8_t home[16]; /* host registers of the guest's, or H_NONE, at this place */
+    bool moved;       /* they are not as between blocks */
+    unsigned moves;
+    struct home_move move[MOVES_MAX];
     uint8_t held; /* guest register without a home whose value is in RAX too, or V_NONE */
     bool returns[TRACE_MAX]; /* instructions with a slow path that comes back behind them */
     struct host_mem m;       /* V_M */
@@ -146,6 +157,17 @@ void lower_slow_if(struct lower *l, enum host_cond cond);
  * which keeps nothing, leaves. */
 void lower_carried(struct lower *l);
 
+/* -- lower_homes.c -- */
+
+/* Decides which registers are kept in the host's by the block. */
+void lower_choose_homes(struct lower *l);
+/* Code: the block's homes from those between blocks, and back if they are not given back yet. Keep
+ * temporaries and host EFLAGS. */
+void lower_take_homes(struct lower *l);
+void lower_give_homes(struct lower *l);
+/* The code that follows is reached from a place where homes were moved or not. */
+void lower_assume_homes(struct lower *l, bool moved);
+
 /* -- lower_flags.c -- */
 
 /* The coming code destroys host EFLAGS: saves what must be saved. */
@@ -175,7 +197,7 @@ unsigned lower_use(struct lower *l, unsigned value, unsigned size, unsigned temp
 /* Memory where a value lives: V_M, V_T1, or a guest register without a host register. */
 bool lower_in_memory(const struct lower *l, unsigned value, struct host_mem *mem);
 /* Host register to compute a result in: its home, or `temp`, which lower_put() then stores. */
-unsigned lower_target(unsigned value, unsigned temp);
+unsigned lower_target(const struct lower *l, unsigned value, unsigned temp);
 void lower_put(struct lower *l, unsigned value, unsigned size, unsigned reg);
 static inline bool is_high(unsigned value)
 {

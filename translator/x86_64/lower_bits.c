@@ -39,7 +39,7 @@ static void load_multiplier(struct lower *l, const struct insn *insn)
         emit_lea(l->e, 8, H_RCX, l->m);
         l->m = host_at(H_RCX, 0);
     }
-    emit_mov_rr(l->e, 8, H_RDX, home_of[RDX]);
+    emit_mov_rr(l->e, 8, H_RDX, l->home[RDX]);
 }
 
 void lower_bits(struct lower *l, const struct ir *ir)
@@ -57,11 +57,11 @@ void lower_bits(struct lower *l, const struct ir *ir)
     if (insn->op == OP_MULX)
         load_multiplier(l, insn);
     if (g == 0)
-        reg = lower_target(insn->operand[0].reg, H_RAX);
+        reg = lower_target(l, insn->operand[0].reg, H_RAX);
     if (insn->op == OP_MULX)
-        vvvv = lower_target(insn->operand[1].reg, H_RCX);
+        vvvv = lower_target(l, insn->operand[1].reg, H_RCX);
     else if (b == 0)
-        vvvv = lower_target(insn->operand[0].reg, H_RAX);
+        vvvv = lower_target(l, insn->operand[0].reg, H_RAX);
     else if (b > 0)
         vvvv = lower_use(l, insn->operand[b].reg, size, H_RAX);
     if (!row->vex) /* the destination is a source, too */
@@ -77,9 +77,9 @@ void lower_bits(struct lower *l, const struct ir *ir)
     else if (in_memory)
         emit_rm(e, opcode, reg, mem);
     else if (row->vex)
-        emit_vex_rr(e, opcode, reg, vvvv, home_of[insn->operand[rm].reg]);
+        emit_vex_rr(e, opcode, reg, vvvv, l->home[insn->operand[rm].reg]);
     else
-        emit_rr(e, opcode, reg, home_of[insn->operand[rm].reg]);
+        emit_rr(e, opcode, reg, l->home[insn->operand[rm].reg]);
     if (insn->op == OP_RORX)
         emit_byte(e, (uint8_t)insn->imm);
 

@@ -41,7 +41,7 @@ static void recipe_alu(struct lower *l, enum host_alu alu, const struct recipe *
     else if (lower_in_memory(l, recipe->b, &mem))
         emit_alu_rm(l->e, alu, recipe->size, reg, mem);
     else
-        emit_alu_rr(l->e, alu, recipe->size, reg, home_of[recipe->b]);
+        emit_alu_rr(l->e, alu, recipe->size, reg, l->home[recipe->b]);
 }
 
 static void compute_recipe(struct lower *l, const struct recipe *recipe)
@@ -66,7 +66,7 @@ static void compute_recipe(struct lower *l, const struct recipe *recipe)
             else if (lower_in_memory(l, recipe->b, &mem))
                 emit_rm(l->e, 0x84 | emit_size(recipe->size), a, mem);
             else
-                emit_rr(l->e, 0x84 | emit_size(recipe->size), home_of[recipe->b], a);
+                emit_rr(l->e, 0x84 | emit_size(recipe->size), l->home[recipe->b], a);
         }
         break;
     default: /* ADD, SUB: undo on a copy, and do again */

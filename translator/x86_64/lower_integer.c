@@ -49,15 +49,15 @@ static void lower_mov(struct lower *l, const struct ir *ir)
         return;
     }
     if (size >= 4 && ir->a < 16 && ir->a == l->held && !is_high(ir->d)) {
-        emit_mov_rr(e, size, lower_target(ir->d, H_RAX), H_RAX);
+        emit_mov_rr(e, size, lower_target(l, ir->d, H_RAX), H_RAX);
         return;
     }
     if (size >= 4 && !is_high(ir->d)) {
-        unsigned target = lower_target(ir->d, H_RAX);
+        unsigned target = lower_target(l, ir->d, H_RAX);
         unsigned source = lower_use(l, ir->a, size, target);
         if (source != target)
             emit_mov_rr(e, size, target, source);
-        else if (size == 4 && is_low(ir->a) && is_low(ir->d) && home_of[ir->a] == target)
+        else if (size == 4 && is_low(ir->a) && is_low(ir->d) && l->home[ir->a] == target)
             emit_mov_rr(e, 4, target, target); /* mov r32, r32 clears the upper half */
         return;
     }
@@ -79,7 +79,7 @@ static uint32_t extension(const struct ir *ir)
 static void lower_extend(struct lower *l, const struct ir *ir)
 {
     struct host_mem mem;
-    unsigned target = ir->size >= 4 ? lower_target(ir->d, H_RAX) : H_RAX;
+    unsigned target = ir->size >= 4 ? lower_target(l, ir->d, H_RAX) : H_RAX;
     if (is_high(ir->a)) {
         unsigned byte = lower_use(l, ir->a, 1, H_RAX);
         emit_rr(l->e, extension(ir), target, byte);
@@ -88,7 +88,7 @@ static void lower_extend(struct lower *l, const struct ir *ir)
     } else if (lower_in_memory(l, ir->a, &mem)) {
         emit_rm(l->e, extension(ir) & ~(uint32_t)X_BYTE_RM, target, mem);
     } else {
-        emit_rr(l->e, extension(ir), target, home_of[ir->a]);
+        emit_rr(l->e, extension(ir), target, l->home[ir->a]);
     }
     lower_put(l, ir->d, ir->size, target);
 }
@@ -102,7 +102,7 @@ static void lower_lea(struct lower *l, const struct ir *ir)
         mem = lower_address(l, ir);
     /* The narrower of address and operand size decides; 16 bits are computed in 32. */
     unsigned size = ir->size < address_size ? ir->size : address_size;
-    unsigned target = ir->size >= 4 && address_size >= 4 ? lower_target(ir->d, H_RAX) : H_RAX;
+    unsigned target = ir->size >= 4 && address_size >= 4 ? lower_target(l, ir->d, H_RAX) : H_RAX;
     if (mem.base == H_NONE && mem.index == H_NONE)
         emit_mov_ri(e, target, size == 8 ? (uint64_t)ir->imm : (uint32_t)ir->imm);
     else
@@ -117,8 +117,8 @@ static void lower_xchg(struct lower *l, const struct ir *ir)
     struct emit *e = l->e;
     if (ir->a == V_M) {
         unsigned size = ir->size;
-        unsigned reg = is_low(ir->b) && home_of[ir->b] != H_NONE
-                           ? home_of[ir->b]
+        unsigned reg = is_low(ir->b) && l->home[ir->b] != H_NONE
+                           ? l->home[ir->b]
                            : lower_use(l, ir->b, size < 4 ? 4 : size, H_RAX);
         emit_rm(e, 0x86 | emit_size(size), reg, l->m);
         if (reg == H_RAX)
@@ -127,9 +127,9 @@ static void lower_xchg(struct lower *l, const struct ir *ir)
     }
     unsigned size = ir->size;
     bool simple =
-        is_low(ir->a) && is_low(ir->b) && home_of[ir->a] != H_NONE && home_of[ir->b] != H_NONE;
+        is_low(ir->a) && is_low(ir->b) && l->home[ir->a] != H_NONE && l->home[ir->b] != H_NONE;
     if (simple) {
-        emit_rr(e, 0x86 | emit_size(size), home_of[ir->a], home_of[ir->b]);
+        emit_rr(e, 0x86 | emit_size(size), l->home[ir->a], l->home[ir->b]);
         return;
     }
     /* Through RDX and RAX; high bytes use RCX on the way. */
@@ -147,7 +147,7 @@ static void lower_bswap(struct lower *l, const struct ir *ir)
 {
     struct emit *e = l->e;
     unsigned size = ir->size;
-    unsigned target = lower_target(ir->d, H_RAX);
+    unsigned target = lower_target(l, ir->d, H_RAX);
     unsigned a = lower_use(l, ir->a, size, target);
     if (a != target)
         emit_mov_rr(e, size, target, a);
@@ -164,14 +164,14 @@ static void lower_cmov(struct lower *l, const struct ir *ir)
     struct host_mem mem;
     enum host_cond cond = lower_condition(l, ir->cond);
     unsigned size = ir->size < 4 ? 2 : ir->size;
-    unsigned target = lower_target(ir->d, H_RAX);
+    unsigned target = lower_target(l, ir->d, H_RAX);
     if (target == H_RAX)
         lower_use(l, ir->d, size, H_RAX);
     uint32_t opcode = (0x40u | cond) | X_0F | emit_wide(size);
     if (lower_in_memory(l, ir->a, &mem))
         emit_rm(l->e, opcode, target, mem);
     else
-        emit_rr(l->e, opcode, target, home_of[ir->a]);
+        emit_rr(l->e, opcode, target, l->home[ir->a]);
     if (target == H_RAX)
         lower_put(l, ir->d, size, H_RAX);
 }
@@ -187,7 +187,7 @@ static void lower_setcc(struct lower *l, const struct ir *ir)
         emit_rr(l->e, opcode, 0, H_RAX);
         lower_put(l, ir->d, 1, H_RAX);
     } else {
-        emit_rr(l->e, opcode, 0, home_of[ir->d]);
+        emit_rr(l->e, opcode, 0, l->home[ir->d]);
     }
 }
 
@@ -195,7 +195,7 @@ static void lower_setcc(struct lower *l, const struct ir *ir)
 static void lower_sign(struct lower *l, const struct ir *ir)
 {
     unsigned size = ir->size;
-    emit_mov_rr(l->e, 8, H_RAX, home_of[RAX]);
+    emit_mov_rr(l->e, 8, H_RAX, l->home[RAX]);
     if (size == 2)
         emit_byte(l->e, 0x66);
     if (size == 8)
@@ -220,7 +220,7 @@ static void lower_alu_high(struct lower *l, const struct ir *ir, enum host_alu a
 {
     struct emit *e = l->e;
     bool store = ir->d != V_NONE, test = ir->op == IR_TEST;
-    unsigned home = home_of[ir->a - V_HIGH];
+    unsigned home = l->home[ir->a - V_HIGH];
     if (ir->b != V_IMM) {
         unsigned b = lower_use(l, ir->b, 1, H_RCX);
         if (b != H_RCX)
@@ -277,7 +277,7 @@ static void lower_alu(struct lower *l, const struct ir *ir)
             else if (lower_in_memory(l, ir->b, &b))
                 emit_alu_rm(e, alu, 4, H_RAX, b);
             else
-                emit_alu_rr(e, alu, 4, H_RAX, home_of[ir->b]);
+                emit_alu_rr(e, alu, 4, H_RAX, l->home[ir->b]);
             emit_store(e, 8, d, H_RAX);
         } else if (ir->b == V_IMM) {
             emit_alu_mi(e, alu, size, d, (int32_t)ir->imm, ir->lock);
@@ -286,7 +286,7 @@ static void lower_alu(struct lower *l, const struct ir *ir)
             emit_alu_mr(e, alu, size, d, reg, ir->lock);
         }
     } else {
-        unsigned a = home_of[ir->a];
+        unsigned a = l->home[ir->a];
         if (ir->b == V_IMM)
             emit_alu_ri(e, alu, size, a, (int32_t)ir->imm);
         else if (ir->b < 16 && ir->b == l->held)
@@ -315,10 +315,10 @@ static void lower_test(struct lower *l, const struct ir *ir)
             emit_rm(e, 0x84 | emit_size(size), lower_use(l, ir->b, size, H_RAX), a);
         }
     } else if (ir->b == V_IMM) {
-        emit_rr(e, 0xf6 | emit_size(size), 0, home_of[ir->a]);
+        emit_rr(e, 0xf6 | emit_size(size), 0, l->home[ir->a]);
         emit_imm_of(e, size, ir->imm);
     } else {
-        emit_rr(e, 0x84 | emit_size(size), lower_use(l, ir->b, size, H_RAX), home_of[ir->a]);
+        emit_rr(e, 0x84 | emit_size(size), lower_use(l, ir->b, size, H_RAX), l->home[ir->a]);
     }
     lower_wrote_flags(l);
 }
@@ -337,7 +337,7 @@ static void lower_group(struct lower *l, unsigned value, unsigned size, struct g
     struct host_mem mem;
     uint32_t opcode = group.opcode | emit_size(size);
     if (is_high(value)) {
-        unsigned home = home_of[value - V_HIGH];
+        unsigned home = l->home[value - V_HIGH];
         if (home == H_RBX) {
             emit_rr(e, group.opcode, group.extension, 7);
         } else {
@@ -361,7 +361,7 @@ static void lower_group(struct lower *l, unsigned value, unsigned size, struct g
         }
         emit_rm(e, opcode | (lock ? X_LOCK : 0), group.extension, mem);
     } else {
-        emit_rr(e, opcode, group.extension, home_of[value]);
+        emit_rr(e, opcode, group.extension, l->home[value]);
     }
     if (group.imm >= 0)
         emit_byte(e, (uint8_t)group.imm);
@@ -383,7 +383,7 @@ static void lower_unary(struct lower *l, const struct ir *ir)
 static void load_cl(struct lower *l)
 {
     lower_free_rcx(l);
-    emit_mov_rr(l->e, 4, H_RCX, home_of[RCX]);
+    emit_mov_rr(l->e, 4, H_RCX, l->home[RCX]);
 }
 
 static void lower_shift(struct lower *l, const struct ir *ir)
@@ -394,12 +394,12 @@ static void lower_shift(struct lower *l, const struct ir *ir)
     };
     struct emit *e = l->e;
     bool by_cl = ir->b != V_IMM;
-    unsigned home = ir->a < 16 ? home_of[ir->a] : H_NONE;
+    unsigned home = ir->a < 16 ? l->home[ir->a] : H_NONE;
 
     if (by_cl && !ir->strict && l->bmi2 && ir->size >= 4 && home != H_NONE &&
         (ir->op == IR_SHL || ir->op == IR_SHR || ir->op == IR_SAR)) {
         uint32_t prefix = ir->op == IR_SHL ? X_66 : ir->op == IR_SHR ? X_F2 : X_F3;
-        emit_vex_rr(e, 0xf7 | X_0F38 | prefix | (ir->size == 8 ? X_W : 0), home, home_of[RCX],
+        emit_vex_rr(e, 0xf7 | X_0F38 | prefix | (ir->size == 8 ? X_W : 0), home, l->home[RCX],
                     home);
         return; /* the flags are dead, whatever they are */
     }
@@ -430,7 +430,7 @@ static void lower_double_shift(struct lower *l, const struct ir *ir)
     if (in_memory && ir->a == V_M) {
         emit_rm(e, opcode, lower_use(l, ir->b, size, H_RAX), mem);
     } else {
-        unsigned a = in_memory ? H_RDX : home_of[ir->a];
+        unsigned a = in_memory ? H_RDX : l->home[ir->a];
         if (in_memory)
             emit_load(e, size, H_RDX, mem);
         emit_rr(e, opcode, lower_use(l, ir->b, size, H_RAX), a);
@@ -451,7 +451,7 @@ static void lower_imul(struct lower *l, const struct ir *ir)
     struct emit *e = l->e;
     struct host_mem mem;
     unsigned size = ir->size;
-    unsigned target = lower_target(ir->d, H_RAX);
+    unsigned target = lower_target(l, ir->d, H_RAX);
     prepare_flags(l);
     if (ir->b == V_IMM) { /* imul r, r/m, imm */
         bool byte = ir->imm >= -128 && ir->imm <= 127;
@@ -459,7 +459,7 @@ static void lower_imul(struct lower *l, const struct ir *ir)
         if (lower_in_memory(l, ir->a, &mem))
             emit_rm(e, opcode, target, mem);
         else
-            emit_rr(e, opcode, target, home_of[ir->a]);
+            emit_rr(e, opcode, target, l->home[ir->a]);
         emit_imm_of(e, byte ? 1 : size, ir->imm);
     } else {
         if (target == H_RAX)
@@ -468,7 +468,7 @@ static void lower_imul(struct lower *l, const struct ir *ir)
         if (lower_in_memory(l, ir->b, &mem))
             emit_rm(e, opcode, target, mem);
         else
-            emit_rr(e, opcode, target, home_of[ir->b]);
+            emit_rr(e, opcode, target, l->home[ir->b]);
     }
     if (target == H_RAX)
         lower_put(l, ir->d, size, H_RAX);
@@ -486,14 +486,14 @@ static void lower_multiply(struct lower *l, const struct ir *ir)
     uint32_t opcode = 0xf6 | emit_size(size);
     if (is_high(ir->a)) {
         unsigned reg = lower_use(l, ir->a, 1, H_RCX);
-        emit_mov_rr(e, 8, H_RAX, home_of[RAX]);
+        emit_mov_rr(e, 8, H_RAX, l->home[RAX]);
         emit_rr(e, opcode, extension, reg);
     } else {
-        emit_mov_rr(e, 8, H_RAX, home_of[RAX]);
+        emit_mov_rr(e, 8, H_RAX, l->home[RAX]);
         if (lower_in_memory(l, ir->a, &mem))
             emit_rm(e, opcode, extension, mem);
         else
-            emit_rr(e, opcode, extension, home_of[ir->a]);
+            emit_rr(e, opcode, extension, l->home[ir->a]);
     }
     if (size == 1) {
         lower_put(l, RAX, 2, H_RAX);
@@ -514,9 +514,9 @@ static void lower_divide(struct lower *l, const struct ir *ir)
     unsigned divisor = lower_use(l, ir->a, size, H_RCX);
     if (divisor != H_RCX)
         emit_mov_rr(e, size, H_RCX, divisor);
-    emit_mov_rr(e, size, H_RAX, home_of[RAX]);
+    emit_mov_rr(e, size, H_RAX, l->home[RAX]);
     if (ir->op == IR_DIVIDE) {
-        emit_mov_rr(e, size, H_RDX, home_of[RDX]);
+        emit_mov_rr(e, size, H_RDX, l->home[RDX]);
         emit_alu_rr(e, ALU_CMP, size, H_RDX, H_RCX);
         lower_slow_if(l, CC_NC);
         emit_rr(e, 0xf6 | emit_size(size), 6, H_RCX);
@@ -527,7 +527,7 @@ static void lower_divide(struct lower *l, const struct ir *ir)
         if (size == 8)
             emit_byte(e, 0x48);
         emit_byte(e, 0x99); /* cdq, cqo: the dividend must be a sign-extended RAX */
-        emit_alu_rr(e, ALU_CMP, size, H_RDX, home_of[RDX]);
+        emit_alu_rr(e, ALU_CMP, size, H_RDX, l->home[RDX]);
         lower_slow_if(l, CC_NZ);
         emit_rr(e, 0xf6 | emit_size(size), 7, H_RCX);
     }
@@ -565,7 +565,7 @@ static void lower_bit(struct lower *l, const struct ir *ir)
         if (in_memory)
             emit_rm(e, opcode | lock, extension, mem);
         else
-            emit_rr(e, opcode, extension, home_of[ir->a]);
+            emit_rr(e, opcode, extension, l->home[ir->a]);
         emit_byte(e, (uint8_t)ir->imm);
     } else {
         uint32_t opcode = (0x83 | extension << 3) | X_0F | emit_wide(size);
@@ -574,7 +574,7 @@ static void lower_bit(struct lower *l, const struct ir *ir)
             emit_load(e, 4, H_RAX, cpu_mem(HOT_AT(scratch)));
             emit_rm(e, opcode | lock, H_RAX, mem);
         } else {
-            emit_rr(e, opcode, lower_use(l, ir->b, size, H_RAX), home_of[ir->a]);
+            emit_rr(e, opcode, lower_use(l, ir->b, size, H_RAX), l->home[ir->a]);
         }
     }
     lower_wrote_flags(l);
@@ -590,7 +590,7 @@ static void lower_scan(struct lower *l, const struct ir *ir)
     struct emit *e = l->e;
     struct host_mem mem;
     unsigned size = ir->size;
-    unsigned target = lower_target(ir->d, H_RAX);
+    unsigned target = lower_target(l, ir->d, H_RAX);
     prepare_flags(l);
     if (target == H_RAX)
         lower_use(l, ir->d, 8, H_RAX); /* BSF of 0 keeps it */
@@ -600,7 +600,7 @@ static void lower_scan(struct lower *l, const struct ir *ir)
     if (lower_in_memory(l, ir->a, &mem))
         emit_rm(e, opcode, target, mem);
     else
-        emit_rr(e, opcode, target, home_of[ir->a]);
+        emit_rr(e, opcode, target, l->home[ir->a]);
     if (target == H_RAX)
         lower_put(l, ir->d, size == 4 ? 8 : size, H_RAX);
     lower_wrote_flags(l);
@@ -610,7 +610,7 @@ static void lower_crc32(struct lower *l, const struct ir *ir)
 {
     struct emit *e = l->e;
     struct host_mem mem;
-    unsigned target = lower_target(ir->d, H_RAX);
+    unsigned target = lower_target(l, ir->d, H_RAX);
     if (target == H_RAX)
         lower_use(l, ir->d, 8, H_RAX);
     uint32_t opcode = (ir->aux == 1 ? 0xf0 : 0xf1) | X_0F38 | X_F2 | (ir->size == 8 ? X_W : 0);
@@ -633,7 +633,7 @@ static void lower_xadd(struct lower *l, const struct ir *ir)
     unsigned size = ir->size;
     uint32_t opcode = 0xc0 | X_0F | emit_size(size);
     prepare_flags(l);
-    unsigned b = home_of[ir->b];
+    unsigned b = l->home[ir->b];
     if (b == H_NONE) {
         b = H_RAX;
         lower_use(l, ir->b, 8, H_RAX);
@@ -661,18 +661,18 @@ static void lower_cmpxchg(struct lower *l, const struct ir *ir)
     unsigned size = ir->size;
     uint32_t opcode = 0xb0 | X_0F | emit_size(size);
     prepare_flags(l);
-    unsigned b = home_of[ir->b];
+    unsigned b = l->home[ir->b];
     if (ir->a == V_M) {
         if (b == H_NONE) {
             lower_free_rcx(l);
             b = lower_use(l, ir->b, 8, H_RCX);
         }
-        emit_mov_rr(e, 8, H_RAX, home_of[RAX]);
+        emit_mov_rr(e, 8, H_RAX, l->home[RAX]);
         emit_rm(e, opcode | (ir->lock ? X_LOCK : 0), b, l->m);
     } else {
         if (b == H_NONE)
             b = lower_use(l, ir->b, 8, H_RCX);
-        emit_mov_rr(e, 8, H_RAX, home_of[RAX]);
+        emit_mov_rr(e, 8, H_RAX, l->home[RAX]);
         unsigned a = lower_use(l, ir->a, 8, H_RDX);
         if (ir->a == RAX) { /* compares with itself */
             a = H_RDX;
@@ -680,14 +680,14 @@ static void lower_cmpxchg(struct lower *l, const struct ir *ir)
         }
         emit_rr(e, opcode, b, a);
         if (ir->a == RAX) {
-            emit_mov_rr(e, 8, home_of[RAX], H_RDX);
+            emit_mov_rr(e, 8, l->home[RAX], H_RDX);
             lower_wrote_flags(l);
             return;
         }
         if (a == H_RDX)
             lower_put(l, ir->a, 8, H_RDX);
     }
-    emit_mov_rr(e, 8, home_of[RAX], H_RAX);
+    emit_mov_rr(e, 8, l->home[RAX], H_RAX);
     lower_wrote_flags(l);
 }
 
@@ -711,7 +711,7 @@ static void lower_flag_op(struct lower *l, const struct ir *ir)
         break;
     case IR_SAHF:
         prepare_flags(l);
-        emit_mov_rr(e, 4, H_RAX, home_of[RAX]);
+        emit_mov_rr(e, 4, H_RAX, l->home[RAX]);
         emit_byte(e, 0x9e);
         lower_wrote_flags(l);
         break;

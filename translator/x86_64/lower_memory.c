@@ -69,7 +69,7 @@ static void add_bit_offset(struct lower *l, const struct ir *ir, unsigned addres
     if (lower_in_memory(l, ir->d, &mem))
         emit_rm(e, extend, H_RAX, mem);
     else
-        emit_rr(e, extend, H_RAX, home_of[ir->d]);
+        emit_rr(e, extend, H_RAX, l->home[ir->d]);
     emit_shift_ri(e, SHIFT_SAR, 8, H_RAX, 3);
     emit_alu_ri(e, ALU_AND, 8, H_RAX, -(int32_t)ir->size);
     emit_alu_rr(e, ALU_ADD, address_size, H_RCX, H_RAX);

@@ -133,14 +133,14 @@ static void lower_cmpxchg_wide(struct lower *l, const struct ir *ir)
     lower_want(l, ir->strict & ~FLAG_ZF); /* it leaves the other flags alone */
     emit_store(e, 8, scratch, H_RSI);
     emit_lea(e, 8, H_RSI, l->m);
-    emit_mov_rr(e, 8, H_RAX, home_of[RAX]);
-    emit_mov_rr(e, 8, H_RDX, home_of[RDX]);
-    emit_mov_rr(e, 8, H_RCX, home_of[RCX]);
-    emit_mov_rr(e, 8, H_RBX, home_of[RBX]);
+    emit_mov_rr(e, 8, H_RAX, l->home[RAX]);
+    emit_mov_rr(e, 8, H_RDX, l->home[RDX]);
+    emit_mov_rr(e, 8, H_RCX, l->home[RCX]);
+    emit_mov_rr(e, 8, H_RBX, l->home[RBX]);
     emit_rm(e, 0xc7 | X_0F | (ir->size == 16 ? X_W : 0) | (ir->lock ? X_LOCK : 0), 1,
             host_at(H_RSI, 0));
-    emit_mov_rr(e, 8, home_of[RAX], H_RAX);
-    emit_mov_rr(e, 8, home_of[RDX], H_RDX);
+    emit_mov_rr(e, 8, l->home[RAX], H_RAX);
+    emit_mov_rr(e, 8, l->home[RDX], H_RDX);
     emit_load(e, 8, H_RSI, scratch);
     lower_wrote_flags(l);
 }
@@ -156,14 +156,14 @@ static void lower_tsc(struct lower *l, const struct ir *ir)
         lower_slow_if(l, CC_NZ);
     }
     emit_call_to(e, stubs->tsc[l->block->vectors]);
-    emit_mov_rr(e, 4, home_of[RAX], H_RAX);
+    emit_mov_rr(e, 4, l->home[RAX], H_RAX);
     emit_shift_ri(e, SHIFT_SHR, 8, H_RAX, 32);
-    emit_mov_rr(e, 4, home_of[RDX], H_RAX);
+    emit_mov_rr(e, 4, l->home[RDX], H_RAX);
 }
 
 static void lower_field(struct lower *l, const struct ir *ir)
 {
-    unsigned target = ir->aux >= 4 ? lower_target(ir->d, H_RAX) : H_RAX;
+    unsigned target = ir->aux >= 4 ? lower_target(l, ir->d, H_RAX) : H_RAX;
     emit_load(l->e, ir->size, target, cpu_mem((int32_t)ir->imm));
     if (target == H_RAX)
         lower_put(l, ir->d, ir->aux, H_RAX);

@@ -11,7 +11,7 @@ bool lower_in_memory(const struct lower *l, unsigned value, struct host_mem *mem
         *mem = cpu_mem(HOT_AT(scratch));
     else if (value == V_CARRY)
         *mem = cpu_mem(HOT_AT(carry));
-    else if (value < 16 && home_of[value] == H_NONE)
+    else if (value < 16 && l->home[value] == H_NONE)
         *mem = cpu_mem(GPR_AT(value));
     else
         return false;
@@ -22,8 +22,8 @@ bool lower_in_memory(const struct lower *l, unsigned value, struct host_mem *mem
 unsigned lower_use(struct lower *l, unsigned value, unsigned size, unsigned temp)
 {
     struct host_mem mem;
-    if (value < 16 && home_of[value] != H_NONE)
-        return home_of[value];
+    if (value < 16 && l->home[value] != H_NONE)
+        return l->home[value];
     if (value == V_T0)
         return H_RAX;
     if (value == V_IMM) {
@@ -32,7 +32,7 @@ unsigned lower_use(struct lower *l, unsigned value, unsigned size, unsigned temp
         return temp;
     }
     if (is_high(value)) { /* AH is reachable only in the first four registers */
-        unsigned home = home_of[value - V_HIGH];
+        unsigned home = l->home[value - V_HIGH];
         if (home == H_RBX) {
             emit_rr(l->e, 0xb6 | X_0F, temp, 7); /* movzx temp, bh */
         } else {
@@ -48,22 +48,22 @@ unsigned lower_use(struct lower *l, unsigned value, unsigned size, unsigned temp
     return temp;
 }
 
-unsigned lower_target(unsigned value, unsigned temp)
+unsigned lower_target(const struct lower *l, unsigned value, unsigned temp)
 {
-    return value < 16 && home_of[value] != H_NONE ? home_of[value] : temp;
+    return value < 16 && l->home[value] != H_NONE ? l->home[value] : temp;
 }
 
 /* Stores a result of `size` bytes: 4 clears the upper half, 1 and 2 keep the rest. */
 void lower_put(struct lower *l, unsigned value, unsigned size, unsigned reg)
 {
     struct host_mem mem;
-    if (value < 16 && home_of[value] != H_NONE) {
-        if (reg == home_of[value])
+    if (value < 16 && l->home[value] != H_NONE) {
+        if (reg == l->home[value])
             return;
         if (size >= 4)
-            emit_mov_rr(l->e, size, home_of[value], reg);
+            emit_mov_rr(l->e, size, l->home[value], reg);
         else
-            emit_rr(l->e, 0x88 | emit_size(size), reg, home_of[value]);
+            emit_rr(l->e, 0x88 | emit_size(size), reg, l->home[value]);
         return;
     }
     if (value == V_T0) {
@@ -72,7 +72,7 @@ void lower_put(struct lower *l, unsigned value, unsigned size, unsigned reg)
         return;
     }
     if (is_high(value)) {
-        unsigned home = home_of[value - V_HIGH];
+        unsigned home = l->home[value - V_HIGH];
         if (reg > H_RDX) { /* beside a high byte register no REX prefix is possible */
             emit_mov_rr(l->e, 4, H_RCX, reg);
             reg = H_RCX;

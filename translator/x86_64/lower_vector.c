@@ -118,8 +118,8 @@ static void load_lengths(struct lower *l, const struct insn *insn)
         emit_lea(l->e, 8, H_RCX, l->m);
         l->m = host_at(H_RCX, 0);
     }
-    emit_mov_rr(l->e, 8, H_RAX, home_of[RAX]);
-    emit_mov_rr(l->e, 8, H_RDX, home_of[RDX]);
+    emit_mov_rr(l->e, 8, H_RAX, l->home[RAX]);
+    emit_mov_rr(l->e, 8, H_RDX, l->home[RDX]);
 }
 
 static uint32_t opcode_of(const struct insn *insn)
@@ -203,7 +203,7 @@ void lower_vector(struct lower *l, const struct ir *ir)
         const struct operand *operand = &insn->operand[places.reg];
         reg = operand->reg;
         if (operand->kind == OPERAND_GPR) { /* always a destination, all of it */
-            reg = lower_target(operand->reg, H_RAX);
+            reg = lower_target(l, operand->reg, H_RAX);
             if (reg == H_RAX)
                 result = operand->reg;
         }
@@ -212,14 +212,14 @@ void lower_vector(struct lower *l, const struct ir *ir)
         put_rm(l, insn, opcode, reg, vvvv, l->m);
     } else if (rm->kind == OPERAND_GPR) {
         if (places.rm == 0) { /* destination: the whole register, zero-extended */
-            unsigned target = lower_target(rm->reg, H_RAX);
+            unsigned target = lower_target(l, rm->reg, H_RAX);
             put_rr(l, insn, opcode, reg, vvvv, target);
             if (target == H_RAX)
                 result = rm->reg;
         } else if (lower_in_memory(l, rm->reg, &mem)) {
             put_rm(l, insn, opcode, reg, vvvv, mem);
         } else {
-            put_rr(l, insn, opcode, reg, vvvv, home_of[rm->reg]);
+            put_rr(l, insn, opcode, reg, vvvv, l->home[rm->reg]);
         }
     } else {
         put_rr(l, insn, opcode, reg, vvvv, rm->reg);
