@@ -22,26 +22,28 @@
  *   home     where a guest register lives: a host register, or its slot in struct cpu
  *   slot     EFLAGS in struct cpu: the arithmetic flags when they are not in host EFLAGS
  *
- * Requirements, referred to by number in the code
- *   R1  Between guest instructions, every guest register is in its home, for all blocks alike; so
- * jumps between blocks move nothing. A hot block may have homes of its own inside. Host rsp is the address of struct cpu. R2  An operation that
- * can fail stands before any change of state by its instruction. Its slow path stores the homes
- * into struct cpu and runs the instruction's exec(); faults unwind from there with complete, exact
- * state (rip, flags, registers). R3  At each observable operation the arithmetic flags are in the
- * slot, in host EFLAGS, or can be computed again from registers; slow paths make the slot complete.
- *   R4  A block starts with the flags in the slot if it declares to need them (entry_strict != 0).
- *       Exits store them there unless the target is known not to.
- *   R5  Code is valid for one space and the physical bytes that it was made from. Stores to those
- * lines (cpu/code.h) unlink it; it is revived if its bytes turn out the same. R6  Code of a page
- * runs only while the page is mapped to the same host page, fetchable: tested where control enters
- * from another page or from an indirect jump (guard). R7  Every cycle of jumps polls cpu->event:
- * backward jumps, backward calls, indirect jumps. After an exec() events, a changed mode, or an
- * invalidated block leave to the dispatcher. R8  No code is freed or moved while a block may be
- * executing; the cache is emptied by the dispatcher only. The cache is never writable and
- * executable through one mapping. R9  Guest memory is reached only through a TLB entry that
- * matched. Guest addresses never become host addresses otherwise. Guest instructions cannot raise
- * host signals. R10 Memory order: x86 hosts order plain accesses as the guest expects; LOCK stays
- * LOCK.
+ * Requirements, referred to by number in the code:
+ * - R1: Between guest instructions, every guest register is in its home, for all blocks alike; so
+ *   jumps between blocks move nothing. Inside, a hot block may have homes of its own. Host rsp is
+ *   the address of struct cpu.
+ * - R2: An operation that can fail stands before any change of state by its instruction. Its slow
+ *   path stores the homes into struct cpu and runs the instruction's exec(); faults unwind from
+ *   there with complete, exact state (rip, flags, registers).
+ * - R3: At each observable operation the arithmetic flags are in the slot, in host EFLAGS, or can
+ *   be computed again from registers; slow paths make the slot complete.
+ * - R4: A block starts with the flags in the slot if it declares to need them (entry_strict !=
+ *   0). Exits store them there unless the target is known not to.
+ * - R5: Code is valid for one space and the physical bytes that it was made from. Stores to those
+ *   lines (cpu/code.h) unlink it; it is revived if its bytes turn out the same.
+ * - R6: Code of a page runs only while the page is mapped to the same host page, fetchable:
+ *   tested where control enters from another page or from an indirect jump (guard).
+ * - R7: Every cycle of jumps polls cpu->event: backward jumps, backward calls, indirect jumps.
+ *   After an exec() events, a changed mode, or an invalidated block leave to the dispatcher.
+ * - R8: No code is freed or moved while a block may be executing; the cache is emptied by the
+ *   dispatcher only. The cache is never writable and executable through one mapping.
+ * - R9: Guest memory is reached only through a TLB entry that matched. Guest addresses never
+ *   become host addresses otherwise. Guest instructions cannot raise host signals.
+ * - R10: Memory order: x86 hosts order plain accesses as the guest expects; LOCK stays LOCK.
  */
 #ifndef DOPPEL_TRANSLATOR_TRANSLATOR_H
 #define DOPPEL_TRANSLATOR_TRANSLATOR_H
