@@ -10,10 +10,23 @@
 
 /* -- Spaces -- */
 
-static void clear_jumps(struct engine *engine, struct space *space)
+#define JUMPS_SIZE (sizeof(struct jump_entry) << JUMP_BITS)
+
+/* An empty table is all zeros, of which pages that are not used take no memory. But a jump to 0
+ * would find its slot so. */
+static bool clear_jumps(struct engine *engine, struct space *space)
 {
-    for (unsigned i = 0; i < 1u << JUMP_BITS; i++)
-        space->jumps[i] = (struct jump_entry){1, engine->stubs->lookup};
+    if (space->jumps) {
+        madvise(space->jumps, JUMPS_SIZE, MADV_DONTNEED);
+    } else {
+        void *memory =
+            mmap(NULL, JUMPS_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED)
+            return false;
+        space->jumps = memory;
+    }
+    *jump_at(space->jumps, 0) = (struct jump_entry){1, engine->stubs->lookup};
+    return true;
 }
 
 static struct space *space_of(struct engine *engine)
@@ -32,14 +45,8 @@ static struct space *space_of(struct engine *engine)
     if (engine->spaces == SPACES_MAX)
         return NULL;
     struct space *space = &engine->space[engine->spaces];
-    if (!space->jumps) {
-        void *memory = mmap(NULL, sizeof(struct jump_entry) << JUMP_BITS, PROT_READ | PROT_WRITE,
-                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        if (memory == MAP_FAILED)
-            return NULL;
-        space->jumps = memory;
-    }
-    clear_jumps(engine, space);
+    if (!clear_jumps(engine, space))
+        return NULL;
     space->mode = mode;
     space->cs_base = base;
     space->cs_limit = limit;
@@ -78,83 +85,269 @@ bool space_select(struct engine *engine)
 void space_free(struct space *space)
 {
     if (space->jumps)
-        munmap(space->jumps, sizeof(struct jump_entry) << JUMP_BITS);
+        munmap(space->jumps, JUMPS_SIZE);
 }
 
-/* -- Lookup -- */
+/* -- The table of blocks -- */
 
-static unsigned block_slot(uint64_t rip, gpa_t gpa, const struct space *space)
+/*
+ * Open addressing. An entry is the offset of a block with a few more bits of its hash in place of
+ * the zeros, so that most lookups touch one cache line if there is no such block, two if there is.
+ */
+#define ENTRY_TAG      (BLOCK_ALIGNMENT - 1u)
+#define ENTRY_REMOVED  1u
+#define CODE_PER_ENTRY 128 /* bytes of code cache: a block has more */
+
+static uint64_t block_key(uint64_t rip, gpa_t gpa, unsigned space, bool unshared)
 {
-    uint64_t key = (rip ^ gpa << 20 ^ (uintptr_t)space << 3) * 0x9e3779b97f4a7c15ull;
-    return (unsigned)(key >> (64 - BLOCK_HASH_BITS));
+    uint64_t place = rip ^ gpa << 20 ^ (uint64_t)(space << 1 | unshared) << 56;
+    return place * 0x9e3779b97f4a7c15ull;
 }
 
-static unsigned page_slot(gpa_t gpa)
+static uint64_t key_of(const struct block *block)
 {
-    return (unsigned)(gpa >> 12) & ((1u << PAGE_HASH_BITS) - 1);
+    return block_key(block->rip, block->gpa, block->space, block->unshared);
 }
 
-/* Is the block's memory where it was, with the bytes that it was made from? */
-static bool bytes_unchanged(struct engine *engine, const struct block *block)
+static size_t first_entry(const struct block_table *table, uint64_t key)
 {
-    struct cpu *cpu = engine->cpu;
-    const uint8_t *bytes = block->bytes;
-    for (unsigned p = 0; p < block->pages; p++)
-        if (cpu->bus->page(cpu->bus->opaque, cpu, block->page[p].gpa).host != block->page[p].host)
-            return false;
-    for (unsigned i = 0; i < block->ranges; i++) {
-        const struct range *range = &block->range[i];
-        for (unsigned p = 0; p < block->pages; p++)
-            if (block->page[p].gpa == (range->gpa & ~0xfffull)) {
-                if (memcmp(block->page[p].host + (range->gpa & 0xfff), bytes, range->size) != 0)
-                    return false;
-                break;
-            }
-        bytes += range->size;
+    return key >> (64 - table->bits);
+}
+
+static size_t next_entry(const struct block_table *table, size_t at)
+{
+    return (at + 1) & (((size_t)1 << table->bits) - 1);
+}
+
+static uint32_t entry_tag(uint64_t key)
+{
+    return (uint32_t)(key >> 20) & ENTRY_TAG;
+}
+
+bool block_table_create(struct block_table *table, size_t cache_size, struct error *error)
+{
+    *table = (struct block_table){.bits = 4};
+    while ((size_t)CODE_PER_ENTRY << table->bits < cache_size)
+        table->bits++;
+    table->entry = calloc((size_t)1 << table->bits, sizeof *table->entry);
+    return table->entry || error_set(error, "cannot allocate the translator: out of memory");
+}
+
+void block_table_destroy(struct block_table *table)
+{
+    free(table->entry);
+}
+
+bool block_table_is_full(const struct block_table *table)
+{
+    return table->used > ((size_t)3 << table->bits) / 4;
+}
+
+static void table_clear(struct block_table *table)
+{
+    memset(table->entry, 0, sizeof *table->entry << table->bits);
+    table->used = 0;
+}
+
+static void table_add(struct engine *engine, const struct block *block)
+{
+    struct block_table *table = &engine->table;
+    uint64_t key = key_of(block);
+    size_t at = first_entry(table, key);
+    while (table->entry[at] > ENTRY_REMOVED)
+        at = next_entry(table, at);
+    table->used += table->entry[at] == 0;
+    table->entry[at] = cache_offset(&engine->cache, block) | entry_tag(key);
+}
+
+static void table_remove(struct engine *engine, const struct block *block)
+{
+    struct block_table *table = &engine->table;
+    uint64_t key = key_of(block);
+    uint32_t entry = cache_offset(&engine->cache, block) | entry_tag(key);
+    size_t at = first_entry(table, key);
+    while (table->entry[at] != entry)
+        at = next_entry(table, at);
+    table->entry[at] = ENTRY_REMOVED;
+}
+
+/* -- Lists by page -- */
+
+static uint32_t *page_list(struct engine *engine, gpa_t gpa)
+{
+    return &engine->page[gpa >> 12 & ((1u << PAGE_HASH_BITS) - 1)];
+}
+
+static struct block_page *page_at(const struct engine *engine, uint32_t offset)
+{
+    return cache_at(&engine->cache, offset);
+}
+
+static void page_add(struct engine *engine, struct block_page *page)
+{
+    uint32_t *first = page_list(engine, page->gpa);
+    page->next = *first;
+    page->prev = 0;
+    *first = cache_offset(&engine->cache, page);
+    if (page->next)
+        page_at(engine, page->next)->prev = *first;
+}
+
+static void page_remove(struct engine *engine, const struct block_page *page)
+{
+    if (page->prev)
+        page_at(engine, page->prev)->next = page->next;
+    else
+        *page_list(engine, page->gpa) = page->next;
+    if (page->next)
+        page_at(engine, page->next)->prev = page->prev;
+}
+
+/* -- Descriptions -- */
+
+static unsigned page_of_range(const struct trace *trace, gpa_t gpa)
+{
+    unsigned page = 0;
+    while (trace->page[page].gpa != (gpa & ~0xfffull))
+        page++;
+    return page;
+}
+
+static bool describe_insns(struct engine *engine, struct block *block, const struct trace *trace)
+{
+    struct verified *verified;
+    size_t size = sizeof *verified + trace->count * sizeof verified->at[0];
+    verified = cache_allocate(&engine->cache, size, _Alignof(struct verified));
+    if (!verified)
+        return false;
+    block->verified = cache_offset(&engine->cache, verified);
+    for (unsigned i = 0; i < trace->count; i++) {
+        verified->at[i].rip = trace->rip[i];
+        verified->at[i].insn = trace->insn[i];
     }
     return true;
 }
 
-static void mark_code(struct engine *engine, const struct block *block)
+struct block *block_new(struct engine *engine, const struct trace *trace)
+{
+    size_t size = sizeof(struct block) + trace->pages * sizeof(struct block_page) +
+                  trace->ranges * sizeof(struct range);
+    for (unsigned i = 0; i < trace->ranges; i++)
+        size += trace->range[i].size;
+    struct block *block = cache_allocate(&engine->cache, size, BLOCK_ALIGNMENT);
+    if (!block || (engine->verify && !describe_insns(engine, block, trace)))
+        return NULL;
+    block->rip = trace->rip[0];
+    block->gpa = trace->range[0].gpa;
+    block->space = (uint8_t)(trace->space - engine->space);
+    block->count = (uint8_t)trace->count;
+    block->straddles = trace->guard[0] != 0 || trace->range[0].size < trace->insn[0].length;
+    block->pages = (uint8_t)trace->pages;
+    block->ranges = (uint8_t)trace->ranges;
+    for (unsigned i = 0; i < trace->pages; i++)
+        block->page[i] = (struct block_page){.host = trace->page[i].host,
+                                             .gpa = trace->page[i].gpa,
+                                             .block = cache_offset(&engine->cache, block)};
+    uint8_t *bytes = block_bytes(block);
+    for (unsigned i = 0; i < trace->ranges; i++) {
+        gpa_t gpa = trace->range[i].gpa;
+        unsigned page = page_of_range(trace, gpa), range_size = trace->range[i].size;
+        block_ranges(block)[i] =
+            (struct range){page & 15, (uint16_t)(gpa & 0xfff), (uint16_t)range_size};
+        memcpy(bytes, trace->page[page].host + (gpa & 0xfff), range_size);
+        bytes += range_size;
+    }
+    return block;
+}
+
+static gpa_t range_gpa(const struct block *block, const struct range *range)
+{
+    return block->page[range->page].gpa + range->offset;
+}
+
+/* Is the block's memory where it was, with the bytes that it was made from? */
+static bool bytes_unchanged(struct engine *engine, struct block *block)
 {
     struct cpu *cpu = engine->cpu;
-    for (unsigned i = 0; i < block->ranges; i++)
-        if (code_mark(cpu->code, block->range[i].gpa, block->range[i].size))
-            tlb_protect_page(cpu, block->range[i].gpa);
+    for (unsigned i = 0; i < block->pages; i++)
+        if (cpu->bus->page(cpu->bus->opaque, cpu, block->page[i].gpa).host != block->page[i].host)
+            return false;
+    const struct range *range = block_ranges(block);
+    const uint8_t *bytes = block_bytes(block);
+    for (unsigned i = 0; i < block->ranges; i++) {
+        if (memcmp(block->page[range[i].page].host + range[i].offset, bytes, range[i].size) != 0)
+            return false;
+        bytes += range[i].size;
+    }
+    return true;
 }
 
-static void remove_from_lists(struct engine *engine, struct block *block)
+static void mark_code(struct engine *engine, struct block *block)
 {
-    struct block **at = &engine->table[block_slot(block->rip, block->gpa, block->space)];
-    while (*at != block)
-        at = &(*at)->next;
-    *at = block->next;
-    for (unsigned i = 0; i < block->pages; i++) {
-        struct page_link *link = &block->link[i];
-        *link->at = link->next;
-        if (link->next)
-            link->next->at = link->at;
-    }
+    struct cpu *cpu = engine->cpu;
+    const struct range *range = block_ranges(block);
+    for (unsigned i = 0; i < block->ranges; i++)
+        if (code_mark(cpu->code, range_gpa(block, &range[i]), range[i].size))
+            tlb_protect_page(cpu, range_gpa(block, &range[i]));
 }
+
+void block_register(struct engine *engine, struct block *block)
+{
+    table_add(engine, block);
+    for (unsigned i = 0; i < block->pages; i++)
+        page_add(engine, &block->page[i]);
+    mark_code(engine, block);
+}
+
+static void unregister(struct engine *engine, const struct block *block)
+{
+    table_remove(engine, block);
+    for (unsigned i = 0; i < block->pages; i++)
+        page_remove(engine, &block->page[i]);
+}
+
+/* -- Lookup -- */
 
 /* Is what an instruction at the start needs of a second page still the same? May raise #PF. */
-static bool second_page_matches(struct engine *engine, const struct block *block)
+static bool second_page_matches(struct engine *engine, const struct block *block, gva_t gva)
 {
+    struct cpu *cpu = engine->cpu;
     if (!block->straddles)
         return true;
+    gva_t second = (gva & ~0xfffull) + 4096;
+    if (!(cpu->mode & MODE_CODE64))
+        second = (uint32_t)second;
     gpa_t gpa;
-    const uint8_t *host = mem_fetch(engine->cpu, block->page[1].gva, &gpa);
-    return host == block->page[1].host;
+    return mem_fetch(cpu, second, &gpa) == block->page[1].host;
 }
 
-struct block *block_find(struct engine *engine, uint64_t rip, gpa_t gpa, bool unshared)
+/* The block of an entry if that may be what is looked for. */
+static struct block *candidate(const struct engine *engine, uint32_t entry, uint64_t key)
 {
-    struct space *space = engine->current_space;
-    struct block *next, *block = engine->table[block_slot(rip, gpa, space)];
-    for (; block; block = next) {
-        next = block->next;
-        if (block->rip != rip || block->gpa != gpa || block->space != space ||
-            block->unshared != unshared || !second_page_matches(engine, block))
+    if ((entry & ENTRY_TAG) != entry_tag(key) || entry == ENTRY_REMOVED)
+        return NULL;
+    return block_at(engine, entry & ~ENTRY_TAG);
+}
+
+static bool is_for(const struct block *block, uint64_t rip, gpa_t gpa, unsigned space,
+                   bool unshared)
+{
+    return block->rip == rip && block->gpa == gpa && block->space == space &&
+           block->unshared == unshared;
+}
+
+struct block *block_find(struct engine *engine, gva_t gva, gpa_t gpa, bool unshared)
+{
+    const struct block_table *table = &engine->table;
+    uint64_t rip = engine->cpu->rip;
+    unsigned space = (unsigned)(engine->current_space - engine->space);
+    uint64_t key = block_key(rip, gpa, space, unshared);
+    uint32_t entry;
+    for (size_t at = first_entry(table, key); (entry = table->entry[at]);
+         at = next_entry(table, at)) {
+        struct block *block = candidate(engine, entry, key);
+        if (!block || !is_for(block, rip, gpa, space, unshared) ||
+            !second_page_matches(engine, block, gva))
             continue;
         if (!block->stale)
             return block;
@@ -164,7 +357,7 @@ struct block *block_find(struct engine *engine, uint64_t rip, gpa_t gpa, bool un
             mark_code(engine, block);
             return block;
         }
-        remove_from_lists(engine, block);
+        unregister(engine, block);
         engine_cool(engine, rip); /* code that keeps changing is better interpreted */
     }
     return NULL;
@@ -172,36 +365,28 @@ struct block *block_find(struct engine *engine, uint64_t rip, gpa_t gpa, bool un
 
 bool block_exists(const struct engine *engine, uint64_t rip, gpa_t gpa)
 {
-    const struct space *space = engine->current_space;
-    const struct block *block = engine->table[block_slot(rip, gpa, space)];
-    for (; block; block = block->next)
-        if (block->rip == rip && block->gpa == gpa && block->space == space && !block->unshared &&
-            !block->stale)
+    const struct block_table *table = &engine->table;
+    unsigned space = (unsigned)(engine->current_space - engine->space);
+    uint64_t key = block_key(rip, gpa, space, false);
+    uint32_t entry;
+    for (size_t at = first_entry(table, key); (entry = table->entry[at]);
+         at = next_entry(table, at)) {
+        const struct block *block = candidate(engine, entry, key);
+        if (block && is_for(block, rip, gpa, space, false) && !block->stale)
             return true;
+    }
     return false;
 }
 
-void block_enter_table(struct engine *engine, struct block *block)
+/* The entry of its space's jump table that the block belongs into. */
+static struct jump_entry *jump_entry_of(const struct engine *engine, const struct block *block)
 {
-    struct jump_entry *entry = (void *)((uint8_t *)block->space->jumps + jump_offset(block->rip));
-    entry->rip = block->rip;
-    entry->code = block->checked;
+    return jump_at(engine->space[block->space].jumps, block->rip);
 }
 
-void block_register(struct engine *engine, struct block *block)
+void block_enter_table(struct engine *engine, const struct block *block)
 {
-    unsigned slot = block_slot(block->rip, block->gpa, block->space);
-    block->next = engine->table[slot];
-    engine->table[slot] = block;
-    for (unsigned i = 0; i < block->pages; i++) {
-        unsigned page = page_slot(block->page[i].gpa);
-        struct page_link **first = &engine->page[page], *link = &block->link[i];
-        *link = (struct page_link){*first, first, block};
-        if (*first)
-            (*first)->at = &link->next;
-        *first = link;
-    }
-    mark_code(engine, block);
+    *jump_entry_of(engine, block) = (struct jump_entry){block->rip, block_checked(engine, block)};
 }
 
 /* -- Links -- */
@@ -210,11 +395,14 @@ static void unlink_exit(struct engine *engine, struct exit *exit)
 {
     if (!exit->to)
         return;
-    *exit->link = exit->next;
+    if (exit->prev)
+        exit_at(engine, exit->prev)->next = exit->next;
+    else
+        block_at(engine, exit->to)->incoming = exit->next;
     if (exit->next)
-        exit->next->link = exit->link;
-    exit->to = NULL;
-    host_link(engine, exit, NULL);
+        exit_at(engine, exit->next)->prev = exit->prev;
+    exit->to = 0;
+    host_unlink(engine, exit);
 }
 
 /* Nothing leads into the block any more, nor out of it without the dispatcher. */
@@ -222,38 +410,39 @@ static void unlink_all(struct engine *engine, struct block *block)
 {
     block->stale = true;
     while (block->incoming)
-        unlink_exit(engine, block->incoming);
+        unlink_exit(engine, exit_at(engine, block->incoming));
     for (unsigned i = 0; i < block->exit_count; i++)
-        unlink_exit(engine, &block->exits[i]);
-    struct jump_entry *entry = (void *)((uint8_t *)block->space->jumps + jump_offset(block->rip));
+        unlink_exit(engine, exit_at(engine, block->exits) + i);
+    struct jump_entry *entry = jump_entry_of(engine, block);
     if (entry->rip == block->rip)
         *entry = (struct jump_entry){1, engine->stubs->lookup};
 }
 
 void block_link(struct engine *engine, struct exit *exit, struct block *to)
 {
-    if (exit->to || exit->from->stale || exit->from->space != to->space)
+    const struct block *from = block_at(engine, exit->from);
+    if (exit->to || from->stale || from->space != to->space)
         return;
-    exit->to = to;
+    exit->to = cache_offset(&engine->cache, to);
     exit->next = to->incoming;
+    exit->prev = 0;
+    to->incoming = cache_offset(&engine->cache, exit);
     if (exit->next)
-        exit->next->link = &exit->next;
-    exit->link = &to->incoming;
-    to->incoming = exit;
-    host_link(engine, exit, to);
+        exit_at(engine, exit->next)->prev = to->incoming;
+    host_link(engine, exit);
     engine->stats.links++;
 }
 
 void block_replace(struct engine *engine, struct block *old, struct block *block)
 {
     while (old->incoming) {
-        struct exit *exit = old->incoming;
+        struct exit *exit = exit_at(engine, old->incoming);
         unlink_exit(engine, exit);
-        if (exit->from != old)
+        if (block_at(engine, exit->from) != old)
             block_link(engine, exit, block);
     }
     unlink_all(engine, old);
-    remove_from_lists(engine, old);
+    unregister(engine, old);
 }
 
 /* -- Invalidation -- */
@@ -265,34 +454,43 @@ static void make_stale(struct engine *engine, struct block *block)
     unlink_all(engine, block);
 }
 
+static bool has_bytes_in(struct block *block, gpa_t gpa, uint64_t size)
+{
+    const struct range *range = block_ranges(block);
+    for (unsigned i = 0; i < block->ranges; i++) {
+        gpa_t start = range_gpa(block, &range[i]);
+        if (start < gpa + size && start + range[i].size > gpa)
+            return true;
+    }
+    return false;
+}
+
 void block_written(void *opaque, gpa_t gpa, uint64_t size)
 {
     struct engine *engine = opaque;
-    for (struct page_link *link = engine->page[page_slot(gpa)]; link; link = link->next) {
-        struct block *block = link->block;
-        if (block->stale)
-            continue;
-        for (unsigned i = 0; i < block->ranges; i++)
-            if (block->range[i].gpa < gpa + size &&
-                block->range[i].gpa + block->range[i].size > gpa) {
-                make_stale(engine, block);
-                break;
-            }
+    for (uint32_t next = *page_list(engine, gpa); next;) {
+        const struct block_page *page = page_at(engine, next);
+        struct block *block = block_at(engine, page->block);
+        if (!block->stale && has_bytes_in(block, gpa, size))
+            make_stale(engine, block);
+        next = page->next;
     }
 }
 
 void block_distrust_all(struct engine *engine)
 {
-    for (unsigned i = 0; i < sizeof engine->table / sizeof engine->table[0]; i++)
-        for (struct block *block = engine->table[i]; block; block = block->next)
-            if (!block->stale)
-                make_stale(engine, block);
+    for (size_t i = 0; i >> engine->table.bits == 0; i++) {
+        uint32_t entry = engine->table.entry[i];
+        struct block *block = block_at(engine, entry & ~ENTRY_TAG);
+        if (entry > ENTRY_REMOVED && !block->stale)
+            make_stale(engine, block);
+    }
     engine->distrust_pending = false;
 }
 
 void block_drop_all(struct engine *engine)
 {
-    memset(engine->table, 0, sizeof engine->table);
+    table_clear(&engine->table);
     memset(engine->page, 0, sizeof engine->page);
     cache_reset(&engine->cache);
     host_reset(engine);

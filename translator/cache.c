@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 #define BLOCK_HOST_MAX (64u << 10) /* room that must be left in each part to begin a block */
-#define ARENA_PER_CODE 3           /* arena bytes per byte of code cache */
+#define ARENA_PER_CODE 2           /* arena bytes per byte of code cache */
+#define ARENA_START    256         /* offset 0 stands for nothing */
 #define CODE_PER_END   64 /* bytes of code cache per block: fewer do not occur on average */
 #define REACH          (2000u << 20) /* of relative addresses */
 
@@ -50,7 +51,7 @@ bool cache_create(struct cache *cache, size_t size, struct error *error)
     cache->hot_end = cache->rw + hot;
     cache->cold = cache->cold_start = cache->hot_end;
     cache->cold_end = cache->rw + size;
-    cache->arena_used = 64; /* offset 0 stands for nothing */
+    cache->arena_used = ARENA_START;
     return true;
 }
 
@@ -72,7 +73,7 @@ void cache_reset(struct cache *cache)
 {
     cache->hot = cache->hot_start;
     cache->cold = cache->cold_start;
-    cache->arena_used = 64;
+    cache->arena_used = ARENA_START;
     cache->ends = 0;
 }
 
@@ -104,12 +105,11 @@ struct block *cache_block_at(const struct cache *cache, uint32_t rx)
         else
             low = middle + 1;
     }
-    return (void *)(cache->arena + cache->end[low].block);
+    return cache_at(cache, cache->end[low].block);
 }
 
-void *cache_allocate(struct cache *cache, size_t size)
+void *cache_allocate(struct cache *cache, size_t size, size_t alignment)
 {
-    size_t alignment = size < 192 ? 16 : 64;
     size_t at = (cache->arena_used + alignment - 1) & ~(alignment - 1);
     if (at + size > cache->arena_size)
         return NULL;

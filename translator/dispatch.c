@@ -61,25 +61,47 @@ static struct block *find_block(struct engine *engine, bool unshared)
     gpa_t gpa;
     if (cpu->rip > (cpu->mode & MODE_CODE64 ? ~0ull : cpu->seg[SEG_CS].limit))
         return NULL; /* the interpreter raises the fault */
-    if (!mem_fetch(cpu, code_linear(cpu), &gpa))
+    gva_t gva = code_linear(cpu);
+    if (!mem_fetch(cpu, gva, &gpa))
         return NULL;
-    return block_find(engine, cpu->rip, gpa, unshared);
+    return block_find(engine, gva, gpa, unshared);
+}
+
+/* A block at cpu->rip to go on in without leaving, or NULL. */
+static struct block *next_block(struct engine *engine, bool unshared)
+{
+    struct cpu *cpu = engine->cpu;
+    if (must_leave(engine) || engine->verify || !space_select(engine))
+        return NULL;
+    cpu->insn = NULL; /* a fault in fetching is not an instruction's */
+    struct block *block = find_block(engine, unshared);
+    engine->stats.lookups++;
+    return block && is_usable(cpu, block) ? block : NULL;
 }
 
 const void *engine_continue(struct cpu *cpu)
 {
     struct engine *engine = cpu_engine(cpu);
     engine_join_flags(cpu);
-    if (must_leave(engine) || engine->verify || !space_select(engine))
-        return engine->stubs->leave;
-    cpu->insn = NULL; /* a fault in fetching is not an instruction's */
-    struct block *block = find_block(engine, false);
-    engine->stats.lookups++;
-    if (!block || !is_usable(cpu, block))
+    const struct block *block = next_block(engine, false);
+    if (!block)
         return engine->stubs->leave;
     block_enter_table(engine, block);
     engine_split_flags(cpu);
-    return block->entry;
+    return block_entry(engine, block);
+}
+
+const void *engine_continue_unshared(struct cpu *cpu)
+{
+    struct engine *engine = cpu_engine(cpu);
+    engine_join_flags(cpu);
+    const struct block *block = next_block(engine, true);
+    if (!block) {
+        engine->unshared_next = true;
+        return engine->stubs->leave;
+    }
+    engine_split_flags(cpu);
+    return block_entry(engine, block);
 }
 
 /* The same after an instruction that left its block: the jump table is asked first. What it has
@@ -91,8 +113,7 @@ const void *engine_go_on(struct cpu *cpu)
         engine_join_flags(cpu);
         return engine->stubs->leave;
     }
-    const struct jump_entry *entry =
-        (const void *)((const uint8_t *)engine->current_space->jumps + jump_offset(cpu->rip));
+    const struct jump_entry *entry = jump_at(engine->current_space->jumps, cpu->rip);
     /* Empty entries are for rip 1, and for those who have it in a register. */
     if (__builtin_expect(entry->rip == cpu->rip && entry->code != engine->stubs->lookup, 1)) {
         cpu->insn = NULL;
@@ -104,19 +125,22 @@ const void *engine_go_on(struct cpu *cpu)
 const void *engine_indirect(struct cpu *cpu, uint32_t offset)
 {
     struct engine *engine = cpu_engine(cpu);
-    const struct site *site = (void *)(engine->cache.arena + offset);
+    const struct site *site = cache_at(&engine->cache, offset);
     uint64_t target = cpu->rip;
     bool valid = cpu->mode & MODE_CODE64
                      ? (uint64_t)((int64_t)(target << 16) >> 16) == target
                      : cpu->mode & MODE_FLAT_CS || target <= cpu->seg[SEG_CS].limit;
     if (__builtin_expect(!valid, 0)) { /* the instruction faults: as before it */
-        if (site->insn->op == OP_RET) {
-            int64_t back = -(int64_t)site->insn->opsize;
-            if (site->insn->noperands)
-                back -= (int64_t)(site->insn->imm & 0xffff);
+        struct insn *insn = &engine->insn;
+        cpu->rip = site->rip;
+        interp_decode(cpu, insn);
+        if (insn->op == OP_RET) {
+            int64_t back = -(int64_t)insn->opsize;
+            if (insn->noperands)
+                back -= (int64_t)(insn->imm & 0xffff);
             stack_adjust(cpu, back);
-        } else if (site->insn->op == OP_CALL) {
-            stack_adjust(cpu, site->insn->opsize);
+        } else if (insn->op == OP_CALL) {
+            stack_adjust(cpu, insn->opsize);
         }
         if (engine->count) /* it was counted, and will be as one that faults */
             engine_hot(cpu)->instructions -= site->index + 1u;
@@ -125,28 +149,44 @@ const void *engine_indirect(struct cpu *cpu, uint32_t offset)
     return engine_continue(cpu);
 }
 
-const void *engine_exec(struct cpu *cpu, uint32_t offset)
+static void execute(struct cpu *cpu, const struct insn *insn)
 {
-    struct engine *engine = cpu_engine(cpu);
-    const struct site *site = (void *)(engine->cache.arena + offset);
-    const struct insn *insn = site->insn;
-    uint32_t mode = space_mode(cpu->mode);
-
-    engine_join_flags(cpu);
-    if (__builtin_expect(engine->count, 0)) {
-        engine_hot(cpu)->instructions += site->index;
-        engine->stats.exec[insn->op] += !site->slow;
-        engine->stats.slow[insn->op] += site->slow;
-    }
-    cpu->rip = site->rip;
-    cpu->next_rip = site->rip + insn->length;
+    cpu->next_rip = cpu->rip + insn->length;
     cpu->insn = insn;
     insn->exec(cpu, insn);
     cpu->rip = cpu->next_rip;
+}
+
+void engine_interpret(struct engine *engine)
+{
+    struct cpu *cpu = engine->cpu;
+    struct insn *insn = &engine->insn;
+    cpu->insn = NULL; /* a fault in fetching is not the last instruction's */
+    interp_decode(cpu, insn);
+    engine->stats.slow[insn->op]++;
+    execute(cpu, insn);
+}
+
+const void *engine_exec(struct cpu *cpu, uint32_t offset)
+{
+    struct engine *engine = cpu_engine(cpu);
+    const struct site *site = cache_at(&engine->cache, offset);
+    uint32_t mode = space_mode(cpu->mode);
+
+    engine_join_flags(cpu);
+    if (__builtin_expect(engine->count, 0))
+        engine_hot(cpu)->instructions += site->index;
+    cpu->rip = site->rip;
+    if (site->slow) {
+        engine_interpret(engine);
+    } else {
+        engine->stats.exec[site->insn->op]++;
+        execute(cpu, site->insn);
+    }
     engine_split_flags(cpu);
 
     if (site->end || cpu->rip != site->next || space_mode(cpu->mode) != mode ||
-        site->block->stale || must_leave(engine)) {
+        block_at(engine, site->block)->stale || must_leave(engine)) {
         if (__builtin_expect(engine->count, 0))
             engine_hot(cpu)->instructions++;
         return engine_go_on(cpu);
@@ -158,58 +198,16 @@ const void *engine_exec(struct cpu *cpu, uint32_t offset)
 
 /* -- Translation -- */
 
+bool engine_is_full(const struct engine *engine)
+{
+    return cache_is_full(&engine->cache) || block_table_is_full(&engine->table);
+}
+
 static uint64_t now_ns(void)
 {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
     return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
-}
-
-/* Room for the block's description, filled from the trace. */
-static struct block *describe(struct engine *engine, const struct trace *trace)
-{
-    struct cache *cache = &engine->cache;
-    unsigned bytes = 0;
-    for (unsigned i = 0; i < trace->ranges; i++)
-        bytes += trace->range[i].size;
-
-    struct block *block = cache_allocate(cache, sizeof *block);
-    struct insn *insns =
-        engine->verify ? cache_allocate(cache, trace->count * sizeof *insns) : NULL;
-    struct range *ranges = cache_allocate(cache, trace->ranges * sizeof *ranges);
-    uint8_t *copy = cache_allocate(cache, bytes);
-    struct page_link *links = cache_allocate(cache, trace->pages * sizeof *links);
-    struct trace_page *pages = cache_allocate(cache, trace->pages * sizeof *pages);
-    uint64_t *rips = engine->verify ? cache_allocate(cache, trace->count * sizeof *rips) : NULL;
-    if (!block || !ranges || !copy || !links || !pages || (engine->verify && (!insns || !rips)))
-        return NULL;
-    if (rips)
-        memcpy(rips, trace->rip, trace->count * sizeof *rips);
-    block->rips = rips;
-    if (insns)
-        memcpy(insns, trace->insn, trace->count * sizeof *insns);
-    block->rip = trace->rip[0];
-    block->space = trace->space;
-    block->count = (uint16_t)trace->count;
-    block->insns = insns;
-    block->pages = (uint8_t)trace->pages;
-    block->link = links;
-    block->page = memcpy(pages, trace->page, trace->pages * sizeof *pages);
-    block->gpa = trace->range[0].gpa;
-    block->straddles = trace->guard[0] != 0 || (trace->range[0].size < trace->insn[0].length);
-    block->ranges = (uint8_t)trace->ranges;
-    block->range = ranges;
-    block->bytes = copy;
-    for (unsigned i = 0; i < trace->ranges; i++) {
-        ranges[i] = (struct range){trace->range[i].gpa, trace->range[i].size};
-        for (unsigned p = 0; p < trace->pages; p++)
-            if (trace->page[p].gpa == (ranges[i].gpa & ~0xfffull)) {
-                memcpy(copy, trace->page[p].host + (ranges[i].gpa & 0xfff), ranges[i].size);
-                break;
-            }
-        copy += ranges[i].size;
-    }
-    return block;
 }
 
 struct block *translate(struct engine *engine, bool unshared, bool hot)
@@ -220,12 +218,13 @@ struct block *translate(struct engine *engine, bool unshared, bool hot)
         return NULL;
 
     uint64_t start = engine->count ? now_ns() : 0;
-    struct block *block = describe(engine, trace);
+    struct block *block = block_new(engine, trace);
+    size_t size = 0;
     if (block) {
         block->unshared = unshared;
         block->hot = hot;
-        block->countdown = &engine->cache.countdown[engine->cache.ends];
-        *block->countdown = (int32_t)engine->options.hot - 1;
+        block->countdown = (uint32_t)engine->cache.ends;
+        *block_countdown(engine, block) = (int32_t)engine->options.hot - 1;
         lift(engine, trace, &engine->list);
         engine->list.loop = false;
         if (!unshared) {
@@ -236,19 +235,20 @@ struct block *translate(struct engine *engine, bool unshared, bool hot)
         opt_flags(&engine->list);
         log_trace(trace);
         log_ir(&engine->list, trace);
+        size = host_lower(engine, block, trace, &engine->list);
     }
-    if (!block || !host_lower(engine, block, trace, &engine->list)) {
+    if (!size) {
         engine->flush_pending = true; /* full: the dispatcher makes room and comes again */
         return NULL;
     }
     block_register(engine, block);
     engine->stats.blocks++;
     engine->stats.insns += trace->count;
-    engine->stats.host_bytes += block->host_size;
+    engine->stats.host_bytes += size;
     if (hot) {
         engine->stats.hot_blocks++;
         engine->stats.hot_insns += trace->count;
-        engine->stats.hot_bytes += block->host_size;
+        engine->stats.hot_bytes += size;
     }
     if (engine->count)
         engine->stats.translate_ns += now_ns() - start;
@@ -261,7 +261,7 @@ struct block *translate_again(struct engine *engine, struct block *block)
     if (hot)
         block_replace(engine, block, hot);
     else
-        *block->countdown = INT32_MAX; /* it does as it is */
+        *block_countdown(engine, block) = INT32_MAX; /* it does as it is */
     return hot;
 }
 
@@ -293,8 +293,15 @@ void engine_cool(struct engine *engine, uint64_t rip)
 void engine_enter(struct engine *engine, struct block *block)
 {
     engine_split_flags(engine->cpu);
-    engine->stubs->enter(engine->cpu, block->entry);
+    engine->stubs->enter(engine->cpu, block_entry(engine, block));
     engine_join_flags(engine->cpu);
+}
+
+/* The exit that was taken last, NULL: none. */
+static struct exit *taken_exit(const struct engine *engine)
+{
+    uint32_t exit = engine_hot(engine->cpu)->exit;
+    return exit ? exit_at(engine, exit) : NULL;
 }
 
 static void run(struct cpu *cpu)
@@ -304,24 +311,27 @@ static void run(struct cpu *cpu)
 
     hot->exit = 0;
     hot->vectors_loaded = false;
+    engine->unshared_next = false;
     while (!must_leave(engine) || engine->flush_pending || engine->distrust_pending) {
-        if (engine->flush_pending || cache_is_full(&engine->cache) || !space_select(engine)) {
+        if (engine->flush_pending || engine_is_full(engine) || !space_select(engine)) {
             block_drop_all(engine);
             continue;
         }
         if (engine->distrust_pending)
             block_distrust_all(engine);
-        struct exit *exit = hot->exit ? (void *)(engine->cache.arena + hot->exit) : NULL;
+        struct exit *exit = taken_exit(engine);
+        bool unshared = engine->unshared_next || (exit && exit->unshared);
+        engine->unshared_next = false;
         hot->exit = 0;
         if (cpu->mode & MODE_ALIGN) { /* no access would hit the TLB */
             interp_block(cpu);
             continue;
         }
-        bool unshared = exit && exit->unshared;
         struct block *block = find_block(engine, unshared);
         if (!block && (unshared || is_warm(engine)))
             block = translate(engine, unshared, engine->options.hot == 1);
-        else if (block && engine->verify && !block->hot && block->runs == VERIFIED_WARM)
+        else if (block && engine->verify && !block->hot &&
+                 block_verified(engine, block)->runs == VERIFIED_WARM)
             block = translate_again(engine, block);
         if (!block || !is_usable(cpu, block)) {
             engine->stats.interpreted++;
@@ -336,7 +346,7 @@ static void run(struct cpu *cpu)
             block_link(engine, exit, block);
         engine->stats.entries++;
         engine_enter(engine, block);
-        exit = hot->exit ? (void *)(engine->cache.arena + hot->exit) : NULL;
+        exit = taken_exit(engine);
         if (exit)
             cpu->rip = exit->rip;
         if (engine->count) {
@@ -364,6 +374,7 @@ static void destroy(struct cpu *cpu)
     host_destroy(engine);
     for (unsigned i = 0; i < SPACES_MAX; i++)
         space_free(&engine->space[i]);
+    block_table_destroy(&engine->table);
     cache_destroy(&engine->cache);
     if (engine->perf_map)
         fclose(engine->perf_map);
@@ -391,8 +402,10 @@ static bool create(struct cpu *cpu, struct error *error)
     engine->cpu = cpu;
     cpu->accel_state = engine;
     memset(cpu->engine, 0, sizeof cpu->engine);
-    if (!cache_create(&engine->cache, (size_t)options->cache_mb << 20, error) ||
-        !host_create(engine, error) || (options->verify && !verify_create(engine, error))) {
+    size_t size = (size_t)options->cache_mb << 20;
+    if (!cache_create(&engine->cache, size, error) ||
+        !block_table_create(&engine->table, size, error) || !host_create(engine, error) ||
+        (options->verify && !verify_create(engine, error))) {
         destroy(cpu);
         return false;
     }

@@ -86,7 +86,7 @@ static inline struct engine_far *engine_far(struct cpu *cpu)
 }
 
 struct jump_entry {
-    uint64_t rip; /* 1: empty (no code starts there and lies in this slot) */
+    uint64_t rip; /* 0 or 1, but not of the target's slot: empty */
     const void *code;
 };
 
@@ -96,6 +96,11 @@ struct jump_entry {
 static inline uint32_t jump_offset(uint64_t rip)
 {
     return ((uint32_t)rip * JUMP_HASH >> JUMP_SHIFT) & (((1u << JUMP_BITS) - 1) << 4);
+}
+
+static inline struct jump_entry *jump_at(struct jump_entry *table, uint64_t rip)
+{
+    return (struct jump_entry *)(void *)((uint8_t *)table + jump_offset(rip));
 }
 
 /* The mode word as far as it matters to translations. Kernel accesses with and without SMAP in
@@ -165,33 +170,36 @@ bool trace_form(struct engine *engine, struct trace *trace, unsigned max_insns, 
 bool trace_target(const struct trace *trace, const struct insn *insn, uint64_t rip,
                   uint64_t *target);
 
-/* -- Blocks -- */
+/*
+ * -- Blocks --
+ *
+ * Descriptions of blocks are as many as blocks, so they are kept small: they refer to one another
+ * by offsets in the arena, and to code by offsets in the code cache, in 32 bits. 0: none.
+ */
 
 /* One call of an instruction's exec() from generated code. */
 struct site {
-    const struct insn *insn;
-    struct block *block;
     uint64_t rip;
     uint64_t next; /* rip after it if the block goes on there */
-    uint8_t end;   /* leaves the block in any case */
-    uint8_t index; /* of the instruction in the block */
-    uint8_t slow;  /* reached only by a slow path */
+    uint32_t block;
+    uint8_t index;      /* of the instruction in the block */
+    bool end;           /* leaves the block in any case */
+    bool slow;          /* reached only by a slow path: decoded when that is taken */
+    struct insn insn[]; /* one, unless slow */
 };
 
 /* How an exit's jump is linked: the rel32 at `jump`, or the bytes at `early` that store flags. */
 struct exit {
-    uint64_t rip;              /* target */
-    struct block *from, *to;   /* to: linked target */
-    struct exit *next, **link; /* list of exits linked to a block */
-    uint8_t *jump;             /* displacement field, writable view */
-    uint8_t *early;            /* jump to patch if the target needs no flags; NULL: none */
-    uint8_t *stub;             /* where the unlinked jump goes */
-    uint8_t saved[5];          /* original bytes at `early` */
-    uint8_t early_kind;        /* enum exit_early */
-    uint8_t same_page;         /* target lies in a page that the block has already checked */
-    uint8_t executed;          /* instructions of the block executed when it is taken */
-    uint8_t poll;              /* the exit tests for events before its jump */
-    uint8_t unshared;          /* leads to a block without shared checks */
+    uint64_t rip;           /* target */
+    uint32_t from, to;      /* blocks; to: linked target */
+    uint32_t next, prev;    /* list of exits linked to a block */
+    uint32_t jump;          /* code: displacement field */
+    uint32_t early;         /* code: jump to patch if the target needs no flags; 0: none */
+    uint16_t stub;          /* where the unlinked jump goes, behind the block's first */
+    uint8_t saved[5];       /* original bytes at `early` */
+    uint8_t early_kind : 2; /* enum exit_early */
+    uint8_t same_page : 1;  /* target lies in a page that the block has already checked */
+    uint8_t unshared : 1;   /* leads to a block without shared checks */
 };
 enum exit_early { EARLY_NONE, EARLY_CODE, EARLY_JCC };
 /* Bytes that are patched at `early`: a jump, or the displacement of one. Others' may follow. */
@@ -201,62 +209,79 @@ static inline unsigned early_size(const struct exit *exit)
 }
 
 /* A memory check of a warm block, which calls shared code: what is to be known when it fails
- * (warm.c). */
+ * (warm.c). Behind the block's checks stand their recipes. */
 struct warm_check {
-    uint64_t rip;
-    uint32_t code;   /* arena-like offset in the code cache: behind the call */
-    uint8_t index;   /* of the instruction in the block */
-    uint16_t shared; /* it stands for others: leave by this exit, + 1 */
-    struct recipe recipe;
+    int32_t rip;        /* distance from the block's */
+    uint16_t code;      /* the place behind the call, in the block's straight code */
+    uint8_t index : 6;  /* of the instruction in the block */
+    uint8_t shared : 1; /* it stands for others: go on in a block that shares no checks */
+    uint8_t recipe;     /* its number, + 1; 0: the flags are stored */
 };
+_Static_assert(TRACE_MAX <= 64, "warm_check.index");
 
+/* Guest code in one of the block's pages. */
 struct range {
-    gpa_t gpa;
-    uint32_t size;
+    uint16_t page : 4, offset : 12;
+    uint16_t size;
 };
+_Static_assert(TRACE_PAGES <= 16, "range.page");
 
-struct page_link {
-    struct page_link *next, **at; /* at: what points here */
-    struct block *block;
+struct block_page {
+    const uint8_t *host;
+    gpa_t gpa;
+    uint32_t block;
+    uint32_t next, prev; /* list of those that share a slot of engine.page */
 };
 
 struct block {
     /* What lookups need, in one cache line. */
-    struct block *next; /* in its hash chain */
     uint64_t rip;
     gpa_t gpa;
-    struct space *space;
-    const uint8_t *entry;    /* executable: for jumps from the same page */
-    const uint8_t *checked;  /* the same behind the guard of its first page */
-    bool stale;              /* bytes were overwritten */
-    bool straddles;          /* the first instruction continues in page[1] */
-    bool needs_flags;        /* see R4 */
-    bool loaded_needs_flags; /* the same for jumps to loaded_rw */
-    uint8_t vectors;         /* enum vectors_kept: what it keeps in the host's registers */
-    bool x87;                /* keeps the guest's x87 state in the host's */
-    bool unshared;           /* each access is checked by itself (opt_checks.c) */
-    bool loops;              /* iterates inside (opt_loop.c) */
-    bool hot;                /* translated with all care, not first and small */
+    uint32_t code;         /* entry that checks the guard of its first page */
+    uint8_t entry, loaded; /* further entries, behind that: for jumps from the same page; for such
+                            * from blocks that keep vectors as this one does */
+    uint8_t space;         /* index in engine.space */
+    uint8_t vectors : 2;   /* enum vectors_kept: what it keeps in the host's registers */
+    bool x87 : 1;          /* keeps the guest's x87 state in the host's */
+    bool stale : 1;        /* bytes were overwritten */
+    bool straddles : 1;    /* the first instruction continues in page[1] */
+    bool unshared : 1;     /* each access is checked by itself (opt_checks.c) */
+    bool hot : 1;          /* translated with all care, not first and small */
+    bool loops : 1;        /* iterates inside (opt_loop.c) */
+    bool needs_flags : 1;  /* see R4 */
+    bool loaded_needs_flags : 1; /* the same for jumps to `loaded` */
+    uint8_t count;               /* guest instructions */
     uint8_t pages, ranges;
+    uint16_t exit_count, check_count;
 
-    uint8_t *entry_rw, *checked_rw;
-    uint8_t *loaded_rw; /* for jumps from blocks that keep vectors as this one does */
-    struct exit *incoming;
-    struct site *sites;
-    struct exit *exits;
-    const struct insn *insns; /* all of its instructions, and where they are: for --verify */
-    const uint64_t *rips;
-    struct warm_check *checks; /* by ascending code */
-    int32_t *countdown;        /* warm: executions until it is translated again */
-    uint16_t site_count, exit_count, check_count, count;
-    struct range *range;
-    uint8_t *bytes;         /* guest bytes of all ranges, to revalidate */
-    struct page_link *link; /* one for each page */
-    struct trace_page *page;
-    uint32_t host_size;
-    uint32_t runs; /* counted by --verify */
-} __attribute__((aligned(64)));
-_Static_assert(sizeof(struct block) >= 192, "cache_allocate() aligns it");
+    uint32_t incoming;  /* exits linked to it */
+    uint32_t exits;     /* its own */
+    uint32_t checks;    /* struct warm_check, by ascending code */
+    uint32_t stubs;     /* code: where its first exit leads while it is not linked */
+    uint32_t countdown; /* warm: number of the count of its executions (cache.countdown) */
+    uint32_t verified;  /* struct verified: for --verify */
+    struct block_page page[];
+    /* Behind the pages: struct range of each range, then the guest bytes of all, to revalidate. */
+};
+#define BLOCK_ALIGNMENT 32
+
+static inline struct range *block_ranges(struct block *block)
+{
+    return (struct range *)(void *)&block->page[block->pages];
+}
+static inline uint8_t *block_bytes(struct block *block)
+{
+    return (uint8_t *)&block_ranges(block)[block->ranges];
+}
+
+/* What --verify knows of a block besides. */
+struct verified {
+    uint32_t runs;
+    struct {
+        uint64_t rip;
+        struct insn insn;
+    } at[]; /* its instructions */
+};
 
 /* Guest instructions after which --verify stops a block: a loop has several iterations. */
 static inline unsigned block_verified_insns(const struct block *block)
@@ -264,9 +289,8 @@ static inline unsigned block_verified_insns(const struct block *block)
     return block->loops ? block->count * 8u : block->count;
 }
 
-#define BLOCK_HASH_BITS 17
-#define PAGE_HASH_BITS  14
-#define COUNTER_BITS    18
+#define PAGE_HASH_BITS 14
+#define COUNTER_BITS   18
 
 /* -- Code cache and the arena of descriptions (cache.c) -- */
 
@@ -295,8 +319,8 @@ bool cache_is_full(const struct cache *cache);
 struct block *cache_block_at(const struct cache *cache, uint32_t rx);
 /* The block's straight code is next behind that of all others. False: no room for the note. */
 bool cache_note_block(struct cache *cache, struct block *block, const uint8_t *end);
-/* Zeroed memory of the arena, aligned to 16 bytes or, from 192 bytes up, to 64. */
-void *cache_allocate(struct cache *cache, size_t size);
+/* Zeroed memory of the arena. */
+void *cache_allocate(struct cache *cache, size_t size, size_t alignment);
 static inline const uint8_t *cache_rx(const struct cache *cache, const uint8_t *rw)
 {
     return rw - cache->rw + cache->rx;
@@ -305,6 +329,18 @@ static inline uint32_t cache_offset(const struct cache *cache, const void *descr
 {
     return (uint32_t)((const uint8_t *)description - cache->arena);
 }
+/* What stands at an offset in the arena. */
+static inline void *cache_at(const struct cache *cache, uint32_t offset)
+{
+    return cache->arena + offset;
+}
+
+/* Offsets of blocks by a hash of what a lookup knows (block.c). */
+struct block_table {
+    uint32_t *entry;
+    unsigned bits;
+    size_t used; /* entries that are not empty */
+};
 
 struct engine_stats {
     uint64_t blocks, insns, host_bytes, translate_ns, interpreted, entries, flushes;
@@ -319,17 +355,18 @@ struct engine {
     unsigned spaces;
     struct space *current_space;
     struct space *recent_space[16]; /* found last, by recent_slot() */
-    struct block *table[1u << BLOCK_HASH_BITS];
-    struct page_link *page[1u << PAGE_HASH_BITS];
+    struct block_table table;
+    uint32_t page[1u << PAGE_HASH_BITS]; /* lists of struct block_page, by address */
     struct {
         uint16_t key, count;
     } counter[1u << COUNTER_BITS]; /* executions of cold code */
     bool distrust_pending; /* memory may have moved: block_distrust_all() before more code runs */
     bool flush_pending;    /* everything must be dropped before more code runs */
+    bool unshared_next;    /* what runs next must share no checks */
     bool count;            /* instructions and helper calls are counted */
     struct translator_options options;
     struct trace trace; /* being translated */
-    struct insn insn;   /* being executed for a warm block */
+    struct insn insn;   /* being executed by engine_interpret() */
     struct ir_list list;
     struct host_stubs *stubs;
     struct verify *verify;
@@ -342,19 +379,52 @@ static inline struct engine *cpu_engine(struct cpu *cpu)
     return cpu->accel_state;
 }
 
+static inline struct block *block_at(const struct engine *engine, uint32_t offset)
+{
+    return cache_at(&engine->cache, offset);
+}
+static inline struct exit *exit_at(const struct engine *engine, uint32_t offset)
+{
+    return cache_at(&engine->cache, offset);
+}
+static inline struct verified *block_verified(const struct engine *engine,
+                                              const struct block *block)
+{
+    return cache_at(&engine->cache, block->verified);
+}
+static inline int32_t *block_countdown(const struct engine *engine, const struct block *block)
+{
+    return &engine->cache.countdown[block->countdown];
+}
+/* Where the block is entered: with the guard of its first page, and without. */
+static inline const uint8_t *block_checked(const struct engine *engine, const struct block *block)
+{
+    return engine->cache.rx + block->code;
+}
+static inline const uint8_t *block_entry(const struct engine *engine, const struct block *block)
+{
+    return block_checked(engine, block) + block->entry;
+}
+
 /* -- block.c -- */
 
 /* Makes the space of the CPU's mode current; false if there are too many (then drop all). */
 bool space_select(struct engine *engine);
 void space_free(struct space *space);
-/* A valid block; revives one whose bytes are unchanged. May raise #PF for a second page. */
-struct block *block_find(struct engine *engine, uint64_t rip, gpa_t gpa, bool unshared);
+bool block_table_create(struct block_table *table, size_t cache_size, struct error *error);
+void block_table_destroy(struct block_table *table);
+bool block_table_is_full(const struct block_table *table);
+/* A valid block at cpu->rip, which is at these addresses; revives one whose bytes are unchanged.
+ * May raise #PF for a second page. */
+struct block *block_find(struct engine *engine, gva_t gva, gpa_t gpa, bool unshared);
 /* Is there a valid block, in the current space, without looking at the page behind it? */
 bool block_exists(const struct engine *engine, uint64_t rip, gpa_t gpa);
+/* The description of a block, filled from the trace; NULL: no room. */
+struct block *block_new(struct engine *engine, const struct trace *trace);
 /* Registers a finished block: hash, pages, code marks. */
 void block_register(struct engine *engine, struct block *block);
 void block_link(struct engine *engine, struct exit *exit, struct block *to);
-void block_enter_table(struct engine *engine, struct block *block);
+void block_enter_table(struct engine *engine, const struct block *block);
 /* What leads to `old`, which is dropped, leads to `block` from now on. */
 void block_replace(struct engine *engine, struct block *old, struct block *block);
 /* Every block must be compared with memory again before it runs. */
@@ -367,6 +437,8 @@ void block_written(void *opaque, gpa_t gpa, uint64_t size);
 /* The code at `rip` in the current space counts as cold again. */
 void engine_cool(struct engine *engine, uint64_t rip);
 
+/* Is there no room for another block? */
+bool engine_is_full(const struct engine *engine);
 /* Translates what is at cpu->rip; NULL: interpret it. Raises fetch faults. */
 struct block *translate(struct engine *engine, bool unshared, bool hot);
 /* Translates a warm block again, hot, with cpu->rip at its start. NULL as above. */
@@ -391,13 +463,18 @@ void opt_checks(struct ir_list *list, const struct trace *trace);
 
 /* Enters a block from C; afterwards the CPU's state is complete but for rip, if hot.exit is set. */
 void engine_enter(struct engine *engine, struct block *block);
+/* Decodes and runs the instruction at cpu->rip, which a slow path has come to. */
+void engine_interpret(struct engine *engine);
 /* Runs the site's instruction. NULL: go on; else the host code to go on at. */
 const void *engine_exec(struct cpu *cpu, uint32_t site);
 /* An indirect jump of the site to cpu->rip found nothing in the jump table. */
 const void *engine_indirect(struct cpu *cpu, uint32_t site);
 /* Host code for cpu->rip, to continue there without leaving; the leaving stub if there is none. */
 const void *engine_continue(struct cpu *cpu);
-/* The same after an instruction that left its block. Takes the flags as generated code keeps them.
+/* The same in a block that shares no checks. */
+const void *engine_continue_unshared(struct cpu *cpu);
+/* The same as engine_continue() after an instruction that left its block. Takes the flags as
+ * generated code keeps them.
  */
 const void *engine_go_on(struct cpu *cpu);
 void engine_join_flags(struct cpu *cpu);
@@ -444,11 +521,13 @@ bool host_create(struct engine *engine, struct error *error);
 void host_destroy(struct engine *engine);
 /* All code but the fixed stubs was dropped. */
 void host_reset(struct engine *engine);
-/* IR to code: fills the block's entry points, sites and exits. False: the cache is full. */
-bool host_lower(struct engine *engine, struct block *block, const struct trace *trace,
-                const struct ir_list *list);
-/* Points an exit at its target, or back at its stub (to == NULL). */
-void host_link(struct engine *engine, struct exit *exit, struct block *to);
+/* IR to code: fills the block's entry points, sites and exits. Gives the size of the code; 0: the
+ * cache is full. */
+size_t host_lower(struct engine *engine, struct block *block, const struct trace *trace,
+                  const struct ir_list *list);
+/* Points an exit at its target, or back at its stub. */
+void host_link(struct engine *engine, const struct exit *exit);
+void host_unlink(struct engine *engine, const struct exit *exit);
 /* Has the host a native form of this vector instruction? */
 bool host_has_vector(const struct insn *insn);
 /* The same for x87 instructions. */

@@ -18,6 +18,7 @@
 #define UNROLLED_MAX      48 /* instructions of several iterations of a loop */
 #define UNROLLED_TIMES    4
 #define FOLLOW_CALL_LIMIT 24 /* instructions in the trace beyond which calls are not entered */
+#define DISTANCE_MAX      (1ull << 30) /* of jumps that are followed, from the trace's start */
 
 static gva_t linear(const struct trace *trace, uint64_t rip)
 {
@@ -127,10 +128,10 @@ static bool contains(const struct trace *trace, uint64_t rip)
     return false;
 }
 
-/* Can the trace go on at a jump's target? */
+/* Can the trace go on at a jump's target? Descriptions of blocks have distances in 32 bits. */
 static bool can_follow(struct engine *engine, const struct trace *trace, uint64_t rip)
 {
-    if (contains(trace, rip))
+    if (contains(trace, rip) || (rip - trace->rip[0] + DISTANCE_MAX) >= 2 * DISTANCE_MAX)
         return false;
     gva_t page = linear(trace, rip) & ~0xfffull;
     for (unsigned i = 0; i < trace->pages; i++)

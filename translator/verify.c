@@ -69,6 +69,7 @@ struct snapshot {
 
 struct verify {
     struct engine *engine;
+    struct verified *known; /* of the block being compared */
     struct cpu_bus *real, proxy;
     enum phase phase;
     bool diverged; /* the translated code asked devices something else */
@@ -373,8 +374,8 @@ static unsigned interpret(struct verify *v, const struct block *block, unsigned 
     unsigned n = 0;
     while (n < max) {
         unsigned at = n % block->count;
-        const struct insn *insn = &block->insns[at];
-        if (cpu->rip != block->rips[at])
+        const struct insn *insn = &v->known->at[at].insn;
+        if (cpu->rip != v->known->at[at].rip)
             break;
         cpu->insn = insn;
         cpu->next_rip = cpu->rip + insn->length;
@@ -398,12 +399,13 @@ static bool exposes_flags(const struct insn *insn)
 }
 
 /* Flags that may differ after these instructions; *exposed: and have spread already. */
-static uint32_t undefined_flags(const struct block *block, unsigned executed, bool *exposed)
+static uint32_t undefined_flags(const struct verify *v, const struct block *block,
+                                unsigned executed, bool *exposed)
 {
     uint32_t undefined = 0;
     *exposed = false;
     for (unsigned i = 0; i < executed; i++) {
-        const struct insn *insn = &block->insns[i % block->count];
+        const struct insn *insn = &v->known->at[i % block->count].insn;
         const struct isa_row *row = &isa_rows[insn->row];
         *exposed |= undefined && exposes_flags(insn);
         undefined &= ~insn_flags_certainly_written(insn);
@@ -486,8 +488,8 @@ static void report(struct verify *v, struct block *block, unsigned expected, uns
     struct engine *engine = v->engine;
     log_line("verify: translated code differs from the interpreter in block %llx (mode %x), "
              "instruction %u of %u (%llu blocks were right)",
-             (unsigned long long)block->rip, block->space->mode, executed, expected,
-             (unsigned long long)v->blocks);
+             (unsigned long long)block->rip, v->engine->space[block->space].mode, executed,
+             expected, (unsigned long long)v->blocks);
     if (v->diverged)
         log_line("verify: devices were accessed differently (access %u of %u)", v->position,
                  v->records);
@@ -512,17 +514,17 @@ static void fail(struct verify *v)
     cpu_post(v->engine->cpu, EVENT_STOP);
 }
 
-static bool is_random(const struct block *block)
+static bool is_random(const struct verify *v, const struct block *block)
 {
     for (unsigned i = 0; i < block->count; i++)
-        if (block->insns[i].op == OP_RDRAND || block->insns[i].op == OP_RDSEED)
+        if (v->known->at[i].insn.op == OP_RDRAND || v->known->at[i].insn.op == OP_RDSEED)
             return true;
     return false;
 }
 
-static bool is_system(const struct block *block)
+static bool is_system(const struct verify *v, const struct block *block)
 {
-    const struct insn *insn = &block->insns[0];
+    const struct insn *insn = &v->known->at[0].insn;
     return block->count == 1 && isa_rows[insn->row].attributes & ISA_END && !lift_is_flow(insn->op);
 }
 
@@ -572,26 +574,28 @@ static void finish(struct verify *v, unsigned executed)
         siglongjmp(cpu->unwind, 1);
 }
 
-static bool is_repeated(const struct block *block, unsigned at)
+static bool is_repeated(const struct verify *v, unsigned at)
 {
-    const struct insn *insn = &block->insns[at];
+    const struct insn *insn = &v->known->at[at].insn;
     return insn->prefixes & (PREFIX_REP | PREFIX_REPNE) &&
            isa_rows[insn->row].attributes & (ISA_REP | ISA_REPZ);
 }
 
 /* Did an event stop the repeated string instruction that a run executed last half-way? Where, the
  * engines need not agree. */
-static bool stopped_half_way(const struct block *block, const struct snapshot *s, unsigned executed)
+static bool stopped_half_way(const struct verify *v, const struct block *block,
+                             const struct snapshot *s, unsigned executed)
 {
     return executed && executed <= block->count && s->vector < 0 &&
-           s->rip == block->rips[executed - 1] && is_repeated(block, executed - 1);
+           s->rip == v->known->at[executed - 1].rip && is_repeated(v, executed - 1);
 }
 
 /* Likewise, but the instruction was not counted. */
-static bool left_half_way(const struct block *block, const struct snapshot *s, unsigned executed)
+static bool left_half_way(const struct verify *v, const struct block *block,
+                          const struct snapshot *s, unsigned executed)
 {
-    return executed < block->count && s->vector < 0 && s->rip == block->rips[executed] &&
-           is_repeated(block, executed);
+    return executed < block->count && s->vector < 0 && s->rip == v->known->at[executed].rip &&
+           is_repeated(v, executed);
 }
 
 void verify_run(struct engine *engine, struct block *block)
@@ -603,17 +607,18 @@ void verify_run(struct engine *engine, struct block *block)
     volatile unsigned expected = 0;
     unsigned executed;
 
-    if (is_system(block) || is_random(block)) {
+    v->known = block_verified(engine, block);
+    if (is_system(v, block) || is_random(v, block)) {
         v->skipped++;
         interp_block(cpu);
         return;
     }
-    if (block->runs++ > OFTEN && block->runs % RARE) {
+    if (v->known->runs++ > OFTEN && v->known->runs % RARE) {
         v->trusted++;
         hot->exit = 0;
         hot->vectors_loaded = false;
         engine_enter(engine, block);
-        const struct exit *left = hot->exit ? (void *)(engine->cache.arena + hot->exit) : NULL;
+        const struct exit *left = hot->exit ? exit_at(engine, hot->exit) : NULL;
         if (left)
             cpu->rip = left->rip;
         if (left && !left->unshared)
@@ -641,7 +646,8 @@ void verify_run(struct engine *engine, struct block *block)
      * or a repeated string instruction stopped half-way for an event, which the engines need not
      * notice at the same element: nothing to repeat. */
     if (touched_devices(v) || block->stale ||
-        (expected && cpu->rip == block->rips[(expected - 1) % block->count] && !block->loops)) {
+        (expected && cpu->rip == v->known->at[(expected - 1) % block->count].rip &&
+         !block->loops)) {
         v->phase = PHASE_NONE;
         memcpy(&cpu->unwind, &outer, sizeof outer);
         cpu_post(cpu, posted);
@@ -661,21 +667,21 @@ void verify_run(struct engine *engine, struct block *block)
     if (sigsetjmp(cpu->unwind, 0) == 0) {
         engine_enter(engine, block);
         if (hot->exit)
-            cpu->rip = ((struct exit *)(void *)(engine->cache.arena + hot->exit))->rip;
+            cpu->rip = exit_at(engine, hot->exit)->rip;
     }
     executed = (unsigned)hot->instructions;
-    const struct exit *exit = hot->exit ? (void *)(engine->cache.arena + hot->exit) : NULL;
+    const struct exit *exit = hot->exit ? exit_at(engine, hot->exit) : NULL;
     uint32_t next = exit && exit->unshared ? hot->exit : 0;
     hot->instructions = hot->exit = 0;
     take(cpu, &v->result);
-    bool half_way = stopped_half_way(block, &v->result, executed) ||
-                    (executed < expected && left_half_way(block, &v->result, executed));
+    bool half_way = stopped_half_way(v, block, &v->result, executed) ||
+                    (executed < expected && left_half_way(v, block, &v->result, executed));
     bool before_fault = v->reference.vector >= 0 && v->result.vector < 0 && executed == expected;
     /* An event, a page guard, to share no checks. */
     if (!half_way && (executed < expected || before_fault)) {
         expected = shorten(v, block, executed);
         pages = v->pages;
-        half_way = stopped_half_way(block, &v->reference, expected);
+        half_way = stopped_half_way(v, block, &v->reference, expected);
     }
     if (half_way) { /* nothing to compare: what was translated goes on */
         v->phase = PHASE_NONE;
@@ -694,7 +700,7 @@ void verify_run(struct engine *engine, struct block *block)
     cpu_post(cpu, posted);
 
     bool exposed;
-    uint32_t undefined = undefined_flags(block, expected, &exposed);
+    uint32_t undefined = undefined_flags(v, block, expected, &exposed);
     if (v->overflow || exposed) {
         /* Too much to keep, or undefined flags in memory: the interpreter's result. */
         for (unsigned i = 0; i < v->pages; i++)

@@ -13,7 +13,6 @@
 #include "translator/engine.h"
 
 #include "cpu/interp/flags.h"
-#include "cpu/interp/interp.h"
 
 static uint32_t flags_of(const struct cpu *cpu, const struct recipe *recipe)
 {
@@ -37,49 +36,51 @@ static uint32_t flags_of(const struct cpu *cpu, const struct recipe *recipe)
     }
 }
 
-static const struct warm_check *check_of(const struct block *block, uint32_t code)
+/* The block's check whose call ends at this place of its straight code. */
+static const struct warm_check *check_of(const struct engine *engine, const struct block *block,
+                                         uint32_t code)
 {
+    const struct warm_check *checks = cache_at(&engine->cache, block->checks);
     unsigned low = 0, high = block->check_count - 1u;
     while (low < high) {
         unsigned middle = (low + high) / 2;
-        if (block->checks[middle].code < code)
+        if (checks[middle].code < code)
             low = middle + 1;
         else
             high = middle;
     }
-    return &block->checks[low];
+    return &checks[low];
+}
+
+static const struct recipe *recipe_of(const struct engine *engine, const struct block *block,
+                                      const struct warm_check *check)
+{
+    const struct warm_check *checks = cache_at(&engine->cache, block->checks);
+    const struct recipe *recipes = (const void *)&checks[block->check_count];
+    return check->recipe ? &recipes[check->recipe - 1] : NULL;
 }
 
 const void *engine_check_failed(struct cpu *cpu, uint32_t code)
 {
     struct engine *engine = cpu_engine(cpu);
     const struct block *block = cache_block_at(&engine->cache, code);
-    const struct warm_check *check = check_of(block, code - (uint32_t)(uintptr_t)engine->cache.rx);
+    uint32_t start = (uint32_t)(uintptr_t)block_checked(engine, block);
+    const struct warm_check *check = check_of(engine, block, code - start);
+    const struct recipe *recipe = recipe_of(engine, block, check);
 
     engine_join_flags(cpu);
-    if (check->recipe.op != IR_COUNT)
-        cpu->eflags = flags_merge(cpu->eflags, FLAG_ARITH, flags_of(cpu, &check->recipe));
-    cpu->rip = check->rip;
+    if (recipe)
+        cpu->eflags = flags_merge(cpu->eflags, FLAG_ARITH, flags_of(cpu, recipe));
+    cpu->rip = block->rip + (uint64_t)(int64_t)check->rip;
     if (engine->count)
         engine_hot(cpu)->instructions += check->index;
     if (check->shared) {
-        const struct exit *exit = &block->exits[check->shared - 1];
         engine_split_flags(cpu);
-        if (exit->to)
-            return exit->same_page ? exit->to->entry : exit->to->checked;
-        engine_hot(cpu)->exit = cache_offset(&engine->cache, exit);
-        return engine->stubs->leave;
+        return engine_continue_unshared(cpu);
     }
-    struct insn *insn = &engine->insn;
-    interp_decode(cpu, insn);
-    cpu->next_rip = cpu->rip + insn->length;
-    cpu->insn = insn;
-    insn->exec(cpu, insn);
-    cpu->rip = cpu->next_rip;
-    if (engine->count) {
+    engine_interpret(engine);
+    if (engine->count)
         engine_hot(cpu)->instructions++;
-        engine->stats.slow[insn->op]++;
-    }
     engine_split_flags(cpu);
     return engine_go_on(cpu);
 }
@@ -87,16 +88,16 @@ const void *engine_check_failed(struct cpu *cpu, uint32_t code)
 const void *engine_promote(struct cpu *cpu, uint32_t offset)
 {
     struct engine *engine = cpu_engine(cpu);
-    struct block *block = (void *)(engine->cache.arena + offset);
+    struct block *block = block_at(engine, offset);
     engine_join_flags(cpu);
     cpu->rip = block->rip;
     cpu->insn = NULL; /* a fault in fetching is not an instruction's */
-    if (block->stale || cache_is_full(&engine->cache))
+    if (block->stale || engine_is_full(engine))
         return engine->stubs->leave;
     block = translate_again(engine, block);
     if (!block)
         return engine->stubs->leave;
     block_enter_table(engine, block);
     engine_split_flags(cpu);
-    return block->entry;
+    return block_entry(engine, block);
 }

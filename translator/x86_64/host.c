@@ -35,30 +35,30 @@ void host_reset(struct engine *engine)
     memset(stubs->guard, 0, sizeof stubs->guard);
 }
 
-void host_link(struct engine *engine, struct exit *exit, struct block *to)
+void host_link(struct engine *engine, const struct exit *exit)
 {
-    if (!exit->jump)
-        return;
-    if (!to) {
-        if (exit->early)
-            memcpy(exit->early, exit->saved, early_size(exit));
-        emit_patch(exit->jump, exit->stub);
-        return;
-    }
+    struct cache *cache = &engine->cache;
+    const struct block *from = block_at(engine, exit->from), *to = block_at(engine, exit->to);
     /* In blocks that keep vectors or x87 state loaded nothing unloads them. */
-    bool loaded = exit->from->vectors >= to->vectors && exit->from->x87 >= to->x87;
-    const uint8_t *target = !exit->same_page ? to->checked_rw
-                            : loaded         ? to->loaded_rw
-                                             : to->entry_rw;
-    emit_patch(exit->jump, target);
+    bool loaded = from->vectors >= to->vectors && from->x87 >= to->x87;
+    unsigned entry = !exit->same_page ? 0 : loaded ? to->loaded : to->entry;
+    const uint8_t *target = cache->rw + to->code + entry;
+    emit_patch(cache->rw + exit->jump, target);
     /* A target that needs no flags can be reached without storing them first (R4). */
     bool needs_flags = loaded ? to->loaded_needs_flags : to->needs_flags;
     if (exit->early && exit->same_page && !needs_flags) {
-        if (exit->early_kind == EARLY_JCC) {
-            emit_patch(exit->early, target);
-        } else {
-            exit->early[0] = 0xe9;
-            emit_patch(exit->early + 1, target);
-        }
+        uint8_t *early = cache->rw + exit->early;
+        if (exit->early_kind == EARLY_CODE)
+            *early++ = 0xe9; /* jmp rel32 */
+        emit_patch(early, target);
     }
+}
+
+void host_unlink(struct engine *engine, const struct exit *exit)
+{
+    struct cache *cache = &engine->cache;
+    if (exit->early)
+        memcpy(cache->rw + exit->early, exit->saved, early_size(exit));
+    emit_patch(cache->rw + exit->jump,
+               cache->rw + block_at(engine, exit->from)->stubs + exit->stub);
 }

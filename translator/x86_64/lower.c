@@ -8,27 +8,29 @@
 
 /* -- Sites and slow paths (R2) -- */
 
-static struct site *site_of(struct lower *l, unsigned index)
+/* The site of an instruction; `slow`: only a slow path leads there. */
+static struct site *site_of(struct lower *l, unsigned index, bool slow)
 {
     if (l->site[index])
         return l->site[index];
     struct cache *cache = &l->engine->cache;
-    struct site *site = cache_allocate(cache, sizeof *site);
-    struct insn *copy = cache_allocate(cache, sizeof *copy);
-    if (!site || !copy) {
+    struct site *site;
+    size_t size = sizeof *site + (slow ? 0 : sizeof site->insn[0]);
+    site = cache_allocate(cache, size, _Alignof(struct site));
+    if (!site) {
         l->failed = true;
         static struct site dummy;
         return &dummy;
     }
-    const struct insn *insn = l->block->insns ? &l->block->insns[index] : copy;
-    *copy = l->trace->insn[index];
+    const struct insn *insn = &l->trace->insn[index];
     bool last = index + 1 == l->trace->count;
-    *site = (struct site){.insn = insn,
-                          .block = l->block,
-                          .rip = l->trace->rip[index],
+    *site = (struct site){.rip = l->trace->rip[index],
                           .next = l->trace->next[index],
+                          .block = cache_offset(cache, l->block),
                           .index = (uint8_t)index,
-                          .slow = true};
+                          .slow = slow};
+    if (!slow)
+        site->insn[0] = *insn;
     if (last) {
         switch (insn->op) {
         case OP_JMP:
@@ -52,12 +54,12 @@ void lower_carried(struct lower *l)
     const struct ir *ir = l->ir;
     l->flags.recipe = (struct recipe){ir->op, ir->size, ir->a == V_M ? V_CARRY : ir->a,
                                       ir->b == V_M ? V_CARRY : ir->b, (int32_t)ir->imm};
-    site_of(l, ir->insn)->end = true;
+    site_of(l, ir->insn, true)->end = true;
 }
 
 static uint32_t site_offset(struct lower *l, unsigned index)
 {
-    return cache_offset(&l->engine->cache, site_of(l, index));
+    return cache_offset(&l->engine->cache, site_of(l, index, true));
 }
 
 struct cold *lower_cold(struct lower *l, enum cold_kind kind, uint8_t *field)
@@ -85,22 +87,35 @@ void lower_slow_if(struct lower *l, enum host_cond cond)
     lower_cold(l, COLD_SLOW, emit_jcc(l->e, cond));
 }
 
-void lower_called_check(struct lower *l, const struct exit *shared)
+/* The number, + 1, of the current flags' recipe among those of the block's checks. */
+static uint8_t note_recipe(struct lower *l)
 {
-    const struct flags *flags = &l->flags;
-    if (l->checks == CHECKS_MAX) {
+    const struct recipe *recipe = &l->flags.recipe;
+    if (l->recipes && memcmp(&l->recipe[l->recipes - 1], recipe, sizeof *recipe) == 0)
+        return (uint8_t)l->recipes;
+    if (l->recipes == UINT8_MAX) {
+        l->failed = true;
+        return 0;
+    }
+    l->recipe[l->recipes++] = *recipe;
+    return (uint8_t)l->recipes;
+}
+
+void lower_called_check(struct lower *l, bool shared)
+{
+    unsigned index = l->ir->insn;
+    uint64_t distance = l->trace->rip[index] - l->block->rip;
+    ptrdiff_t code = l->e->at - l->start;
+    if (l->checks == CHECKS_MAX || code > UINT16_MAX) {
         l->failed = true;
         return;
     }
-    struct warm_check *check = &l->check[l->checks++];
-    *check = (struct warm_check){.rip = l->trace->rip[l->ir->insn],
-                                 .code = (uint32_t)(l->e->at - l->engine->cache.rw),
-                                 .index = (uint8_t)l->ir->insn,
-                                 .recipe.op = IR_COUNT};
-    if (shared)
-        check->shared = (uint16_t)(shared - l->block->exits + 1);
-    if (ALL & ~flags->slot)
-        check->recipe = flags->recipe;
+    bool stored = !(ALL & ~l->flags.slot) || l->flags.recipe.op == IR_COUNT;
+    l->check[l->checks++] = (struct warm_check){.rip = (int32_t)distance,
+                                                .code = (uint16_t)code,
+                                                .index = index & 63,
+                                                .shared = shared,
+                                                .recipe = stored ? 0 : note_recipe(l)};
 }
 
 static const uint8_t *exec_stub(const struct lower *l)
@@ -133,20 +148,22 @@ static bool page_is_checked(const struct lower *l, uint64_t rip, unsigned index)
     return false;
 }
 
-static struct exit *new_exit(struct lower *l, uint64_t rip, unsigned index)
+static struct lower_exit *new_exit(struct lower *l, uint64_t rip, unsigned index)
 {
-    struct exit *exit = &l->block->exits[l->block->exit_count++];
-    exit->rip = rip;
-    exit->from = l->block;
-    exit->executed = (uint8_t)(index + 1);
-    exit->same_page = page_is_checked(l, rip, index);
+    if (l->exits == EXITS_MAX) {
+        l->failed = true;
+        l->exits--;
+    }
+    struct lower_exit *exit = &l->exit[l->exits++];
+    *exit = (struct lower_exit){
+        .rip = rip, .executed = (uint8_t)(index + 1), .same_page = page_is_checked(l, rip, index)};
     return exit;
 }
 
-struct exit *lower_unshared_exit(struct lower *l)
+struct lower_exit *lower_unshared_exit(struct lower *l)
 {
     unsigned index = l->ir->insn;
-    struct exit *exit = new_exit(l, l->trace->rip[index], index);
+    struct lower_exit *exit = new_exit(l, l->trace->rip[index], index);
     exit->executed = (uint8_t)index;
     exit->unshared = true;
     return exit;
@@ -165,7 +182,7 @@ static struct cold *poll_event(struct lower *l, const struct flags *flags, uint6
 }
 
 /* The jump of an exit, with all that comes before it. */
-static void emit_exit(struct lower *l, struct exit *exit, struct flags *flags, bool poll)
+static void emit_exit(struct lower *l, struct lower_exit *exit, struct flags *flags, bool poll)
 {
     unsigned executed = exit->executed;
     bool stored = !(ALL & ~flags->slot), moved = l->moved;
@@ -234,7 +251,7 @@ static void lower_back_edge(struct lower *l)
     l->flags.host = 0; /* what follows clobbers them */
     count_instructions(l, count);
     if (l->engine->verify) { /* the interpreter must not have to go back far */
-        struct exit *exit = new_exit(l, l->block->rip, l->ir->insn);
+        struct lower_exit *exit = new_exit(l, l->block->rip, l->ir->insn);
         exit->executed = 0;
         emit_alu_mi(e, ALU_CMP, 8, cpu_mem(HOT_AT(instructions)),
                     (int32_t)block_verified_insns(l->block), false);
@@ -262,7 +279,7 @@ static bool is_back_edge(const struct lower *l, const struct ir *ir)
 }
 
 /* An exit taken if `cond`, with what it takes in the cold part. */
-static void exit_if(struct lower *l, struct exit *exit, enum host_cond cond, bool poll)
+static void exit_if(struct lower *l, struct lower_exit *exit, enum host_cond cond, bool poll)
 {
     uint8_t *field = emit_jcc(l->e, cond);
     bool pointers = l->note.insn || l->note.mem;
@@ -286,13 +303,13 @@ static void lower_branch(struct lower *l, const struct ir *ir)
     enum host_cond cond = lower_condition(l, ir->cond);
     bool ends = l->at + 1 < l->list->count && l->list->at[l->at + 1].op == IR_JUMP;
     if (is_back_edge(l, ir)) {
-        struct exit *out = new_exit(l, (uint64_t)l->list->at[++l->at].imm, ir->insn);
+        struct lower_exit *out = new_exit(l, (uint64_t)l->list->at[++l->at].imm, ir->insn);
         exit_if(l, out, (enum host_cond)(cond ^ 1), false);
         lower_store_pointers(l, &l->note);
         lower_back_edge(l);
         return;
     }
-    struct exit *exit = new_exit(l, target, ir->insn);
+    struct lower_exit *exit = new_exit(l, target, ir->insn);
     if (ends && is_backward(l, target)) { /* a loop: straight */
         lower_store_pointers(l, &l->note);
         uint8_t *over = emit_jcc(l->e, (enum host_cond)(cond ^ 1));
@@ -308,7 +325,7 @@ static void lower_branch(struct lower *l, const struct ir *ir)
 /* JRCXZ keeps the flags. */
 static void lower_branch_count(struct lower *l, const struct ir *ir)
 {
-    struct exit *exit = new_exit(l, (uint64_t)ir->imm, ir->insn);
+    struct lower_exit *exit = new_exit(l, (uint64_t)ir->imm, ir->insn);
     if (ir->size == 2)
         emit_rr(l->e, 0xb7 | X_0F, H_RCX, l->home[RCX]); /* movzx ecx, r16 */
     else
@@ -332,7 +349,7 @@ static void lower_jump(struct lower *l, const struct ir *ir)
         lower_back_edge(l);
         return;
     }
-    struct exit *exit = new_exit(l, (uint64_t)ir->imm, ir->insn);
+    struct lower_exit *exit = new_exit(l, (uint64_t)ir->imm, ir->insn);
     struct flags flags = l->flags;
     emit_exit(l, exit, &flags, is_backward(l, exit->rip));
 }
@@ -416,9 +433,7 @@ static void lower_guard_op(struct lower *l, const struct ir *ir)
 
 static void lower_exec(struct lower *l, bool end)
 {
-    struct site *site = site_of(l, l->ir->insn);
-    site->end |= end;
-    site->slow = false;
+    site_of(l, l->ir->insn, false)->end |= end;
     lower_fill_slot(l, &l->flags);
     emit_mov_ri(l->e, H_RAX, site_offset(l, l->ir->insn));
     emit_call_to(l->e, exec_stub(l));
@@ -635,7 +650,8 @@ static void emit_countdown(struct lower *l)
     struct cache *cache = &l->engine->cache;
     emit_byte(e, 0x83); /* sub dword [rip + disp32], imm8 */
     emit_byte(e, 0x2d);
-    emit_u32(e, (uint32_t)((uint8_t *)l->block->countdown - cache_rx(cache, e->at + 5)));
+    emit_u32(e, (uint32_t)((uint8_t *)block_countdown(l->engine, l->block) -
+                           cache_rx(cache, e->at + 5)));
     emit_byte(e, 1);
     lower_cold(l, COLD_PROMOTE, emit_jcc(e, CC_S));
 }
@@ -646,15 +662,16 @@ static void emit_entry(struct lower *l)
     struct block *block = l->block;
     l->ir = &first;
     emit_align(l->e, 16);
-    block->checked_rw = l->e->at;
+    l->start = l->e->at;
+    block->code = (uint32_t)(l->start - l->engine->cache.rw);
     if (l->trace->mode & MODE_PAGING)
         emit_guard(l, &l->trace->page[0], block->rip);
-    block->entry_rw = l->e->at;
+    block->entry = (uint8_t)(l->e->at - l->start);
     if (block->vectors)
         emit_load_check(l, HOT_AT(vectors_loaded), block->vectors, COLD_VECTORS);
     if (block->x87)
         emit_load_check(l, HOT_AT(x87_loaded), 1, COLD_X87);
-    block->loaded_rw = l->e->at;
+    block->loaded = (uint8_t)(l->e->at - l->start);
     if (!block->hot && !l->engine->verify)
         emit_countdown(l);
 }
@@ -747,57 +764,65 @@ static void lower_loop(struct lower *l)
 #define STUBS_TOGETHER 24 /* exits whose stubs reach their common end by a short jump */
 
 /* Where unlinked jumps go: their number in AL, then code for several of them. */
-static void emit_exit_stubs(struct lower *l)
+static void emit_exit_stubs(struct lower *l, struct exit *exits)
 {
     struct emit *e = l->e;
+    const uint8_t *first = e->at;
     uint8_t *together[STUBS_TOGETHER];
     unsigned count = 0;
-    for (unsigned i = 0; i < l->block->exit_count; i++) {
-        struct exit *exit = &l->block->exits[i];
-        if (exit->jump) {
-            exit->stub = e->at;
+    for (unsigned i = 0; i < l->exits; i++) {
+        if (l->exit[i].jump) {
+            exits[i].stub = (uint16_t)(e->at - first);
             if (emit_ok(e))
-                emit_patch(exit->jump, exit->stub);
+                emit_patch(l->exit[i].jump, e->at);
             if (i < 256) {
                 emit_byte(e, 0xb0); /* mov al, imm8 */
                 emit_byte(e, (uint8_t)i);
                 together[count++] = emit_jmp8(e);
             } else {
-                emit_mov_ri(e, H_RAX, cache_offset(&l->engine->cache, exit));
+                emit_mov_ri(e, H_RAX, cache_offset(&l->engine->cache, &exits[i]));
                 emit_jmp_to(e, stubs_of(l->engine)->exit);
             }
         }
-        if (count == STUBS_TOGETHER || (count && i + 1u == l->block->exit_count)) {
+        if (count == STUBS_TOGETHER || (count && i + 1u == l->exits)) {
             if (together[count - 1] + 1 == e->at) { /* the last needs no jump */
                 count--;
                 e->at -= 2;
             }
             while (count)
                 emit_patch8(e, together[--count]);
-            emit_mov_ri(e, H_RDX, cache_offset(&l->engine->cache, l->block->exits));
+            emit_mov_ri(e, H_RDX, cache_offset(&l->engine->cache, exits));
             emit_jmp_to(e, stubs_of(l->engine)->exit_number);
         }
     }
 }
 
+/* Describes the exits, and emits where they lead while they are not linked. */
 static void finish_exits(struct lower *l)
 {
-    emit_exit_stubs(l);
-    for (unsigned i = 0; i < l->block->exit_count && emit_ok(l->e); i++)
-        if (l->block->exits[i].early)
-            memcpy(l->block->exits[i].saved, l->block->exits[i].early,
-                   early_size(&l->block->exits[i]));
-}
-
-static unsigned count_exits(const struct ir_list *list)
-{
-    unsigned n = 0;
-    for (unsigned i = 0; i < list->count; i++) {
-        const struct ir *ir = &list->at[i];
-        n += ir->op == IR_BRANCH || ir->op == IR_BRANCH_COUNT || ir->op == IR_JUMP;
-        n += ir->share_check ? 1 + ir->share_aligned : 0;
+    struct cache *cache = &l->engine->cache;
+    struct exit *exits = cache_allocate(cache, l->exits * sizeof *exits, _Alignof(struct exit));
+    if (!exits || l->failed || !emit_ok(&l->hot) || !emit_ok(l->e)) {
+        l->failed = true;
+        return;
     }
-    return list->loop ? 2 * n : n;
+    l->block->exits = cache_offset(cache, exits);
+    l->block->exit_count = (uint16_t)l->exits;
+    l->block->stubs = (uint32_t)(l->e->at - cache->rw);
+    for (unsigned i = 0; i < l->exits; i++) {
+        const struct lower_exit *from = &l->exit[i];
+        exits[i] = (struct exit){.rip = from->rip,
+                                 .from = cache_offset(cache, l->block),
+                                 .jump = from->jump ? (uint32_t)(from->jump - cache->rw) : 0,
+                                 .same_page = from->same_page,
+                                 .unshared = from->unshared};
+        if (from->early) {
+            exits[i].early = (uint32_t)(from->early - cache->rw);
+            exits[i].early_kind = from->early_kind & 3;
+            memcpy(exits[i].saved, from->early, early_size(&exits[i]));
+        }
+    }
+    emit_exit_stubs(l, exits);
 }
 
 /* Which registers of the host the block keeps for the guest's vectors and x87 state. */
@@ -821,22 +846,23 @@ static void find_kept(struct block *block, const struct ir_list *list)
         }
 }
 
+/* Describes the checks of a warm block. */
 static bool note_checks(struct lower *l)
 {
-    struct block *block = l->block;
-    size_t size = l->checks * sizeof *l->check;
-    if (!size)
-        return true;
-    block->checks = cache_allocate(&l->engine->cache, size);
-    if (!block->checks)
+    struct cache *cache = &l->engine->cache;
+    size_t checks = l->checks * sizeof *l->check, recipes = l->recipes * sizeof *l->recipe;
+    uint8_t *to = cache_allocate(cache, checks + recipes, _Alignof(struct warm_check));
+    if (!to)
         return false;
-    memcpy(block->checks, l->check, size);
-    block->check_count = (uint16_t)l->checks;
+    memcpy(to, l->check, checks);
+    memcpy(to + checks, l->recipe, recipes);
+    l->block->checks = cache_offset(cache, to);
+    l->block->check_count = (uint16_t)l->checks;
     return true;
 }
 
-bool host_lower(struct engine *engine, struct block *block, const struct trace *trace,
-                const struct ir_list *list)
+size_t host_lower(struct engine *engine, struct block *block, const struct trace *trace,
+                  const struct ir_list *list)
 {
     struct x86_stubs *stubs = stubs_of(engine);
     struct cache *cache = &engine->cache;
@@ -856,13 +882,10 @@ bool host_lower(struct engine *engine, struct block *block, const struct trace *
     l->count = engine->count;
     l->colds = 0;
     l->failed = l->next = false;
-    l->checks = 0;
+    l->exits = l->checks = l->recipes = 0;
     l->moves = 0;
     lower_assume_homes(l, false);
     block->loops = list->loop;
-    block->exits = cache_allocate(cache, count_exits(list) * sizeof *block->exits);
-    if (!block->exits)
-        return false;
     find_kept(block, list);
     block->loaded_needs_flags = list->entry_strict != 0;
     block->needs_flags = block->loaded_needs_flags || block->vectors || block->x87;
@@ -882,17 +905,14 @@ bool host_lower(struct engine *engine, struct block *block, const struct trace *
         emit_cold(l, &l->cold[i]);
     finish_exits(l);
     if (l->failed || !emit_ok(&l->hot) || !emit_ok(&l->cold_code))
-        return false;
+        return 0;
 
     if (!note_checks(l) || !cache_note_block(cache, block, l->hot.at))
-        return false;
-    block->entry = cache_rx(cache, block->entry_rw);
-    block->checked = cache_rx(cache, block->checked_rw);
-    block->host_size = (uint32_t)(l->hot.at - cache->hot + (l->cold_code.at - cache->cold));
-    log_host(engine, block, cache->hot, (size_t)(l->hot.at - cache->hot), cache->cold,
-             (size_t)(l->cold_code.at - cache->cold));
-    perf_map_note(engine, block->checked, (size_t)(l->hot.at - cache->hot), block);
+        return 0;
+    size_t hot = (size_t)(l->hot.at - cache->hot), cold = (size_t)(l->cold_code.at - cache->cold);
+    log_host(engine, block, cache->hot, hot, cache->cold, cold);
+    perf_map_note(engine, block_checked(engine, block), hot, block);
     cache->hot = l->hot.at;
     cache->cold = l->cold_code.at;
-    return true;
+    return hot + cold;
 }

@@ -25,6 +25,7 @@
 
 #define COLD_MAX   640 /* a loop has two iterations of up to TRACE_MAX instructions */
 #define CHECKS_MAX (TRACE_MAX * 4)
+#define EXITS_MAX  768 /* likewise: for each a branch, and shared checks */
 
 /* Displacements from host RSP. */
 #define CPU_AT(member) ((int32_t)offsetof(struct cpu, member))
@@ -63,6 +64,15 @@ struct x87_note {
     uint16_t insn, mem;
 };
 
+/* An exit while its block is being lowered: becomes a struct exit. */
+struct lower_exit {
+    uint64_t rip;
+    uint8_t *jump, *early;
+    uint8_t early_kind; /* enum exit_early */
+    uint8_t executed;   /* instructions of the block executed when it is taken */
+    bool same_page, unshared;
+};
+
 enum cold_kind {
     COLD_REFILL,   /* fill the TLB entry and check again, or go on as COLD_SLOW */
     COLD_SLOT,     /* look into the TLB and fill the loop's slot, or go on as COLD_REFILL */
@@ -96,7 +106,7 @@ struct cold {
     uint64_t page;  /* COLD_GUARD: address of the page */
     uint8_t *mapped; /* COLD_GUARD: displacement of the jump taken if it is mapped elsewhere */
     uint64_t rip;
-    struct exit *exit; /* COLD_REFILL, COLD_SLOT: leave by this if refilling does not help */
+    struct lower_exit *exit; /* COLD_REFILL, COLD_SLOT: leave by this if refilling does not help */
     struct flags flags;
     struct x87_note note;
 };
@@ -115,7 +125,8 @@ struct lower {
     const struct ir *ir; /* being lowered */
     unsigned at;         /* its index */
     struct emit hot, cold_code;
-    struct emit *e; /* where code goes: hot, or cold_code at the end */
+    struct emit *e;       /* where code goes: hot, or cold_code at the end */
+    const uint8_t *start; /* of the block */
     struct flags flags;
     struct x87_note note;
     uint8_t home[16]; /* host registers of the guest's, or H_NONE, at this place */
@@ -138,8 +149,11 @@ struct lower {
         uint16_t live;    /* flags wanted in host EFLAGS there */
     } join[2][TRACE_MAX]; /* of each copy */
     struct site *site[TRACE_MAX];
-    unsigned checks;
+    unsigned exits;
+    struct lower_exit exit[EXITS_MAX];
+    unsigned checks, recipes;
     struct warm_check check[CHECKS_MAX]; /* of a warm block */
+    struct recipe recipe[UINT8_MAX];     /* of its checks */
     bool failed;
 };
 
@@ -147,10 +161,10 @@ struct lower {
 
 struct cold *lower_cold(struct lower *l, enum cold_kind kind, uint8_t *field);
 /* The exit of the current instruction to a block that starts there and shares no checks. */
-struct exit *lower_unshared_exit(struct lower *l);
-/* Notes that a call just emitted was a check of the current instruction; `shared`: leave by this
- * exit if it fails, or NULL. */
-void lower_called_check(struct lower *l, const struct exit *shared);
+struct lower_exit *lower_unshared_exit(struct lower *l);
+/* Notes that a call just emitted was a check of the current instruction; `shared`: if it fails, go
+ * on in a block that shares no checks. */
+void lower_called_check(struct lower *l, bool shared);
 /* Jumps to the slow path of the current instruction if `cond`. */
 void lower_slow_if(struct lower *l, enum host_cond cond);
 /* A loop's last comparison was kept (lower_carries): notes how to compute the flags. The slow path,

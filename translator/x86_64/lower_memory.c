@@ -136,7 +136,7 @@ static void check_alignment(struct lower *l, bool shared)
 
 /* The TLB check of `span` bytes at register `gva`; host distance in RDX. */
 static struct cold *emit_check(struct lower *l, const struct ir *ir, unsigned gva, unsigned span,
-                               bool aligned, struct exit *unshared)
+                               bool aligned, struct lower_exit *unshared)
 {
     struct emit *e = l->e;
     find_entry(l, gva);
@@ -164,7 +164,7 @@ static struct cold *emit_check(struct lower *l, const struct ir *ir, unsigned gv
 
 /* The same by a slot of the loop. */
 static void emit_slot_check(struct lower *l, const struct ir *ir, unsigned gva,
-                            struct exit *unshared)
+                            struct lower_exit *unshared)
 {
     struct emit *e = l->e;
     unsigned slot = ir->share - 1u - SHARES;
@@ -271,8 +271,7 @@ static void use_distance(struct lower *l, const struct ir *ir)
 }
 
 /* A warm block calls the check of the address in RCX. */
-static void call_check(struct lower *l, const struct ir *ir, enum check_kind kind,
-                       const struct exit *shared)
+static void call_check(struct lower *l, const struct ir *ir, enum check_kind kind, bool shared)
 {
     bool write = ir->op != IR_MEM_READ || ir->share_write;
     emit_call_to(l->e, stubs_of(l->engine)->check[write][kind]);
@@ -286,7 +285,7 @@ static void call_shared_check(struct lower *l, const struct ir *ir, bool constan
     enum check_kind kind = check_kind(ir->share_span, ir->share_aligned);
     if (constant && ir->seg == SEG_COUNT) /* an aligned start is known, another never passes */
         kind = ir->share_aligned && (ir->imm + ir->share_low) & 15 ? CHECK_ALIGNED : CHECK_PAGE;
-    call_check(l, ir, kind, ir->share_alone ? NULL : lower_unshared_exit(l));
+    call_check(l, ir, kind, !ir->share_alone);
     emit_store(l->e, 8, share_mem(ir), H_RDX);
     l->m.disp = -ir->share_low;
 }
@@ -296,7 +295,7 @@ static void lower_shared_check(struct lower *l, const struct ir *ir)
 {
     struct emit *e = l->e;
     bool warm = !l->block->hot, constant = ir->a == V_ZERO && ir->b == V_ZERO;
-    struct exit *unshared = warm || ir->share_alone ? NULL : lower_unshared_exit(l);
+    struct lower_exit *unshared = warm || ir->share_alone ? NULL : lower_unshared_exit(l);
     bool of_loop = ir->share > SHARES, wide = ir->aux >> 4 == 8;
     unsigned gva = H_RCX;
     struct ir range = *ir;
@@ -386,7 +385,7 @@ void lower_memory(struct lower *l, const struct ir *ir)
             emit_alu_rm(e, ALU_ADD, 8, H_RCX, cpu_mem(SEG_AT(ir->seg, base)));
     }
     if (warm) {
-        call_check(l, ir, check_kind(ir->size, ir->aligned), NULL);
+        call_check(l, ir, check_kind(ir->size, ir->aligned), false);
         return;
     }
     emit_check(l, ir, gva, ir->size, ir->aligned, NULL);
