@@ -1,7 +1,7 @@
 /*
- * The code cache: one memfd mapped twice, writable and executable (R8), split into a hot part for
- * the straight code and a cold one for slow paths; and an arena for the descriptions that code
- * refers to by 32-bit offsets. Both only grow, until everything is dropped.
+ * The code cache: one memfd mapped twice, writable and executable (R8), split into parts for the
+ * straight code of warm and of hot blocks and one for slow paths; and an arena for the descriptions
+ * that code refers to by 32-bit offsets. All only grow, until everything is dropped.
  */
 #include "translator/engine.h"
 
@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define BLOCK_HOST_MAX (64u << 10) /* room that must be left in each part to begin a block */
+#define HOT_PIECE_MAX  (1u << 20)  /* straight code of hot blocks grows by as much */
 #define ARENA_PER_CODE 2           /* arena bytes per byte of code cache */
 #define ARENA_START    256         /* offset 0 stands for nothing */
 #define CODE_PER_END   64 /* bytes of code cache per block: fewer do not occur on average */
@@ -46,12 +47,9 @@ bool cache_create(struct cache *cache, size_t size, struct error *error)
                          "(does a security policy forbid it?)",
                          size >> 20);
     }
-    size_t hot = size / 8 * 5; /* most blocks are warm, and have little cold code */
-    cache->hot = cache->hot_start = cache->rw;
-    cache->hot_end = cache->rw + hot;
-    cache->cold = cache->cold_start = cache->hot_end;
-    cache->cold_end = cache->rw + size;
-    cache->arena_used = ARENA_START;
+    cache->start = cache->rw;
+    cache->slow = cache->rw + size / 8 * 5; /* most blocks are warm, and have few slow paths */
+    cache_reset(cache);
     return true;
 }
 
@@ -71,18 +69,41 @@ void cache_destroy(struct cache *cache)
 
 void cache_reset(struct cache *cache)
 {
-    cache->hot = cache->hot_start;
-    cache->cold = cache->cold_start;
+    cache->part[CODE_WARM].at = cache->start;
+    cache->part[CODE_WARM].end = cache->part[CODE_HOT].at = cache->part[CODE_HOT].end = cache->slow;
+    cache->part[CODE_SLOW].at = cache->slow;
+    cache->part[CODE_SLOW].end = cache->rw + cache->size;
     cache->arena_used = ARENA_START;
     cache->ends = 0;
 }
 
+static size_t hot_piece(const struct cache *cache)
+{
+    size_t piece = cache->size / 8;
+    return piece < HOT_PIECE_MAX ? piece : HOT_PIECE_MAX;
+}
+
+static size_t room(const struct cache *cache, enum code_part part)
+{
+    return (size_t)(cache->part[part].end - cache->part[part].at);
+}
+
 bool cache_is_full(const struct cache *cache)
 {
-    return cache->hot + BLOCK_HOST_MAX > cache->hot_end ||
-           cache->cold + BLOCK_HOST_MAX > cache->cold_end ||
+    return room(cache, CODE_WARM) < BLOCK_HOST_MAX + hot_piece(cache) ||
+           room(cache, CODE_SLOW) < BLOCK_HOST_MAX ||
            cache->arena_used + 2 * BLOCK_HOST_MAX > cache->arena_size ||
            cache->ends == cache->ends_max;
+}
+
+void cache_prepare_hot(struct cache *cache)
+{
+    size_t piece = hot_piece(cache);
+    if (room(cache, CODE_HOT) >= BLOCK_HOST_MAX)
+        return;
+    cache->part[CODE_WARM].end -= piece;
+    cache->part[CODE_HOT].at = cache->part[CODE_WARM].end;
+    cache->part[CODE_HOT].end = cache->part[CODE_HOT].at + piece;
 }
 
 bool cache_note_block(struct cache *cache, struct block *block, const uint8_t *end)

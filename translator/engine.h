@@ -298,12 +298,22 @@ struct code_end {
     uint32_t offset, block; /* in the cache, in the arena */
 };
 
+/* Code that runs much lies together, and apart from what runs little: it takes fewer pages. */
+enum code_part {
+    CODE_WARM, /* straight code of warm blocks: grows from the start */
+    CODE_HOT,  /* of hot ones: piece by piece from the end */
+    CODE_SLOW, /* slow paths of both */
+    CODE_PARTS
+};
+
 struct cache {
     uint8_t *rw, *rx; /* two views of the same memory */
     size_t size;
-    uint8_t *hot, *hot_end, *cold, *cold_end; /* free parts, in the writable view */
-    uint8_t *hot_start, *cold_start;          /* behind the host's fixed stubs */
-    uint8_t *arena; /* blocks, sites, exits: addressed by 32-bit offsets */
+    struct {
+        uint8_t *at, *end;
+    } part[CODE_PARTS];    /* what is free of each, in the writable view */
+    uint8_t *start, *slow; /* straight code begins behind the host's fixed stubs, ends at `slow` */
+    uint8_t *arena;        /* blocks, sites, exits: addressed by 32-bit offsets */
     size_t arena_size, arena_used;
     struct code_end *end; /* of the blocks' straight code, ascending */
     int32_t *countdown;   /* of the blocks, in the same order */
@@ -315,6 +325,8 @@ void cache_destroy(struct cache *cache);
 /* Forgets all code but the stubs. */
 void cache_reset(struct cache *cache);
 bool cache_is_full(const struct cache *cache);
+/* Makes room for a hot block where the cache is not full. */
+void cache_prepare_hot(struct cache *cache);
 /* The block whose straight code has this place (an address in the executable view, low 32 bits). */
 struct block *cache_block_at(const struct cache *cache, uint32_t rx);
 /* The block's straight code is next behind that of all others. False: no room for the note. */

@@ -50,9 +50,12 @@ void engine_print_stats(struct cpu *cpu, FILE *out)
             (unsigned long long)s->invalidated, (unsigned long long)s->revived,
             (unsigned long long)s->flushes);
     const struct cache *cache = &engine->cache;
-    fprintf(out, "  in use: straight code %zu KiB, cold code %zu KiB, descriptions %zu KiB\n",
-            (size_t)(cache->hot - cache->hot_start) >> 10,
-            (size_t)(cache->cold - cache->cold_start) >> 10, cache->arena_used >> 10);
+    fprintf(out,
+            "  in use: straight code %zu KiB warm, %zu KiB hot, slow paths %zu KiB, "
+            "descriptions %zu KiB\n",
+            (size_t)(cache->part[CODE_WARM].at - cache->start) >> 10,
+            (size_t)(cache->slow - cache->part[CODE_WARM].end) >> 10,
+            (size_t)(cache->part[CODE_SLOW].at - cache->slow) >> 10, cache->arena_used >> 10);
     fprintf(out, "  basic blocks interpreted %llu\n", (unsigned long long)s->interpreted);
     verify_stats(engine, out);
     if (!engine->count)

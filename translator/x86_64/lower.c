@@ -874,8 +874,12 @@ size_t host_lower(struct engine *engine, struct block *block, const struct trace
     l->block = block;
     l->trace = trace;
     l->list = list;
-    l->hot = (struct emit){cache->hot, cache->hot_end};
-    l->cold_code = (struct emit){cache->cold, cache->cold_end};
+    enum code_part part = block->hot ? CODE_HOT : CODE_WARM;
+    if (block->hot)
+        cache_prepare_hot(cache);
+    uint8_t *hot = cache->part[part].at, *cold = cache->part[CODE_SLOW].at;
+    l->hot = (struct emit){hot, cache->part[part].end};
+    l->cold_code = (struct emit){cold, cache->part[CODE_SLOW].end};
     l->flags = (struct flags){.slot = ALL, .recipe = {.op = IR_COUNT}};
     l->note = (struct x87_note){0};
     l->bmi2 = stubs->bmi2;
@@ -907,12 +911,12 @@ size_t host_lower(struct engine *engine, struct block *block, const struct trace
     if (l->failed || !emit_ok(&l->hot) || !emit_ok(&l->cold_code))
         return 0;
 
-    if (!note_checks(l) || !cache_note_block(cache, block, l->hot.at))
+    if (!note_checks(l) || (!block->hot && !cache_note_block(cache, block, l->hot.at)))
         return 0;
-    size_t hot = (size_t)(l->hot.at - cache->hot), cold = (size_t)(l->cold_code.at - cache->cold);
-    log_host(engine, block, cache->hot, hot, cache->cold, cold);
-    perf_map_note(engine, block_checked(engine, block), hot, block);
-    cache->hot = l->hot.at;
-    cache->cold = l->cold_code.at;
-    return hot + cold;
+    size_t straight = (size_t)(l->hot.at - hot), slow = (size_t)(l->cold_code.at - cold);
+    log_host(engine, block, hot, straight, cold, slow);
+    perf_map_note(engine, block_checked(engine, block), straight, block);
+    cache->part[part].at = l->hot.at;
+    cache->part[CODE_SLOW].at = l->cold_code.at;
+    return straight + slow;
 }

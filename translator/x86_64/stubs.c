@@ -526,7 +526,7 @@ static uint8_t *emit_load_vectors(struct emit *e, const struct x86_stubs *stubs,
 bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
 {
     struct cache *cache = &engine->cache;
-    struct emit e = {cache->hot, cache->hot_end};
+    struct emit e = {cache->start, cache->slow};
 
     uint8_t *enter = emit_enter(&e);
     stubs->leave = emit_leave(&e);
@@ -560,7 +560,8 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
     if (!emit_ok(&e))
         return false;
     emit_align(&e, 64);
-    cache->hot = cache->hot_start = e.at;
+    cache->start = e.at;
+    cache_reset(cache);
     stubs->host.enter = (enter_fn *)(uintptr_t)cache_rx(cache, enter);
     stubs->host.leave = cache_rx(cache, stubs->leave);
     stubs->host.lookup = cache_rx(cache, stubs->lookup);
