@@ -549,8 +549,10 @@ static void set_join(struct lower *l, unsigned index)
 {
     /* Flags that code behind the join takes from host EFLAGS: all that are there and nowhere else.
      */
-    if (l->returns[index]) /* RAX is another's there */
+    if (l->returns[index]) { /* temporaries are others' there */
         l->held = V_NONE;
+        lower_forget_shares(l);
+    }
     if (l->join[l->next][index].code)
         return;
     l->join[l->next][index].code = l->e->at;
@@ -731,6 +733,7 @@ static void lower_list(struct lower *l)
     const struct ir_list *list = l->list;
     unsigned insn = 0;
     l->held = V_NONE;
+    lower_forget_shares(l);
     for (l->at = 0; l->at < list->count && !l->failed; l->at++) {
         const struct ir *ir = l->ir = &list->at[l->at];
         struct recipe before = l->flags.recipe;
@@ -743,6 +746,8 @@ static void lower_list(struct lower *l)
             set_join(l, insn);
         lower_one(l);
         l->held = held_after(l);
+        if (!lower_keeps_shares(l, ir))
+            lower_forget_shares(l);
         if (before.op != IR_COUNT && memcmp(&before, &l->flags.recipe, sizeof before) == 0 &&
             !ir->writes && ir_written(ir) & lower_recipe_registers(&before))
             l->flags.recipe.op = IR_COUNT;

@@ -134,6 +134,8 @@ struct lower {
     unsigned moves;
     struct home_move move[MOVES_MAX];
     uint8_t held; /* guest register without a home whose value is in RAX too, or V_NONE */
+    uint8_t share[2];        /* shared check whose distance is in RDX, in RCX; 0: none */
+    uint8_t share_used;      /* the one of them that was used last */
     bool returns[TRACE_MAX]; /* instructions with a slow path that comes back behind them */
     struct host_mem m;       /* V_M */
     bool next;               /* lowering the second copy of a loop */
@@ -227,8 +229,16 @@ void lower_free_rcx(struct lower *l);
 /* -- lower_*.c: one operation each -- */
 
 void lower_memory(struct lower *l, const struct ir *ir);
+/* Distances of shared checks are no longer in registers. */
+static inline void lower_forget_shares(struct lower *l)
+{
+    l->share[0] = l->share[1] = 0;
+}
+/* Does the operation leave RCX and RDX alone, but for V_M's own use of them? */
+bool lower_keeps_shares(const struct lower *l, const struct ir *ir);
 void lower_integer(struct lower *l, const struct ir *ir);
 void lower_vector(struct lower *l, const struct ir *ir);
+bool lower_vector_uses_rcx(const struct lower *l, const struct ir *ir);
 void lower_bits(struct lower *l, const struct ir *ir);
 void lower_gather(struct lower *l, const struct ir *ir);
 void lower_x87(struct lower *l, const struct ir *ir);

@@ -238,12 +238,97 @@ void lower_refill(struct lower *l, struct cold *cold)
     }
 }
 
-/* The operand of an access whose host distance is in RDX. Keeps flags. */
-static void use_distance(struct lower *l, const struct ir *ir)
+static const uint8_t share_registers[2] = {H_RDX, H_RCX};
+
+/* A register with the distance of the access's shared check: RDX, or RCX if that is free. */
+static unsigned load_share(struct lower *l, const struct ir *ir, bool rcx_free)
+{
+    for (unsigned i = 0; i < 1u + rcx_free; i++)
+        if (l->share[i] == ir->share) {
+            l->share_used = (uint8_t)i;
+            return share_registers[i];
+        }
+    unsigned to = 0;
+    if (rcx_free && l->share[0])
+        to = l->share[1] ? !l->share_used : 1;
+    emit_load(l->e, 8, share_registers[to], share_mem(ir));
+    l->share[to] = ir->share;
+    l->share_used = (uint8_t)to;
+    return share_registers[to];
+}
+
+static bool has_home(unsigned value)
+{
+    return value < 16 && home_of[value] != H_NONE;
+}
+
+bool lower_keeps_shares(const struct lower *l, const struct ir *ir)
+{
+    switch (ir->op) {
+    case IR_MEM_READ:
+    case IR_MEM_WRITE:
+    case IR_MEM_MODIFY: /* see to it themselves */
+    case IR_BRANCH:
+    case IR_EVENT:
+    case IR_X87:
+        return true;
+    case IR_VECTOR:
+        return !lower_vector_uses_rcx(l, ir);
+    case IR_LEA:
+        return (ir->a == V_ZERO || has_home(ir->a)) && (ir->b == V_ZERO || has_home(ir->b)) &&
+               ir->imm == (int32_t)ir->imm;
+    case IR_SHL:
+    case IR_SHR:
+    case IR_SAR:
+    case IR_ROL:
+    case IR_ROR:
+        if (ir->b != V_IMM)
+            return false;
+        break;
+    case IR_MOV:
+    case IR_MOVZX:
+    case IR_MOVSX:
+    case IR_BSWAP:
+    case IR_CMOV:
+    case IR_SETCC:
+    case IR_ADD:
+    case IR_OR:
+    case IR_ADC:
+    case IR_SBB:
+    case IR_AND:
+    case IR_SUB:
+    case IR_XOR:
+    case IR_CMP:
+    case IR_TEST:
+    case IR_INC:
+    case IR_DEC:
+    case IR_NEG:
+    case IR_NOT:
+    case IR_IMUL:
+        break;
+    default:
+        return false;
+    }
+    const uint8_t values[] = {ir->d, ir->a, ir->b};
+    for (unsigned i = 0; i < sizeof values; i++)
+        if (is_high(values[i]))
+            return false;
+    return true;
+}
+
+/* The operand of an access that a shared check has passed. Keeps flags. */
+static void use_share(struct lower *l, const struct ir *ir)
 {
     struct emit *e = l->e;
     struct host_mem mem = {H_NONE, H_NONE, 0, 0};
     bool wide = ir->aux >> 4 == 8;
+    if (wide && has_home(ir->a) && ir->b == V_ZERO && ir->seg == SEG_COUNT) {
+        unsigned distance = load_share(l, ir, true);
+        l->m = (struct host_mem){(uint8_t)distance, home_of[ir->a], 0, (int32_t)ir->imm};
+        return;
+    }
+    load_share(l, ir, false);
+    l->share[1] = 0;
     if (ir->a == V_ZERO && ir->b == V_ZERO) {
         uint64_t address = wide ? (uint64_t)ir->imm : (uint32_t)ir->imm;
         if (ir->seg != SEG_COUNT) { /* 64-bit mode: FS, GS */
@@ -344,15 +429,17 @@ void lower_memory(struct lower *l, const struct ir *ir)
     unsigned gva = H_RCX;
 
     if (ir->share && (!ir->share_check || (l->next && ir->invariant))) {
-        emit_load(e, 8, H_RDX, share_mem(ir));
-        use_distance(l, ir);
+        use_share(l, ir);
         return;
     }
+    lower_forget_shares(l);
     bool warm = !l->block->hot;
     if (warm)
         lower_store_pointers(l, &l->note);
     if (ir->share) {
         lower_shared_check(l, ir);
+        l->share[0] = ir->share;
+        l->share_used = 0;
         return;
     }
     if (!warm && ir->a == V_ZERO && ir->b == V_ZERO && ir->seg == SEG_COUNT && !ir->bit_offset) {

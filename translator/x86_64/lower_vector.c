@@ -112,6 +112,19 @@ static bool has_lengths(const struct insn *insn)
            insn->op == OP_VPCMPESTRM;
 }
 
+/* PCMPxSTRI put their result into guest RCX. */
+static bool gives_index(const struct insn *insn)
+{
+    return insn->op == OP_PCMPESTRI || insn->op == OP_PCMPISTRI || insn->op == OP_VPCMPESTRI ||
+           insn->op == OP_VPCMPISTRI;
+}
+
+bool lower_vector_uses_rcx(const struct lower *l, const struct ir *ir)
+{
+    const struct insn *insn = &l->trace->insn[ir->insn];
+    return has_lengths(insn) || gives_index(insn);
+}
+
 static void load_lengths(struct lower *l, const struct insn *insn)
 {
     if (insn->operand[1].kind == OPERAND_MEM) { /* RDX is needed for a length */
@@ -230,8 +243,7 @@ void lower_vector(struct lower *l, const struct ir *ir)
         emit_byte(e, (uint8_t)(insn->operand[places.is4].reg << 4));
     if (result != V_NONE)
         lower_put(l, result, size, H_RAX);
-    if (insn->op == OP_PCMPESTRI || insn->op == OP_PCMPISTRI || insn->op == OP_VPCMPESTRI ||
-        insn->op == OP_VPCMPISTRI)
+    if (gives_index(insn))
         lower_put(l, RCX, 4, H_RCX);
     lower_wrote_flags(l);
 }

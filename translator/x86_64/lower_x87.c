@@ -72,8 +72,10 @@ static void store_data_pointer(struct lower *l, const struct ir *mem)
 void lower_store_pointers(struct lower *l, struct x87_note *note)
 {
     struct emit *e = l->e;
-    if (note->mem || note->insn)
+    if (note->mem || note->insn) {
         l->held = V_NONE;
+        lower_forget_shares(l);
+    }
     if (note->mem)
         store_data_pointer(l, &l->list->at[note->mem - 1]);
     if (note->insn) {
