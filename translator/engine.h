@@ -28,6 +28,7 @@ struct loop_slot {
     uint64_t page;     /* guest address */
     uint64_t bound;    /* accesses below this offset are good; 0: none is */
     uint64_t distance; /* host minus guest address */
+    uint64_t start;    /* host address of the range, if the group wants it (ir.share_start) */
 };
 
 /* Which vector registers of the guest are in the host's of the same number. */
@@ -65,10 +66,12 @@ struct engine_hot {
     uint32_t mxcsr_host;           /* what the host register holds while vectors_loaded */
     uint32_t mxcsr_saved;
     uint64_t instructions;             /* retired in translated code, counted with --stats */
-    uint64_t share[SHARES];            /* host minus guest address of shared checks (opt_checks) */
+    uint64_t share[SHARES];            /* what shared checks have found: ir.share_start */
     uint64_t carry;                    /* V_CARRY */
     struct loop_slot loop[LOOP_SLOTS]; /* valid within a block that iterates (opt_loop) */
 };
+
+_Static_assert(sizeof(struct engine_hot) <= sizeof(((struct cpu *)0)->engine), "cpu->engine");
 
 static inline struct engine_hot *engine_hot(struct cpu *cpu)
 {
@@ -544,5 +547,7 @@ void host_unlink(struct engine *engine, const struct exit *exit);
 bool host_has_vector(const struct insn *insn);
 /* The same for x87 instructions. */
 bool host_has_x87(const struct insn *insn);
+/* Is the guest register at hand as part of an address? */
+bool host_keeps_register(unsigned reg);
 
 #endif

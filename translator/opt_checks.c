@@ -13,6 +13,7 @@
  */
 #include "translator/engine.h"
 
+#include <assert.h>
 #include <string.h>
 
 #define GROUPS_MAX 64
@@ -37,6 +38,7 @@ struct group {
     int first_write;   /* -1: none */
     int aligned;       /* offset modulo 16 of aligned members, -1: none */
     bool closed;
+    bool start;     /* members find their operand by the range's host address */
     bool invariant; /* the address is the same in all iterations of the loop */
 };
 
@@ -259,6 +261,38 @@ static bool is_invariant(const struct checks *c, const struct group *g)
     return true;
 }
 
+/* Is the address more than one register, and so worth knowing in full? */
+static bool is_compound(const struct checks *c, const struct ir *ir)
+{
+    if (ir->a >= 16 && ir->b >= 16 && ir->seg == SEG_COUNT) {
+        uint64_t address = c->width == 4 ? (uint32_t)ir->imm : (uint64_t)ir->imm;
+        return address != (uint64_t)(int32_t)address;
+    }
+    return ir->b < 16 || ir->seg != SEG_COUNT || c->width == 4 || !host_keeps_register(ir->a);
+}
+
+/* Groups whose members gain by the host address of the range: there they need neither registers
+ * nor segment bases. To compute it costs an instruction; in a loop whose address moves two. */
+static void choose_starts(struct checks *c, const int slot[GROUPS_MAX])
+{
+    unsigned gains[GROUPS_MAX] = {0};
+    for (unsigned at = 0; at < c->list->count; at++) {
+        unsigned number = c->member[at];
+        if (number && at != c->group[number - 1].first &&
+            (int)at != c->group[number - 1].first_write)
+            gains[number - 1] += is_compound(c, &c->list->at[at]);
+    }
+    for (unsigned i = 0; i < c->groups; i++) {
+        struct group *g = &c->group[i];
+        bool moves = slot[i] >= SHARES && !g->invariant;
+        g->start = slot[i] >= 0 && gains[i] > (moves ? 1 : 0);
+        if (g->start && g->constant) { /* its page, since its checks look at different places */
+            g->low = (int64_t)(g->page << 12);
+            g->high = g->low + 4096;
+        }
+    }
+}
+
 /* Where an access lies in its group's range: again in order, as registers are then. */
 static void mark(struct checks *c, const int slot[GROUPS_MAX])
 {
@@ -279,16 +313,18 @@ static void mark(struct checks *c, const int slot[GROUPS_MAX])
             ir->share_write = at == g->first && g->writes_first;
             ir->invariant = g->invariant;
             ir->share_alone = g->count == 1 && !g->invariant;
-            if (ir->share_check && !g->constant) {
-                int64_t low = g->low;
-                if (g->aligned >= 0) /* the check looks at the alignment of the range's start */
-                    low -= (low - g->aligned) & 15;
+            ir->share_start = g->start;
+            int64_t low = g->low;
+            if (g->aligned >= 0 && !g->constant) /* the check looks at the range's start */
+                low -= (low - g->aligned) & 15;
+            if (g->start || !g->constant) {
+                assert(low <= offset && offset + ir->size <= g->high);
                 ir->share_low = (int16_t)(low - offset);
-                ir->share_span = (uint16_t)(g->high - low);
-                ir->share_aligned = g->aligned >= 0;
             }
-            if (ir->share_check && g->constant)
-                ir->share_span = ir->size;
+            if (ir->share_check) {
+                ir->share_span = g->constant ? ir->size : (uint16_t)(g->high - low);
+                ir->share_aligned = g->aligned >= 0 && !g->constant;
+            }
         }
         follow_registers(c, ir);
     }
@@ -335,6 +371,8 @@ void opt_checks(struct ir_list *list, const struct trace *trace)
         }
         any |= slot[i] >= 0;
     }
-    if (any)
+    if (any) {
+        choose_starts(c, slot);
         mark(c, slot);
+    }
 }

@@ -17,6 +17,7 @@
 #define GOLDENS                                                                                    \
     GOLDEN(atomic)                                                                                 \
     GOLDEN(call)                                                                                   \
+    GOLDEN(compound)                                                                               \
     GOLDEN(divide)                                                                                 \
     GOLDEN(flags)                                                                                  \
     GOLDEN(indirect)                                                                               \

@@ -77,7 +77,7 @@ struct cold *lower_cold(struct lower *l, enum cold_kind kind, uint8_t *field)
                           .field = field,
                           .flags = l->flags,
                           .note = l->note};
-    if (kind == COLD_REFILL || kind == COLD_SLOT || kind == COLD_SLOW)
+    if (kind == COLD_SLOW)
         l->returns[cold->index] = true;
     return cold;
 }

@@ -133,9 +133,9 @@ struct lower {
     bool moved;       /* they are not as between blocks */
     unsigned moves;
     struct home_move move[MOVES_MAX];
-    uint8_t held; /* guest register without a home whose value is in RAX too, or V_NONE */
-    uint8_t share[2];        /* shared check whose distance is in RDX, in RCX; 0: none */
-    uint8_t share_used;      /* the one of them that was used last */
+    uint8_t held;       /* guest register without a home whose value is in RAX too, or V_NONE */
+    uint8_t share[2];   /* shared check whose distance is in RDX, in RCX; 0: none */
+    uint8_t share_used; /* the one of them that was used last */
     bool returns[TRACE_MAX]; /* instructions with a slow path that comes back behind them */
     struct host_mem m;       /* V_M */
     bool next;               /* lowering the second copy of a loop */

@@ -50,6 +50,8 @@ static bool count_uses(const struct lower *l, unsigned uses[16])
             return false;
         if (ir->op == IR_BRANCH)
             weight -= weight / 4;
+        if (ir->share_start && !ir->share_check) /* found without its registers */
+            continue;
         count(uses, ir->a, weight);
         count(uses, ir->b, weight);
         if (!ir_is_memory(ir))

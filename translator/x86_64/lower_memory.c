@@ -114,12 +114,31 @@ static void fill_loop_slot(struct emit *e, unsigned slot, int32_t tag, unsigned 
     emit_store_imm(e, 8, loop_slot_mem(slot, bound), 4097 - (int32_t)span);
 }
 
-/* Where the host distance of a shared check is kept. */
+/* Where members of a group find what its check has noted: the host address of the range, or the
+ * distance. */
 static struct host_mem share_mem(const struct ir *ir)
 {
     unsigned slot = ir->share - 1u;
-    return slot < SHARES ? cpu_mem(HOT_AT(share) + (int32_t)slot * 8)
-                         : loop_slot_mem(slot - SHARES, distance);
+    if (slot < SHARES)
+        return cpu_mem(HOT_AT(share) + (int32_t)slot * 8);
+    return ir->share_start ? loop_slot_mem(slot - SHARES, start)
+                           : loop_slot_mem(slot - SHARES, distance);
+}
+
+/* The check of a group has found the distance of its range at `gva`: notes what others need, and
+ * gives the operand. Keeps flags. */
+static void note_share(struct lower *l, const struct ir *ir, unsigned gva, bool noted)
+{
+    if (ir->share_start) {
+        emit_lea(l->e, 8, H_RDX, (struct host_mem){H_RDX, (uint8_t)gva, 0, 0});
+        noted = false;
+    }
+    if (!noted)
+        emit_store(l->e, 8, share_mem(ir), H_RDX);
+    /* The range lies in one page: no address in it wraps around. */
+    l->m = (struct host_mem){H_RDX, ir->share_start ? H_NONE : (uint8_t)gva, 0, -ir->share_low};
+    l->share[0] = ir->share;
+    l->share_used = 0;
 }
 
 /* The check of a range's alignment; without members behind it its instruction has a slow path. */
@@ -159,6 +178,7 @@ static struct cold *emit_check(struct lower *l, const struct ir *ir, unsigned gv
     cold->write = ir->op != IR_MEM_READ || ir->share_write;
     cold->span = (uint16_t)span;
     cold->exit = unshared;
+    l->returns[cold->index] |= !unshared;
     return cold;
 }
 
@@ -179,8 +199,9 @@ static void emit_slot_check(struct lower *l, const struct ir *ir, unsigned gva,
     cold->span = ir->share_span;
     cold->write = ir->op != IR_MEM_READ || ir->share_write;
     cold->exit = unshared;
+    l->returns[cold->index] |= !unshared;
     cold->back = e->at;
-    emit_load(e, 8, H_RDX, share_mem(ir));
+    emit_load(e, 8, H_RDX, loop_slot_mem(slot, distance));
     cold->after = e->at;
 }
 
@@ -240,7 +261,7 @@ void lower_refill(struct lower *l, struct cold *cold)
 
 static const uint8_t share_registers[2] = {H_RDX, H_RCX};
 
-/* A register with the distance of the access's shared check: RDX, or RCX if that is free. */
+/* A register with what the access's shared check has noted: RDX, or RCX if that is free. */
 static unsigned load_share(struct lower *l, const struct ir *ir, bool rcx_free)
 {
     for (unsigned i = 0; i < 1u + rcx_free; i++)
@@ -257,9 +278,9 @@ static unsigned load_share(struct lower *l, const struct ir *ir, bool rcx_free)
     return share_registers[to];
 }
 
-static bool has_home(unsigned value)
+static bool in_register(const struct lower *l, unsigned value)
 {
-    return value < 16 && home_of[value] != H_NONE;
+    return value < 16 && l->home[value] != H_NONE;
 }
 
 bool lower_keeps_shares(const struct lower *l, const struct ir *ir)
@@ -275,8 +296,8 @@ bool lower_keeps_shares(const struct lower *l, const struct ir *ir)
     case IR_VECTOR:
         return !lower_vector_uses_rcx(l, ir);
     case IR_LEA:
-        return (ir->a == V_ZERO || has_home(ir->a)) && (ir->b == V_ZERO || has_home(ir->b)) &&
-               ir->imm == (int32_t)ir->imm;
+        return (ir->a == V_ZERO || in_register(l, ir->a)) &&
+               (ir->b == V_ZERO || in_register(l, ir->b)) && ir->imm == (int32_t)ir->imm;
     case IR_SHL:
     case IR_SHR:
     case IR_SAR:
@@ -322,9 +343,13 @@ static void use_share(struct lower *l, const struct ir *ir)
     struct emit *e = l->e;
     struct host_mem mem = {H_NONE, H_NONE, 0, 0};
     bool wide = ir->aux >> 4 == 8;
-    if (wide && has_home(ir->a) && ir->b == V_ZERO && ir->seg == SEG_COUNT) {
+    if (ir->share_start) {
+        l->m = host_at(load_share(l, ir, true), -ir->share_low);
+        return;
+    }
+    if (wide && in_register(l, ir->a) && ir->b == V_ZERO && ir->seg == SEG_COUNT) {
         unsigned distance = load_share(l, ir, true);
-        l->m = (struct host_mem){(uint8_t)distance, home_of[ir->a], 0, (int32_t)ir->imm};
+        l->m = (struct host_mem){(uint8_t)distance, l->home[ir->a], 0, (int32_t)ir->imm};
         return;
     }
     load_share(l, ir, false);
@@ -371,11 +396,10 @@ static void call_shared_check(struct lower *l, const struct ir *ir, bool constan
     if (constant && ir->seg == SEG_COUNT) /* an aligned start is known, another never passes */
         kind = ir->share_aligned && (ir->imm + ir->share_low) & 15 ? CHECK_ALIGNED : CHECK_PAGE;
     call_check(l, ir, kind, !ir->share_alone);
-    emit_store(l->e, 8, share_mem(ir), H_RDX);
-    l->m.disp = -ir->share_low;
+    note_share(l, ir, H_RCX, false);
 }
 
-/* The first access of a group: checks the whole range, and notes the host distance. */
+/* The first access of a group: checks the whole range. */
 static void lower_shared_check(struct lower *l, const struct ir *ir)
 {
     struct emit *e = l->e;
@@ -404,6 +428,7 @@ static void lower_shared_check(struct lower *l, const struct ir *ir)
     }
     if (of_loop && l->next) {
         emit_slot_check(l, ir, gva, unshared);
+        note_share(l, ir, gva, true);
     } else {
         struct cold *cold = emit_check(l, ir, gva, ir->share_span, ir->share_aligned, unshared);
         if (constant) /* stands for more of the page than it checks */
@@ -415,11 +440,11 @@ static void lower_shared_check(struct lower *l, const struct ir *ir)
             fill_loop_slot(e, cold->slot - 1u, tag_of(ir), ir->share_span);
         }
         emit_load(e, 8, H_RDX, DISTANCE);
-        emit_store(e, 8, share_mem(ir), H_RDX);
+        if (cold->slot)
+            emit_store(e, 8, loop_slot_mem(cold->slot - 1u, distance), H_RDX);
         cold->after = e->at;
+        note_share(l, ir, gva, cold->slot != 0);
     }
-    /* The range lies in one page: no address in it wraps around. */
-    l->m = (struct host_mem){H_RDX, (uint8_t)gva, 0, -ir->share_low};
 }
 
 void lower_memory(struct lower *l, const struct ir *ir)
@@ -438,8 +463,6 @@ void lower_memory(struct lower *l, const struct ir *ir)
         lower_store_pointers(l, &l->note);
     if (ir->share) {
         lower_shared_check(l, ir);
-        l->share[0] = ir->share;
-        l->share_used = 0;
         return;
     }
     if (!warm && ir->a == V_ZERO && ir->b == V_ZERO && ir->seg == SEG_COUNT && !ir->bit_offset) {

@@ -3,6 +3,11 @@
  */
 #include "translator/x86_64/lower.h"
 
+bool host_keeps_register(unsigned reg)
+{
+    return home_of[reg] != H_NONE;
+}
+
 bool lower_in_memory(const struct lower *l, unsigned value, struct host_mem *mem)
 {
     if (value == V_M)
