@@ -498,6 +498,7 @@ void block_drop_all(struct engine *engine)
     engine->current_space = NULL;
     memset(engine->recent_space, 0, sizeof engine->recent_space);
     engine_hot(engine->cpu)->exit = 0;
+    memset(engine->recipe, 0, sizeof engine->recipe);
     engine->flush_pending = engine->distrust_pending = false;
     engine->stats.flushes++;
 }

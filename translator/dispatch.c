@@ -7,6 +7,7 @@
  */
 #include "translator/engine.h"
 
+#include "cpu/interp/flags.h"
 #include "cpu/interp/interp.h"
 
 #include <stdlib.h>
@@ -24,7 +25,14 @@ struct translator_options translator_options;
 
 void engine_join_flags(struct cpu *cpu)
 {
-    uint32_t overflow = engine_hot(cpu)->overflow;
+    struct engine_hot *hot = engine_hot(cpu);
+    uint32_t overflow = hot->overflow;
+    if (overflow == FLAGS_PASSED) {
+        const struct recipe *recipe = &cpu_engine(cpu)->recipe[hot->passed - 1];
+        cpu->eflags = flags_merge(cpu->eflags, FLAG_ARITH, recipe_flags(cpu, recipe));
+        engine_split_flags(cpu);
+        return;
+    }
     cpu->eflags = (cpu->eflags & ~(uint32_t)FLAG_OF) | overflow << 11;
 }
 

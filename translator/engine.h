@@ -55,11 +55,12 @@ struct recipe {
 
 struct engine_hot {
     uint8_t overflow; /* OF of the slot (0, 1); the other flags are in cpu->eflags */
+    uint8_t padding;
+    uint16_t passed; /* if `overflow` is FLAGS_PASSED: number of the recipe for all of the slot */
     uint8_t
         vectors_loaded; /* enum vectors_kept: guest registers, and MXCSR, that are in the host's */
     uint8_t x87_loaded; /* guest x87 state is in the host's, but for the two pointers */
-    uint8_t padding;
-    uint32_t exit;                 /* arena offset of the exit that was taken, 0: none */
+    uint32_t exit;      /* arena offset of the exit that was taken, 0: none */
     struct jump_entry *jump_table; /* of the current space */
     uint64_t scratch;              /* V_T1 */
     uint64_t host_sp;              /* of the dispatcher */
@@ -72,6 +73,7 @@ struct engine_hot {
 };
 
 _Static_assert(sizeof(struct engine_hot) <= sizeof(((struct cpu *)0)->engine), "cpu->engine");
+#define FLAGS_PASSED 2
 
 static inline struct engine_hot *engine_hot(struct cpu *cpu)
 {
@@ -191,25 +193,20 @@ struct site {
     struct insn insn[]; /* one, unless slow */
 };
 
-/* How an exit's jump is linked: the rel32 at `jump`, or the bytes at `early` that store flags. */
+/* An exit's jump is linked by its displacement at `jump`. The code before it that stores flags can
+ * be replaced, or be avoided by the conditional jump to it. */
 struct exit {
-    uint64_t rip;           /* target */
-    uint32_t from, to;      /* blocks; to: linked target */
-    uint32_t next, prev;    /* list of exits linked to a block */
-    uint32_t jump;          /* code: displacement field */
-    uint32_t early;         /* code: jump to patch if the target needs no flags; 0: none */
-    uint16_t stub;          /* where the unlinked jump goes, behind the block's first */
-    uint8_t saved[5];       /* original bytes at `early` */
-    uint8_t early_kind : 2; /* enum exit_early */
-    uint8_t same_page : 1;  /* target lies in a page that the block has already checked */
-    uint8_t unshared : 1;   /* leads to a block without shared checks */
+    uint64_t rip;          /* target */
+    uint32_t from, to;     /* blocks; to: linked target */
+    uint32_t next, prev;   /* list of exits linked to a block */
+    uint32_t jump;         /* code: displacement field */
+    uint32_t early;        /* code: displacement of the conditional jump to it; 0: none */
+    uint16_t stub;         /* where the unlinked jump goes, behind the block's first */
+    uint16_t recipe;       /* computes the flags that are stored; 0: none (recipe.c) */
+    uint8_t store_size;    /* bytes of the code that stores flags and jumps; 0: none */
+    uint8_t same_page : 1; /* target lies in a page that the block has already checked */
+    uint8_t unshared : 1;  /* leads to a block without shared checks */
 };
-enum exit_early { EARLY_NONE, EARLY_CODE, EARLY_JCC };
-/* Bytes that are patched at `early`: a jump, or the displacement of one. Others' may follow. */
-static inline unsigned early_size(const struct exit *exit)
-{
-    return exit->early_kind == EARLY_CODE ? 5 : 4;
-}
 
 /* A memory check of a warm block, which calls shared code: what is to be known when it fails
  * (warm.c). Behind the block's checks stand their recipes. */
@@ -253,6 +250,8 @@ struct block {
     bool loops : 1;        /* iterates inside (opt_loop.c) */
     bool needs_flags : 1;  /* see R4 */
     bool loaded_needs_flags : 1; /* the same for jumps to `loaded` */
+    bool passes : 1;             /* until the flags are written only faults and events show them; */
+    uint16_t changed;            /* and what registers it changes before the last of these */
     uint8_t count;               /* guest instructions */
     uint8_t pages, ranges;
     uint16_t exit_count, check_count;
@@ -357,6 +356,9 @@ struct block_table {
     size_t used; /* entries that are not empty */
 };
 
+/* Recipes by their number, for exits to pass on. */
+#define RECIPES 2048
+
 struct engine_stats {
     uint64_t blocks, insns, host_bytes, translate_ns, interpreted, entries, flushes;
     uint64_t links, invalidated, revived, events, lookups, hot_blocks, hot_insns, hot_bytes;
@@ -383,6 +385,7 @@ struct engine {
     struct trace trace; /* being translated */
     struct insn insn;   /* being executed by engine_interpret() */
     struct ir_list list;
+    struct recipe recipe[RECIPES];
     struct host_stubs *stubs;
     struct verify *verify;
     FILE *perf_map;
@@ -446,6 +449,15 @@ void block_replace(struct engine *engine, struct block *old, struct block *block
 void block_distrust_all(struct engine *engine);
 void block_drop_all(struct engine *engine);
 void block_written(void *opaque, gpa_t gpa, uint64_t size);
+
+/* -- recipe.c -- */
+
+/* Registers that a recipe needs, as a bit set. */
+uint32_t recipe_registers(const struct recipe *recipe);
+/* A number for the recipe, which is known from now on; 0: there is none. */
+unsigned recipe_number(struct engine *engine, const struct recipe *recipe);
+/* The arithmetic flags that it says, by the registers in struct cpu. */
+uint32_t recipe_flags(const struct cpu *cpu, const struct recipe *recipe);
 
 /* -- dispatch.c -- */
 

@@ -73,7 +73,9 @@ struct ir_list {
     struct ir *at;
     unsigned count, capacity;
     uint16_t entry_strict; /* flags that the block wants from its predecessors */
-    bool loop;             /* the last branch or jump leads to the start (opt_loop) */
+    bool passes;           /* they may come as a recipe, unless it needs a register of... */
+    uint16_t changed; /* ... those changed before something shows the flags for the last time */
+    bool loop;        /* the last branch or jump leads to the start (opt_loop) */
 };
 
 /* Can the guest observe the complete state at this operation (fault, event, exit)? */

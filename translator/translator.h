@@ -32,7 +32,8 @@
  * - R3: At each observable operation the arithmetic flags are in the slot, in host EFLAGS, or can
  *   be computed again from registers; slow paths make the slot complete.
  * - R4: A block starts with the flags in the slot if it declares to need them (entry_strict !=
- *   0). Exits store them there unless the target is known not to.
+ *   0). Exits store them there unless the target is known not to, or only to show them to faults
+ *   and events: then they may name a recipe instead (recipe.c).
  * - R5: Code is valid for one space and the physical bytes that it was made from. Stores to those
  *   lines (cpu/code.h) unlink it; it is revived if its bytes turn out the same.
  * - R6: Code of a page runs only while the page is mapped to the same host page, fetchable:

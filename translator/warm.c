@@ -14,28 +14,6 @@
 
 #include "cpu/interp/flags.h"
 
-static uint32_t flags_of(const struct cpu *cpu, const struct recipe *recipe)
-{
-    unsigned size = recipe->size;
-    uint64_t a = zero_extend(cpu->gpr[recipe->a], size), result;
-    uint64_t b = recipe->b == V_IMM ? (uint64_t)(int64_t)recipe->imm : cpu->gpr[recipe->b];
-    b = zero_extend(b, size);
-    switch (recipe->op) {
-    case IR_ADD: /* a holds the result */
-        result = a;
-        a = zero_extend(result - b, size);
-        return flags_add(a, b, result, size);
-    case IR_SUB:
-        result = a;
-        a = zero_extend(result + b, size);
-        return flags_sub(a, b, result, size);
-    case IR_CMP:
-        return flags_sub(a, b, zero_extend(a - b, size), size);
-    default: /* IR_TEST */
-        return flags_result(a & b, size);
-    }
-}
-
 /* The block's check whose call ends at this place of its straight code. */
 static const struct warm_check *check_of(const struct engine *engine, const struct block *block,
                                          uint32_t code)
@@ -70,7 +48,7 @@ const void *engine_check_failed(struct cpu *cpu, uint32_t code)
 
     engine_join_flags(cpu);
     if (recipe)
-        cpu->eflags = flags_merge(cpu->eflags, FLAG_ARITH, flags_of(cpu, recipe));
+        cpu->eflags = flags_merge(cpu->eflags, FLAG_ARITH, recipe_flags(cpu, recipe));
     cpu->rip = block->rip + (uint64_t)(int64_t)check->rip;
     if (engine->count)
         engine_hot(cpu)->instructions += check->index;

@@ -162,6 +162,41 @@ loop homes
 2:
 end_loop homes
 
+# Blocks that only faults could show their predecessors' flags: of operations on registers that hold
+# them until then, or not, or of which nothing remains
+loop passed
+1:  cmp %r9d, %ebx
+    jb 2f
+    lea 1(%r8), %r8
+2:  mov (%rsi), %eax
+    mov -6(%rsi), %edx
+    test $0x12, %al
+    jz 3f
+    lea 2(%r8), %r8
+3:  mov %eax, (%rdi)
+    add %edx, %r9d
+    js 4f
+    lea 3(%r8), %r8
+4:  mov 1(%rdi), %ecx
+    mov 4(%rsi), %r9d
+    cmp %ecx, %r9d
+    jle 5f
+    lea 4(%r8), %r8
+5:  mov 2(%rsi), %r9b
+    mov %dl, 7(%rdi)
+    and $0x0f, %r9b
+    jnz 6f
+    shr $3, %r10
+    jc 6f
+    lea 5(%r8), %r8
+6:  lea (%r9, %r8, 8), %r10
+    mov %r10, -3(%rdi)
+    add $3, %rsi
+    add $5, %rdi
+    sub $1, %rbx
+    ja 1b
+end_loop passed
+
 loop strings
     cld
 1:  lodsb

@@ -26,6 +26,7 @@
     LOOP(carry)                                                                                    \
     LOOP(indexed)                                                                                  \
     LOOP(homes)                                                                                    \
+    LOOP(passed)                                                                                   \
     LOOP(strings)                                                                                  \
     LOOP(vectors)                                                                                  \
     LOOP(division)                                                                                 \

@@ -35,6 +35,44 @@ void host_reset(struct engine *engine)
     memset(stubs->guard, 0, sizeof stubs->guard);
 }
 
+/* What code that stores flags at an exit ends with: LAHF, two stores, a jump. */
+#define STORE_END 15
+
+static struct emit store_end(const struct cache *cache, const struct exit *exit)
+{
+    uint8_t *end = cache->rw + exit->jump + 4;
+    return (struct emit){end - STORE_END, end};
+}
+
+/* The flags are not stored, nor is anything done in their place but what `recipe` asks for. */
+static void avoid_store(const struct cache *cache, const struct exit *exit, unsigned recipe,
+                        const uint8_t *target)
+{
+    struct emit e = store_end(cache, exit);
+    if (recipe)
+        emit_store_imm(&e, 4, cpu_mem(HOT_AT(overflow)), (int32_t)(recipe << 16 | FLAGS_PASSED));
+    emit_jmp_to(&e, target);
+}
+_Static_assert(offsetof(struct engine_hot, passed) == offsetof(struct engine_hot, overflow) + 2,
+               "one store");
+_Static_assert(HOT_AT(overflow) < 128, "8 bytes and a jump fit");
+
+static void restore_store(const struct cache *cache, const struct exit *exit)
+{
+    struct emit e = store_end(cache, exit);
+    lower_save_flags(&e);
+    emit_jmp(&e);
+    if (exit->early)
+        emit_patch(cache->rw + exit->early, e.at - exit->store_size);
+}
+
+/* Does the target accept the exit's recipe? */
+static bool can_pass(const struct engine *engine, const struct exit *exit, const struct block *to)
+{
+    return exit->recipe && to->passes &&
+           !(recipe_registers(&engine->recipe[exit->recipe - 1]) & to->changed);
+}
+
 void host_link(struct engine *engine, const struct exit *exit)
 {
     struct cache *cache = &engine->cache;
@@ -46,19 +84,21 @@ void host_link(struct engine *engine, const struct exit *exit)
     emit_patch(cache->rw + exit->jump, target);
     /* A target that needs no flags can be reached without storing them first (R4). */
     bool needs_flags = loaded ? to->loaded_needs_flags : to->needs_flags;
-    if (exit->early && exit->same_page && !needs_flags) {
-        uint8_t *early = cache->rw + exit->early;
-        if (exit->early_kind == EARLY_CODE)
-            *early++ = 0xe9; /* jmp rel32 */
-        emit_patch(early, target);
+    if (exit->same_page && !needs_flags) {
+        if (exit->early)
+            emit_patch(cache->rw + exit->early, target);
+        else if (exit->store_size)
+            avoid_store(cache, exit, 0, target);
+    } else if (can_pass(engine, exit, to)) {
+        avoid_store(cache, exit, exit->recipe, target);
     }
 }
 
 void host_unlink(struct engine *engine, const struct exit *exit)
 {
     struct cache *cache = &engine->cache;
-    if (exit->early)
-        memcpy(cache->rw + exit->early, exit->saved, early_size(exit));
+    if (exit->store_size)
+        restore_store(cache, exit);
     emit_patch(cache->rw + exit->jump,
                cache->rw + block_at(engine, exit->from)->stubs + exit->stub);
 }

@@ -186,6 +186,7 @@ static void emit_exit(struct lower *l, struct lower_exit *exit, struct flags *fl
 {
     unsigned executed = exit->executed;
     bool stored = !(ALL & ~flags->slot), moved = l->moved;
+    const uint8_t *store = NULL;
     lower_give_homes(l);
     if (poll && !stored && flags->recipe.op != IR_COUNT) {
         poll_event(l, flags, exit->rip, executed);
@@ -193,10 +194,9 @@ static void emit_exit(struct lower *l, struct lower_exit *exit, struct flags *fl
         poll = false;
     }
     if (!stored) {
-        if (!poll && !l->count && !exit->early) {
-            exit->early = l->e->at;
-            exit->early_kind = EARLY_CODE;
-        }
+        store = !poll && !l->count ? l->e->at : NULL;
+        if (store && flags->recipe.op != IR_COUNT)
+            exit->recipe = (uint16_t)recipe_number(l->engine, &flags->recipe);
         lower_fill_slot(l, flags);
     }
     count_instructions(l, executed);
@@ -205,6 +205,8 @@ static void emit_exit(struct lower *l, struct lower_exit *exit, struct flags *fl
         cold->executed = 0; /* counted already */
     }
     exit->jump = emit_jmp(l->e);
+    if (store)
+        exit->store_size = (uint8_t)(l->e->at - store);
     lower_assume_homes(l, moved);
 }
 
@@ -291,10 +293,8 @@ static void exit_if(struct lower *l, struct lower_exit *exit, enum host_cond con
     struct cold *cold = lower_cold(l, COLD_EXIT, field);
     cold->exit = exit;
     cold->poll = poll;
-    if (plain) {
+    if (plain)
         exit->early = field;
-        exit->early_kind = EARLY_JCC;
-    }
 }
 
 static void lower_branch(struct lower *l, const struct ir *ir)
@@ -749,7 +749,7 @@ static void lower_list(struct lower *l)
         if (!lower_keeps_shares(l, ir))
             lower_forget_shares(l);
         if (before.op != IR_COUNT && memcmp(&before, &l->flags.recipe, sizeof before) == 0 &&
-            !ir->writes && ir_written(ir) & lower_recipe_registers(&before))
+            !ir->writes && ir_written(ir) & recipe_registers(&before))
             l->flags.recipe.op = IR_COUNT;
     }
     set_join(l, insn);
@@ -819,13 +819,11 @@ static void finish_exits(struct lower *l)
         exits[i] = (struct exit){.rip = from->rip,
                                  .from = cache_offset(cache, l->block),
                                  .jump = from->jump ? (uint32_t)(from->jump - cache->rw) : 0,
+                                 .early = from->early ? (uint32_t)(from->early - cache->rw) : 0,
+                                 .recipe = from->recipe,
+                                 .store_size = from->store_size,
                                  .same_page = from->same_page,
                                  .unshared = from->unshared};
-        if (from->early) {
-            exits[i].early = (uint32_t)(from->early - cache->rw);
-            exits[i].early_kind = from->early_kind & 3;
-            memcpy(exits[i].saved, from->early, early_size(&exits[i]));
-        }
     }
     emit_exit_stubs(l, exits);
 }
@@ -897,6 +895,8 @@ size_t host_lower(struct engine *engine, struct block *block, const struct trace
     block->loops = list->loop;
     find_kept(block, list);
     block->loaded_needs_flags = list->entry_strict != 0;
+    block->passes = list->passes;
+    block->changed = list->changed;
     block->needs_flags = block->loaded_needs_flags || block->vectors || block->x87;
 
     l->e = &l->hot;

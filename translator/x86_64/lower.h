@@ -68,8 +68,9 @@ struct x87_note {
 struct lower_exit {
     uint64_t rip;
     uint8_t *jump, *early;
-    uint8_t early_kind; /* enum exit_early */
-    uint8_t executed;   /* instructions of the block executed when it is taken */
+    uint16_t recipe;
+    uint8_t store_size;
+    uint8_t executed; /* instructions of the block executed when it is taken */
     bool same_page, unshared;
 };
 
@@ -199,10 +200,10 @@ void lower_wrote_flags(struct lower *l);
 bool lower_carries(const struct lower *l);
 /* Makes the slot complete; uses RAX. */
 void lower_fill_slot(struct lower *l, struct flags *flags);
+/* Stores host EFLAGS into the slot; uses RAX. */
+void lower_save_flags(struct emit *e);
 /* Slot to host EFLAGS; uses RAX. */
 void lower_restore_flags(struct emit *e);
-/* Registers that a recipe needs, as a bit set. */
-uint32_t lower_recipe_registers(const struct recipe *recipe);
 /* Will those of the current recipe hold until its flags are dead, if nothing else has the flags? */
 bool lower_recipe_survives(const struct lower *l);
 

@@ -7,14 +7,8 @@
  */
 #include "translator/x86_64/lower.h"
 
-uint32_t lower_recipe_registers(const struct recipe *recipe)
-{
-    uint32_t set = 1u << recipe->a;
-    return recipe->b < 16 ? set | 1u << recipe->b : set;
-}
-
 /* Stores host EFLAGS into the slot: SF ZF AF PF CF are the low byte of EFLAGS in LAHF's format. */
-static void save_host_flags(struct emit *e)
+void lower_save_flags(struct emit *e)
 {
     emit_byte(e, 0x9f);                                    /* lahf */
     emit_rm(e, 0x88, 4, cpu_mem(CPU_AT(eflags)));          /* mov [eflags], ah */
@@ -110,7 +104,7 @@ bool lower_recipe_survives(const struct lower *l)
     const struct recipe *recipe = &l->flags.recipe;
     if (recipe->op == IR_COUNT)
         return false;
-    uint32_t registers = lower_recipe_registers(recipe);
+    uint32_t registers = recipe_registers(recipe);
     for (unsigned i = l->at; i < l->list->count; i++) {
         const struct ir *ir = &l->list->at[i];
         if (ir->kills == ALL)
@@ -133,7 +127,7 @@ void lower_clobber(struct lower *l)
     uint16_t needed = ir_observable(l->ir) ? ALL : l->ir->strict;
     if (flags->host && needed & ~flags->slot && !lower_recipe_survives(l)) {
         l->held = V_NONE;
-        save_host_flags(l->e);
+        lower_save_flags(l->e);
         flags->slot = flags->host;
     }
     flags->host = 0;
@@ -164,7 +158,7 @@ void lower_fill_slot(struct lower *l, struct flags *flags)
     if (ALL & ~flags->host && flags->recipe.op != IR_COUNT)
         compute_host_flags(l, flags);
     l->held = V_NONE;
-    save_host_flags(l->e);
+    lower_save_flags(l->e);
     flags->slot = ALL;
 }
 
