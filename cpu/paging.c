@@ -85,6 +85,8 @@ static struct mmu_tlb *mmu_of(struct tlb *tlb)
 static void invalidate_slot(struct tlb *tlb, unsigned slot)
 {
     struct tlb_entry *entry = &tlb->entry[slot];
+    if (entry->fetch != TLB_INVALID(slot))
+        tlb->code[slot] = 0;
     entry->read = entry->write = entry->fetch = TLB_INVALID(slot);
 }
 
@@ -660,8 +662,11 @@ static void fill(struct cpu *cpu, enum mmu_index index, gva_t gva, const struct 
     bool slow_write = !backing.writable || !walk->dirty || backing.log_dirty ||
                       code_page_marked(cpu->code, walk->gpa);
     uint64_t invalid = TLB_INVALID(slot), device = backing.host ? 0 : TLB_SLOW;
+    uint64_t fetch = allows(cpu, walk, index, ACCESS_FETCH) ? page ^ device : invalid;
+    if (fetch != invalid || entry->fetch != invalid)
+        mmu->tlb.code[slot] = fetch == page ? tlb_code(page, backing.host) : 0;
     entry->read = allows(cpu, walk, index, ACCESS_READ) ? page ^ device : invalid;
-    entry->fetch = allows(cpu, walk, index, ACCESS_FETCH) ? page ^ device : invalid;
+    entry->fetch = fetch;
     entry->write = !allows(cpu, walk, index, ACCESS_WRITE) ? invalid
                    : !backing.host || slow_write           ? page ^ TLB_SLOW
                                                            : page;

@@ -146,7 +146,14 @@ struct tlb_info {
 struct tlb {
     struct tlb_entry entry[TLB_ENTRIES];
     struct tlb_info info[TLB_ENTRIES];
+    uint64_t code[TLB_ENTRIES]; /* tlb_code() of a page in host memory that may be fetched; else 0 */
 };
+
+/* A page and where it is in one number, which says all that its slot does not. */
+static inline uint64_t tlb_code(gva_t page, const void *host)
+{
+    return page >> (12 + TLB_BITS) << 42 | (uintptr_t)host >> 12;
+}
 
 static inline unsigned tlb_index(gva_t gva)
 {

@@ -174,6 +174,29 @@ leave_ring3:
     mov dword ptr [MARK + 0x400000], 77
     EQUAL(dword ptr [MARK], 77)
     EQUAL(dword ptr [TABLES + 4], 0x000000e3)
+
+    /* Code in one page at two addresses 64 MiB apart, which may share what a TLB keeps of them:
+     * the one is there still when the other is not. */
+    mov dword ptr [TABLES + 16 * 4], 0x00000083
+    mov byte ptr [MARK], 0xc3 /* ret */
+    mov ebp, esp
+    mov ecx, 100
+1:  mov eax, MARK
+    call eax
+    mov eax, MARK + 0x4000000
+    call eax
+    loop 1b
+    and dword ptr [ebx], ~1
+    invlpg [MARK]
+    call eax
+    mov eax, MARK
+    TRY
+    call eax
+    CAUGHT(EXC_PF, 0)
+    EQUAL(dword ptr [fault_cr2], MARK)
+    mov esp, ebp
+    or dword ptr [ebx], 1
+
     mov dword ptr [TABLES + 4], 0x00200083 /* reserved bit 21 */
     mov eax, cr3
     mov cr3, eax

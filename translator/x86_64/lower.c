@@ -402,7 +402,6 @@ static void lower_expect(struct lower *l, const struct ir *ir)
 static void emit_guard(struct lower *l, const struct trace_page *page, uint64_t rip)
 {
     struct emit *e = l->e;
-    int32_t entry = (int32_t)(tlb_index(page->gva) * sizeof(struct tlb_entry));
     uint8_t *start = e->at;
     if (!l->block->hot) {
         emit_call_to(e, stubs_guard(stubs_of(l->engine), &l->cold_code, page));
@@ -410,17 +409,12 @@ static void emit_guard(struct lower *l, const struct trace_page *page, uint64_t 
         return;
     }
     emit_load(e, 8, H_RDX, cpu_mem(CPU_AT(tlb)));
-    emit_mov_ri(e, H_RAX, page->gva);
-    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry + (int32_t)offsetof(struct tlb_entry, fetch)),
-                H_RAX, false);
+    emit_mov_ri(e, H_RAX, tlb_code(page->gva, page->host));
+    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, TLB_CODE_AT(page->gva)), H_RAX, false);
     struct cold *cold = lower_cold(l, COLD_GUARD, emit_jcc(e, CC_NZ));
     cold->back = start;
     cold->page = page->gva;
     cold->rip = rip;
-    emit_mov_ri(e, H_RAX, (uint64_t)(uintptr_t)page->host - page->gva);
-    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry + (int32_t)offsetof(struct tlb_entry, addend)),
-                H_RAX, false);
-    cold->mapped = emit_jcc(e, CC_NZ);
 }
 
 static void lower_guard_op(struct lower *l, const struct ir *ir)
@@ -504,8 +498,6 @@ static void emit_cold(struct lower *l, struct cold *cold)
         emit_mov_ri(e, H_RCX, cold->page);
         emit_call_to(e, stubs->refill_fetch);
         emit_patch(emit_jcc(e, CC_NZ), cold->back);
-        if (emit_ok(e) && emit_ok(&l->hot))
-            emit_patch(cold->mapped, e->at);
         /* fall through */
     case COLD_LOOKUP:
         lower_give_homes(l);

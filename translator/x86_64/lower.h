@@ -35,6 +35,9 @@
     ((int32_t)(offsetof(struct cpu, engine_far) + offsetof(struct engine_far, member)))
 #define GPR_AT(reg) (CPU_AT(gpr) + (int32_t)(reg)*8)
 
+/* Displacement of tlb.code of a page from its TLB. */
+#define TLB_CODE_AT(gva) ((int32_t)(offsetof(struct tlb, code) + tlb_index(gva) * sizeof(uint64_t)))
+
 static inline struct host_mem cpu_mem(int32_t displacement)
 {
     return host_at(H_RSP, displacement);
@@ -105,7 +108,6 @@ struct cold {
     uint16_t span;  /* COLD_REFILL, COLD_SLOT: bytes of the check; SPAN_PAGE: stands for the page */
     uint8_t *after; /* with `slot`: where the slot has been filled and RDX is the distance */
     uint64_t page;  /* COLD_GUARD: address of the page */
-    uint8_t *mapped; /* COLD_GUARD: displacement of the jump taken if it is mapped elsewhere */
     uint64_t rip;
     struct lower_exit *exit; /* COLD_REFILL, COLD_SLOT: leave by this if refilling does not help */
     struct flags flags;

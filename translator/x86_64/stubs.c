@@ -457,18 +457,14 @@ const uint8_t *stubs_guard(struct x86_stubs *stubs, struct emit *e, const struct
         &stubs->guard[(page->gva >> 12 ^ (uintptr_t)page->host >> 16) % GUARDS];
     if (guard->code && guard->gva == page->gva && guard->host == page->host)
         return guard->code;
-    int32_t entry = (int32_t)(tlb_index(page->gva) * sizeof(struct tlb_entry));
     uint8_t *start = e->at;
     emit_load(e, 8, H_RDX, at(CPU_AT(tlb), 8));
-    emit_mov_ri(e, H_RCX, page->gva);
-    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry + (int32_t)offsetof(struct tlb_entry, fetch)),
-                H_RCX, false);
+    emit_mov_ri(e, H_RAX, tlb_code(page->gva, page->host));
+    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, TLB_CODE_AT(page->gva)), H_RAX, false);
     uint8_t *miss = emit_jcc8(e, CC_NZ);
-    emit_mov_ri(e, H_RAX, (uint64_t)(uintptr_t)page->host - page->gva);
-    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry + (int32_t)offsetof(struct tlb_entry, addend)),
-                H_RAX, false);
     emit_byte(e, 0xc3);
     emit_patch8(e, miss);
+    emit_mov_ri(e, H_RCX, page->gva);
     emit_call_to(e, stubs->nested_refill_fetch);
     emit_patch(emit_jcc(e, CC_NZ), start);
     emit_rr(e, 0x85 | X_W, H_RSP, H_RSP); /* test: NZ */
