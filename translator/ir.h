@@ -31,8 +31,9 @@ enum ir_value {
     V_M,               /* the memory operand that the last MEM operation checked */
     V_IMM,             /* the constant `imm` */
     V_HIGH = 24,       /* 24-27: AH CH DH BH */
-    V_CARRY = 28,      /* hosts: the memory operand of a loop's last comparison, kept for flags */
-    V_XMM = 32,        /* 32-47 */
+    V_CARRY = 28, /* hosts: kept for flags: what a shift changed, the memory operand of a loop's
+                   * last comparison */
+    V_XMM = 32,   /* 32-47 */
     V_NONE = 63,
 };
 

@@ -197,6 +197,30 @@ loop passed
     ja 1b
 end_loop passed
 
+# Shifts, whose flags the next access shows if it fails
+loop shifts
+1:  mov (%rsi), %eax
+    shr $5, %eax
+    xor (%rdi), %eax
+    xor %rax, %r8
+    sar $3, %r8
+    mov %r8, %rdx
+    mov %al, (%rsi, %rbx)
+    shl $7, %edx
+    lea 2(%rsi), %rsi
+    mov -4(%rdi, %rbx), %ecx
+    jc 2f
+    shr $1, %rcx
+    add %rcx, 3(%rdi, %rbx, 2)
+2:  shl $1, %r9
+    movzbl 1(%rdi, %rbx, 4), %ecx
+    inc %ecx
+    adc %rcx, %r9
+    add $3, %rdi
+    sub $1, %ebx
+    jg 1b
+end_loop shifts
+
 loop strings
     cld
 1:  lodsb

@@ -27,6 +27,7 @@
     LOOP(indexed)                                                                                  \
     LOOP(homes)                                                                                    \
     LOOP(passed)                                                                                   \
+    LOOP(shifts)                                                                                   \
     LOOP(strings)                                                                                  \
     LOOP(vectors)                                                                                  \
     LOOP(division)                                                                                 \

@@ -200,6 +200,9 @@ void lower_wrote_flags(struct lower *l);
 /* Is this a loop's last comparison, with memory? Its operand can be kept in V_CARRY, so that the
  * jump back need not store flags. */
 bool lower_carries(const struct lower *l);
+/* Is it worth keeping in V_CARRY what the operation, a shift, changes? Flags that only faults may
+ * show are then computed from it: a store instead of saving them at the next memory check. */
+bool lower_keeps_operand(const struct lower *l);
 /* Makes the slot complete; uses RAX. */
 void lower_fill_slot(struct lower *l, struct flags *flags);
 /* Stores host EFLAGS into the slot; uses RAX. */

@@ -63,6 +63,15 @@ static void compute_recipe(struct lower *l, const struct recipe *recipe)
                 emit_rr(l->e, 0x84 | emit_size(recipe->size), l->home[recipe->b], a);
         }
         break;
+    case IR_SHL:
+    case IR_SHR:
+    case IR_SAR: /* of an operand that was kept */
+        emit_shift_ri(l->e,
+                      recipe->op == IR_SHL   ? SHIFT_SHL
+                      : recipe->op == IR_SHR ? SHIFT_SHR
+                                             : SHIFT_SAR,
+                      recipe->size, H_RAX, (unsigned)recipe->imm);
+        break;
     default: /* ADD, SUB: undo on a copy, and do again */
         if (a != H_RAX)
             emit_mov_rr(l->e, 8, H_RAX, a);
@@ -191,6 +200,20 @@ bool lower_carries(const struct lower *l)
     return l->list->loop && l->at + 3 == l->list->count && ir[1].op == IR_BRANCH &&
            (ir->a == V_M) + (ir->b == V_M) == 1 && (ir->a < 16 || ir->a == V_M) &&
            (ir->b < 16 || ir->b == V_M || ir->b == V_IMM);
+}
+
+bool lower_keeps_operand(const struct lower *l)
+{
+    if (!l->block->hot || l->ir->kills != ALL)
+        return false;
+    for (unsigned i = l->at + 1; i < l->list->count; i++) {
+        const struct ir *ir = &l->list->at[i];
+        if (ir_is_memory(ir) && ir_observable(ir))
+            return true;
+        if (ir->reads || ir->writes || ir_observable(ir))
+            return false;
+    }
+    return false;
 }
 
 void lower_wrote_flags(struct lower *l)

@@ -408,11 +408,16 @@ static void lower_shift(struct lower *l, const struct ir *ir)
                           : ir->imm == 1 ? 0xd0
                                          : 0xc0,
                           extensions[ir->op], by_cl || ir->imm == 1 ? -1 : (int)ir->imm};
+    bool keeps = !by_cl && home != H_NONE && ir->size >= 4 && lower_keeps_operand(l);
     if (by_cl)
         load_cl(l);
+    if (keeps)
+        emit_store(e, 8, cpu_mem(HOT_AT(carry)), home);
     lower_group(l, ir->a, ir->size, group, false);
     lower_wrote_flags(l);
-    if (ir->kills != ir->writes) /* by CL: host EFLAGS hold everything, old or new */
+    if (keeps)
+        l->flags.recipe = (struct recipe){ir->op, ir->size, V_CARRY, V_IMM, (int32_t)ir->imm};
+    else if (ir->kills != ir->writes) /* by CL: host EFLAGS hold everything, old or new */
         l->flags.recipe.op = IR_COUNT;
 }
 
