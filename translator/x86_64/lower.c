@@ -369,6 +369,29 @@ static void emit_jump_table(struct lower *l)
     emit_jmp_mem(e, host_at(H_RDX, offsetof(struct jump_entry, code)));
 }
 
+/* Does the operation give the target of the indirect jump that ends its instruction, with nothing
+ * in between that needs RCX? */
+static bool gives_target(const struct lower *l)
+{
+    const struct ir *ir = l->ir, *end = &l->list->at[l->list->count];
+    if (ir->op != IR_MOV || ir->d != V_T1 || ir->size != 8)
+        return false;
+    do
+        ir++;
+    while (ir < end && ir->op == IR_LEA && ir->d == RSP && l->home[RSP] != H_NONE &&
+           ir->b == V_ZERO);
+    return ir < end && ir->op == IR_INDIRECT;
+}
+
+static void lower_jump_target(struct lower *l)
+{
+    unsigned value = l->ir->a;
+    unsigned reg = value < 16 && value == l->held ? H_RAX : lower_use(l, value, 8, H_RCX);
+    if (reg != H_RCX)
+        emit_mov_rr(l->e, 8, H_RCX, reg);
+    l->target = true;
+}
+
 static void lower_indirect(struct lower *l, const struct ir *ir)
 {
     lower_fill_slot(l, &l->flags);
@@ -376,7 +399,9 @@ static void lower_indirect(struct lower *l, const struct ir *ir)
     lower_give_homes(l);
     count_instructions(l, ir->insn + 1u);
     emit_alu_mi(l->e, ALU_CMP, 4, cpu_mem(CPU_AT(event)), 0, false);
-    emit_load(l->e, 8, H_RCX, cpu_mem(HOT_AT(scratch)));
+    if (!l->target)
+        emit_load(l->e, 8, H_RCX, cpu_mem(HOT_AT(scratch)));
+    l->target = false;
     struct cold *cold = lower_cold(l, COLD_INDIRECT, emit_jcc(l->e, CC_NZ));
     cold->executed = 0;
     emit_jump_table(l);
@@ -617,6 +642,12 @@ static void lower_one(struct lower *l)
         break;
     case IR_INDIRECT:
         lower_indirect(l, ir);
+        break;
+    case IR_MOV:
+        if (gives_target(l))
+            lower_jump_target(l);
+        else
+            lower_integer(l, ir);
         break;
     case IR_EXEC:
         lower_exec(l, false);
@@ -880,7 +911,7 @@ size_t host_lower(struct engine *engine, struct block *block, const struct trace
     l->bmi2 = stubs->bmi2;
     l->count = engine->count;
     l->colds = 0;
-    l->failed = l->next = false;
+    l->failed = l->next = l->target = false;
     l->exits = l->checks = l->recipes = 0;
     l->moves = 0;
     lower_assume_homes(l, false);

@@ -136,6 +136,7 @@ struct lower {
     bool moved;       /* they are not as between blocks */
     unsigned moves;
     struct home_move move[MOVES_MAX];
+    bool target;        /* RCX holds where the coming indirect jump goes */
     uint8_t held;       /* guest register without a home whose value is in RAX too, or V_NONE */
     uint8_t share[2];   /* shared check whose distance is in RDX, in RCX; 0: none */
     uint8_t share_used; /* the one of them that was used last */
