@@ -239,6 +239,10 @@ struct block *translate(struct engine *engine, bool unshared, bool hot)
             if (hot)
                 opt_loop(&engine->list, trace);
             opt_checks(&engine->list, trace);
+            if (engine->list.loop) {
+                opt_flags(&engine->list);
+                opt_hoist(&engine->list);
+            }
         }
         opt_flags(&engine->list);
         log_trace(trace);

@@ -485,6 +485,8 @@ void opt_flags(struct ir_list *list);
 /* Finds out whether the block is a loop that may iterate inside: list->loop. */
 void opt_loop(struct ir_list *list, const struct trace *trace);
 void opt_checks(struct ir_list *list, const struct trace *trace);
+/* After opt_flags(), and before it is done again. */
+void opt_hoist(struct ir_list *list);
 
 /* -- dispatch.c: called by generated code on the stack below struct cpu -- */
 

@@ -4,7 +4,18 @@
 #include "translator/ir.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+
+void ir_reserve(struct ir_list *list, unsigned more)
+{
+    if (list->count + more <= list->capacity)
+        return;
+    list->capacity = (list->count + more) * 2 > 256 ? (list->count + more) * 2 : 256;
+    list->at = realloc(list->at, list->capacity * sizeof *list->at);
+    if (!list->at)
+        abort(); /* a few kilobytes */
+}
 
 uint32_t ir_written(const struct ir *ir)
 {

@@ -101,6 +101,9 @@ static inline bool ir_is_memory(const struct ir *ir)
     return ir->op == IR_MEM_READ || ir->op == IR_MEM_WRITE || ir->op == IR_MEM_MODIFY;
 }
 
+/* Room for `more` operations behind the others. */
+void ir_reserve(struct ir_list *list, unsigned more);
+
 /* Guest general registers that the operation writes, as a bit set. */
 uint32_t ir_written(const struct ir *ir);
 

@@ -3,18 +3,12 @@
  */
 #include "translator/lift.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 struct ir *lift_ir(struct lift *l, enum ir_op op, unsigned size)
 {
     struct ir_list *list = l->list;
-    if (list->count == list->capacity) {
-        list->capacity = list->capacity ? list->capacity * 2 : 256;
-        list->at = realloc(list->at, list->capacity * sizeof *list->at);
-        if (!list->at)
-            abort(); /* a few kilobytes */
-    }
+    ir_reserve(list, 1);
     struct ir *ir = &list->at[list->count++];
     *ir = (struct ir){.op = (uint8_t)op,
                       .size = (uint8_t)size,

@@ -221,6 +221,27 @@ loop shifts
     jg 1b
 end_loop shifts
 
+# Long numbers: a chain of carries through several pointers, and over the jump back
+loop sums
+    stc
+1:  mov (%rsi), %rax
+    adc 5(%rdi), %rax
+    mov %rax, (%rdi, %rbx)
+    lea 8(%rsi), %rsi
+    mov (%rsi), %rcx
+    adc %rcx, %r8
+    sbb -3(%rdi), %r9
+    lea 3(%rdi), %rdi
+    adc %r8, 16(%rsi, %rbx, 2)
+    lea (%r12, %rcx), %r10
+    setc %cl
+    mov (%rsp), %r11
+    adc %r11, %r10
+    mov %r10, -4(%rdi)
+    dec %rbx
+    jnz 1b
+end_loop sums
+
 loop strings
     cld
 1:  lodsb

@@ -28,6 +28,7 @@
     LOOP(homes)                                                                                    \
     LOOP(passed)                                                                                   \
     LOOP(shifts)                                                                                   \
+    LOOP(sums)                                                                                     \
     LOOP(strings)                                                                                  \
     LOOP(vectors)                                                                                  \
     LOOP(division)                                                                                 \

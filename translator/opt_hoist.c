@@ -1,0 +1,78 @@
+/*
+ * Checks where flags are live. A memory check destroys host EFLAGS, which must be saved before it
+ * and restored behind it if something still reads them: in loops that add long numbers by a chain
+ * of carries that is most of the time. The checks of such a loop are done at its start, where flags
+ * are in the slot, or dead, as far as the addresses are known there.
+ *
+ * A check that fails leaves for the block that shares none, at the start of the iteration.
+ */
+#include "translator/engine.h"
+
+#include <string.h>
+
+/* What registers hold: what they held at the start, and a constant. */
+struct moved {
+    bool unknown[16];
+    int64_t by[16];
+};
+
+static void follow(struct moved *moved, const struct ir *ir)
+{
+    uint32_t written = ir_written(ir);
+    int64_t by = 0;
+    bool adds = ir->size == 8 && ir->d < 16 && ir->d == ir->a;
+    if (ir->op == IR_LEA && ir->b == V_ZERO && ir->aux >> 4 == 8)
+        by = ir->imm;
+    else if ((ir->op == IR_ADD || ir->op == IR_SUB) && ir->b == V_IMM)
+        by = ir->op == IR_ADD ? ir->imm : -ir->imm;
+    else
+        adds = false;
+    for (unsigned i = 0; i < 16; i++)
+        if (written >> i & 1) {
+            moved->unknown[i] |= !(adds && ir->d == i);
+            moved->by[i] += by;
+        }
+}
+
+/* The address of an access, in terms of registers at the start of the block. */
+static bool address_at_start(const struct moved *moved, struct ir *ir)
+{
+    if (ir->aux >> 4 != 8)
+        return false;
+    if (ir->a < 16) {
+        if (moved->unknown[ir->a])
+            return false;
+        ir->imm += moved->by[ir->a];
+    }
+    if (ir->b < 16) {
+        if (moved->unknown[ir->b])
+            return false;
+        ir->imm += (int64_t)((uint64_t)moved->by[ir->b] << (ir->aux & 15));
+    }
+    return ir->imm == (int32_t)ir->imm;
+}
+
+void opt_hoist(struct ir_list *list)
+{
+    struct ir checks[LOOP_SLOTS * 2]; /* a group is checked at most for reading and for writing */
+    struct moved moved = {0};
+    unsigned count = 0;
+    for (unsigned i = 0; i < list->count && list->at[i].op < IR_EVENT; i++) {
+        struct ir *ir = &list->at[i];
+        struct ir check = *ir;
+        if (ir_is_memory(ir) && ir->share > SHARES && ir->share_check && ir->live &&
+            ir->seg == SEG_COUNT && count < LOOP_SLOTS * 2 && address_at_start(&moved, &check)) {
+            check.insn = 0;
+            check.share_alone = false;
+            checks[count++] = check;
+            ir->share_check = ir->share_alone = false;
+        }
+        follow(&moved, ir);
+    }
+    if (!count)
+        return;
+    ir_reserve(list, count);
+    memmove(&list->at[count], list->at, list->count * sizeof *list->at);
+    memcpy(list->at, checks, count * sizeof *checks);
+    list->count += count;
+}
