@@ -153,7 +153,7 @@ docs: $(BUILD)/tests/cpu/isa_doc
 
 # Host code of chosen guest sequences (tests/translator/test_golden.c).
 $(BUILD)/tests/translator/test_golden.c.o: $(wildcard tests/translator/golden/*.s)
-$(BUILD)/tests/translator/programs.c.o: tests/translator/programs.s
+$(BUILD)/tests/translator/programs.c.o: $(wildcard tests/translator/*.s)
 .PHONY: golden-update
 golden-update: $(BUILD)/tests/translator/test_golden
 	$(Q)GOLDEN_UPDATE=1 $<
