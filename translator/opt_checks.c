@@ -60,9 +60,8 @@ struct checks {
 
 static void forget(struct checks *c, uint32_t registers)
 {
-    for (unsigned i = 0; i < 16; i++)
-        if (registers >> i & 1)
-            c->symbol[i] = (struct symbol){c->roots++, 0};
+    for (; registers; registers &= registers - 1)
+        c->symbol[__builtin_ctz(registers)] = (struct symbol){c->roots++, 0};
 }
 
 static void follow_registers(struct checks *c, const struct ir *ir)
