@@ -94,14 +94,19 @@ void space_free(struct space *space)
  * Open addressing. An entry is the offset of a block with a few more bits of its hash in place of
  * the zeros, so that most lookups touch one cache line if there is no such block, two if there is.
  */
+#define LINE           16u   /* entries of a cache line */
+#define NEIGHBOURS     64ull /* bytes of guest code whose blocks begin in the same cache line */
 #define ENTRY_TAG      (BLOCK_ALIGNMENT - 1u)
 #define ENTRY_REMOVED  1u
 #define CODE_PER_ENTRY 128 /* bytes of code cache: a block has more */
 
+/* A hash of what identifies a block; of all that begin in the same NEIGHBOURS bytes alike but for
+ * the low bits. */
 static uint64_t block_key(uint64_t rip, gpa_t gpa, unsigned space, bool unshared)
 {
-    uint64_t place = rip ^ gpa << 20 ^ (uint64_t)(space << 1 | unshared) << 56;
-    return place * 0x9e3779b97f4a7c15ull;
+    uint64_t place =
+        rip / NEIGHBOURS ^ gpa / NEIGHBOURS << 20 ^ (uint64_t)(space << 1 | unshared) << 56;
+    return (place * 0x9e3779b97f4a7c15ull & ~(NEIGHBOURS - 1)) | rip % NEIGHBOURS;
 }
 
 static uint64_t key_of(const struct block *block)
@@ -109,9 +114,11 @@ static uint64_t key_of(const struct block *block)
     return block_key(block->rip, block->gpa, block->space, block->unshared);
 }
 
+/* Neighbours begin in the same LINE entries. */
 static size_t first_entry(const struct block_table *table, uint64_t key)
 {
-    return key >> (64 - table->bits);
+    size_t line = key >> (64 - table->bits) & ~(size_t)(LINE - 1);
+    return line | key % NEIGHBOURS / (NEIGHBOURS / LINE);
 }
 
 static size_t next_entry(const struct block_table *table, size_t at)
@@ -121,7 +128,12 @@ static size_t next_entry(const struct block_table *table, size_t at)
 
 static uint32_t entry_tag(uint64_t key)
 {
-    return (uint32_t)(key >> 20) & ENTRY_TAG;
+    return (uint32_t)((key >> 20) + key) & ENTRY_TAG;
+}
+
+static size_t table_size(const struct block_table *table)
+{
+    return sizeof *table->entry << table->bits;
 }
 
 bool block_table_create(struct block_table *table, size_t cache_size, struct error *error)
@@ -129,13 +141,18 @@ bool block_table_create(struct block_table *table, size_t cache_size, struct err
     *table = (struct block_table){.bits = 4};
     while ((size_t)CODE_PER_ENTRY << table->bits < cache_size)
         table->bits++;
-    table->entry = calloc((size_t)1 << table->bits, sizeof *table->entry);
-    return table->entry || error_set(error, "cannot allocate the translator: out of memory");
+    void *memory =
+        mmap(NULL, table_size(table), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED)
+        return error_set(error, "cannot allocate the translator: out of memory");
+    table->entry = memory;
+    return true;
 }
 
 void block_table_destroy(struct block_table *table)
 {
-    free(table->entry);
+    if (table->entry)
+        munmap(table->entry, table_size(table));
 }
 
 bool block_table_is_full(const struct block_table *table)
@@ -145,7 +162,7 @@ bool block_table_is_full(const struct block_table *table)
 
 static void table_clear(struct block_table *table)
 {
-    memset(table->entry, 0, sizeof *table->entry << table->bits);
+    memset(table->entry, 0, table_size(table));
     table->used = 0;
 }
 

@@ -279,11 +279,13 @@ struct block *translate_again(struct engine *engine, struct block *block)
 
 /* -- The dispatcher -- */
 
-/* Where executions of the code at `rip` are counted; from 0 if something else was counted there. */
+/* Where executions of the code at `rip` are counted; from 0 if something else was counted there.
+ * Neighbours share a cache line. */
 static uint16_t *counter_of(struct engine *engine, uint64_t rip)
 {
-    uint64_t key = (rip ^ (uint64_t)(uintptr_t)engine->current_space << 20) * 0x9e3779b97f4a7c15ull;
-    unsigned slot = (unsigned)(key >> (64 - COUNTER_BITS));
+    uint64_t place = rip / 16 ^ (uint64_t)(uintptr_t)engine->current_space << 20;
+    uint64_t key = place * 0x9e3779b97f4a7c15ull;
+    unsigned slot = (unsigned)(key >> (64 - COUNTER_BITS) & ~15ull) | (rip & 15);
     if (engine->counter[slot].key != (uint16_t)(key >> 16)) {
         engine->counter[slot].key = (uint16_t)(key >> 16);
         engine->counter[slot].count = 0;
