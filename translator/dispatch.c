@@ -239,7 +239,7 @@ struct block *translate(struct engine *engine, bool unshared, bool hot)
             if (hot)
                 opt_loop(&engine->list, trace);
             opt_checks(&engine->list, trace);
-            if (engine->list.loop) {
+            if (hot) {
                 opt_flags(&engine->list);
                 opt_hoist(&engine->list);
             }

@@ -1,14 +1,17 @@
 /*
- * Checks where flags are live. A memory check destroys host EFLAGS, which must be saved before it
- * and restored behind it if something still reads them: in loops that add long numbers by a chain
- * of carries that is most of the time. The checks of such a loop are done at its start, where flags
- * are in the slot, or dead, as far as the addresses are known there.
+ * Checks between the links of a chain of carries. A memory check destroys host EFLAGS, which must
+ * be saved before it and restored behind it if something still reads them: in code that adds long
+ * numbers that is most of the time. Shared checks there are done at the start of the block, or of
+ * each iteration, where flags are in the slot, or dead, if the address is known then and all that
+ * is before the access is executed in any case.
  *
- * A check that fails leaves for the block that shares none, at the start of the iteration.
+ * A check that fails leaves for the block that shares none, at the same start.
  */
 #include "translator/engine.h"
 
 #include <string.h>
+
+#define CHECKS_MAX (SHARES + 2 * LOOP_SLOTS) /* in a loop for reading and for writing */
 
 /* What registers hold: what they held at the start, and a constant. */
 struct moved {
@@ -52,16 +55,39 @@ static bool address_at_start(const struct moved *moved, struct ir *ir)
     return ir->imm == (int32_t)ir->imm;
 }
 
+/* Are the flags that live here read by an addition with carry, and not by a branch, which can have
+ * them computed again? */
+static bool is_in_chain(const struct ir_list *list, unsigned at)
+{
+    if (!list->at[at].live)
+        return false;
+    while (!list->at[++at].reads)
+        ;
+    unsigned op = list->at[at].op;
+    return op == IR_ADC || op == IR_SBB || op == IR_BITS;
+}
+
+/* Ordinary slots serve one group after the other: is this its first check? */
+static bool has_slot(const struct ir_list *list, unsigned at)
+{
+    unsigned share = list->at[at].share;
+    for (unsigned i = 0; i < at && share <= SHARES; i++)
+        if (list->at[i].share == share)
+            return false;
+    return true;
+}
+
 void opt_hoist(struct ir_list *list)
 {
-    struct ir checks[LOOP_SLOTS * 2]; /* a group is checked at most for reading and for writing */
+    struct ir checks[CHECKS_MAX];
     struct moved moved = {0};
     unsigned count = 0;
     for (unsigned i = 0; i < list->count && list->at[i].op < IR_EVENT; i++) {
         struct ir *ir = &list->at[i];
         struct ir check = *ir;
-        if (ir_is_memory(ir) && ir->share > SHARES && ir->share_check && ir->live &&
-            ir->seg == SEG_COUNT && count < LOOP_SLOTS * 2 && address_at_start(&moved, &check)) {
+        if (ir_is_memory(ir) && ir->share && ir->share_check && is_in_chain(list, i) &&
+            ir->seg == SEG_COUNT && count < CHECKS_MAX && has_slot(list, i) &&
+            address_at_start(&moved, &check)) {
             check.insn = 0;
             check.share_alone = false;
             checks[count++] = check;
