@@ -23,13 +23,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define BLOCK_MAX  32
-#define TABLE_BITS 16
-#define TABLE_SIZE (1u << TABLE_BITS)
-#define ARENA_SIZE (12u << 20)
-#define QUEUE_SIZE 64
+#define BLOCK_MAX         32
+#define TABLE_BITS        16
+#define TABLE_SIZE        (1u << TABLE_BITS)
+#define ARENA_SIZE        (12u << 20)
+#define ARENA_SIZE_BESIDE (4u << 20) /* beside an engine that leaves it what runs seldom */
+#define QUEUE_SIZE        64
 
-#define NO_PAGE    (~0ull)
+#define NO_PAGE           (~0ull)
 /* Mode bits that change how bytes decode. */
 #define DECODE_MODE (MODE_CODE32 | MODE_CODE64 | MODE_PROTECTED)
 
@@ -58,7 +59,7 @@ struct interp {
     struct block *table[TABLE_SIZE];
     struct link *page[TABLE_SIZE];
     uint8_t *arena;
-    size_t used;
+    size_t arena_size, used;
     unsigned blocks;
 
     struct block *current;    /* being executed */
@@ -271,7 +272,7 @@ static void note_page(struct cpu *cpu, struct block *block, unsigned which, gpa_
 static struct block *make_block(struct cpu *cpu)
 {
     struct interp *interp = cpu->interp;
-    if (interp->used + BLOCK_BYTES(BLOCK_MAX) > ARENA_SIZE)
+    if (interp->used + BLOCK_BYTES(BLOCK_MAX) > interp->arena_size)
         drop_all(interp);
 
     gva_t gva = code_linear(cpu);
@@ -487,14 +488,16 @@ void interp_step(struct cpu *cpu)
 bool interp_create(struct cpu *cpu, struct error *error)
 {
     struct interp *interp = calloc(1, sizeof *interp);
+    size_t size = cpu->accel == &accel_interpreter ? ARENA_SIZE : ARENA_SIZE_BESIDE;
     uint8_t *memory = MAP_FAILED;
     if (interp)
-        memory = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) {
         free(interp);
         return error_set(error, "cannot allocate the interpreter's cache: out of memory");
     }
     interp->arena = memory;
+    interp->arena_size = size;
     interp->cpu = cpu;
     interp->thread = pthread_self();
     pthread_mutex_init(&interp->lock, NULL);
@@ -509,7 +512,7 @@ void interp_destroy(struct cpu *cpu)
     if (!interp)
         return;
     code_unlisten(cpu->code, interp);
-    munmap(interp->arena, ARENA_SIZE);
+    munmap(interp->arena, interp->arena_size);
     pthread_mutex_destroy(&interp->lock);
     free(interp);
     cpu->interp = NULL;
