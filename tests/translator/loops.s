@@ -137,6 +137,31 @@ loop indexed
     jne 1b
 end_loop indexed
 
+# Two chains of carries live across the first accesses of three groups, which can be checked at the
+# start; a fourth cannot, since its address is new
+loop wide
+    movabs $0x9e3779b97f4a7c15, %rdx
+    xor %r8d, %r8d
+    lea 1(%rsi), %r11
+1:  mulx (%rsi), %rax, %r9
+    adcx %r8, %rax
+    mulx 8(%rsi), %rcx, %r8
+    adcx -8(%rdi), %r9
+    adox (%rdi), %rcx
+    mulx (%r11), %rbp, %r13
+    adox %rbp, %r8
+    mov %rax, (%rdi)
+    adcx %rcx, %r13
+    lea 7(%r11), %r11
+    mov %r13, 8(%rdi)
+    mulx -1(%r11), %r14, %rbp
+    adox %r14, %r10
+    lea 5(%rsi), %rsi
+    lea 3(%rdi), %rdi
+    dec %rbx
+    jnz 1b
+end_loop wide
+
 # Registers without a home used more than those that have one, which are read by faults only; a way
 # out in the middle, and flags that the next iteration needs
 loop homes

@@ -23,6 +23,7 @@
     GOLDEN(indirect)                                                                               \
     GOLDEN(loop)                                                                                   \
     GOLDEN(memory)                                                                                 \
+    GOLDEN(multiply)                                                                               \
     GOLDEN(registers)                                                                              \
     GOLDEN(shared)                                                                                 \
     GOLDEN(sse)                                                                                    \

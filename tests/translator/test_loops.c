@@ -26,6 +26,7 @@
     LOOP(carry)                                                                                    \
     LOOP(indexed)                                                                                  \
     LOOP(homes)                                                                                    \
+    LOOP(wide)                                                                                     \
     LOOP(passed)                                                                                   \
     LOOP(shifts)                                                                                   \
     LOOP(sums)                                                                                     \

@@ -32,13 +32,17 @@ static void prepare_flags(struct lower *l, const struct ir *ir)
     lower_want(l, (uint16_t)(ir->reads | kept));
 }
 
-/* MULX multiplies by rDX, which is no home but part of the memory operand. */
+/* MULX multiplies by rDX, which is no home but can be part of the memory operand. */
 static void load_multiplier(struct lower *l, const struct insn *insn)
 {
-    if (insn->operand[2].kind == OPERAND_MEM) {
+    if (insn->operand[2].kind == OPERAND_MEM && l->m.base == H_RDX) {
         emit_lea(l->e, 8, H_RCX, l->m);
         l->m = host_at(H_RCX, 0);
+        l->share[1] = 0;
     }
+    if (l->home[insn->operand[1].reg] == H_NONE) /* its result comes into RCX */
+        l->share[1] = 0;
+    l->share[0] = 0;
     emit_mov_rr(l->e, 8, H_RDX, l->home[RDX]);
 }
 

@@ -261,9 +261,21 @@ void lower_refill(struct lower *l, struct cold *cold)
 
 static const uint8_t share_registers[2] = {H_RDX, H_RCX};
 
+/* MULX wants the host's RDX for its multiplier. */
+static bool multiplies(const struct lower *l, const struct ir *mem)
+{
+    return mem[1].op == IR_BITS && l->trace->insn[mem->insn].op == OP_MULX;
+}
+
 /* A register with what the access's shared check has noted: RDX, or RCX if that is free. */
 static unsigned load_share(struct lower *l, const struct ir *ir, bool rcx_free)
 {
+    if (rcx_free && multiplies(l, ir)) {
+        if (l->share[1] != ir->share)
+            emit_load(l->e, 8, H_RCX, share_mem(ir));
+        l->share[1] = ir->share;
+        return H_RCX;
+    }
     for (unsigned i = 0; i < 1u + rcx_free; i++)
         if (l->share[i] == ir->share) {
             l->share_used = (uint8_t)i;
@@ -288,7 +300,8 @@ bool lower_keeps_shares(const struct lower *l, const struct ir *ir)
     switch (ir->op) {
     case IR_MEM_READ:
     case IR_MEM_WRITE:
-    case IR_MEM_MODIFY: /* see to it themselves */
+    case IR_MEM_MODIFY:
+    case IR_BITS: /* see to it themselves */
     case IR_BRANCH:
     case IR_EVENT:
     case IR_X87:
