@@ -279,29 +279,43 @@ struct block *translate_again(struct engine *engine, struct block *block)
 
 /* -- The dispatcher -- */
 
-/* Where executions of the code at `rip` are counted; from 0 if something else was counted there.
- * Neighbours share a cache line. */
-static uint16_t *counter_of(struct engine *engine, uint64_t rip)
+/* Where executions of the code at `rip` are counted, if `key` is its own. Neighbours share a cache
+ * line. */
+static struct counter *counter_of(struct engine *engine, uint64_t rip, uint16_t *key)
 {
     uint64_t place = rip / 16 ^ (uint64_t)(uintptr_t)engine->current_space << 20;
-    uint64_t key = place * 0x9e3779b97f4a7c15ull;
-    unsigned slot = (unsigned)(key >> (64 - COUNTER_BITS) & ~15ull) | (rip & 15);
-    if (engine->counter[slot].key != (uint16_t)(key >> 16)) {
-        engine->counter[slot].key = (uint16_t)(key >> 16);
-        engine->counter[slot].count = 0;
-    }
-    return &engine->counter[slot].count;
+    uint64_t hash = place * 0x9e3779b97f4a7c15ull;
+    *key = (uint16_t)(hash >> 16);
+    return &engine->counter[(hash >> (64 - COUNTER_BITS) & ~15ull) | (rip & 15)];
 }
 
-/* Counts executions of cold code; true when it has become warm. */
+/* Counts executions of code that has no block; true when it has become warm. */
 static bool is_warm(struct engine *engine)
 {
-    return ++*counter_of(engine, engine->cpu->rip) >= engine->options.threshold;
+    uint16_t key;
+    struct counter *counter = counter_of(engine, engine->cpu->rip, &key);
+    if (counter->key != key)
+        *counter = (struct counter){key, 0};
+    return ++counter->count >= engine->options.threshold;
+}
+
+/* Has the code been counted before, and will be cold this time, too? Then there is no block to look
+ * for. Counts it if so. */
+static bool stays_cold(struct engine *engine)
+{
+    uint16_t key;
+    struct counter *counter = counter_of(engine, engine->cpu->rip, &key);
+    if (counter->key != key || counter->count == 0 ||
+        counter->count + 1u >= engine->options.threshold)
+        return false;
+    counter->count++;
+    return true;
 }
 
 void engine_cool(struct engine *engine, uint64_t rip)
 {
-    *counter_of(engine, rip) = 0;
+    uint16_t key;
+    *counter_of(engine, rip, &key) = (struct counter){0};
 }
 
 void engine_enter(struct engine *engine, struct block *block)
@@ -338,6 +352,11 @@ static void run(struct cpu *cpu)
         engine->unshared_next = false;
         hot->exit = 0;
         if (cpu->mode & MODE_ALIGN) { /* no access would hit the TLB */
+            interp_block(cpu);
+            continue;
+        }
+        if (!unshared && stays_cold(engine)) {
+            engine->stats.interpreted++;
             interp_block(cpu);
             continue;
         }

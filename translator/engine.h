@@ -359,6 +359,11 @@ struct block_table {
 /* Recipes by their number, for exits to pass on. */
 #define RECIPES 2048
 
+/* Executions of cold code. */
+struct counter {
+    uint16_t key, count;
+};
+
 struct engine_stats {
     uint64_t blocks, insns, host_bytes, translate_ns, interpreted, entries, flushes;
     uint64_t links, invalidated, revived, events, lookups, hot_blocks, hot_insns, hot_bytes;
@@ -374,9 +379,7 @@ struct engine {
     struct space *recent_space[16]; /* found last, by recent_slot() */
     struct block_table table;
     uint32_t page[1u << PAGE_HASH_BITS]; /* lists of struct block_page, by address */
-    struct {
-        uint16_t key, count;
-    } counter[1u << COUNTER_BITS]; /* executions of cold code */
+    struct counter counter[1u << COUNTER_BITS];
     bool distrust_pending; /* memory may have moved: block_distrust_all() before more code runs */
     bool flush_pending;    /* everything must be dropped before more code runs */
     bool unshared_next;    /* what runs next must share no checks */
