@@ -80,6 +80,7 @@ struct ne2000 {
     uint8_t tbcr[2], rsar[2], rbcr[2]; /* low byte first */
     uint8_t par[6], mar[8];
     uint8_t cr9346, config3;
+    bool started;        /* by STA, until STP; commands with neither change nothing about it */
     bool sending_packet; /* remote DMA by the send packet command: moves BNRY at its end */
     uint8_t prom[PROM_SIZE];
     uint8_t ram[RAM_SIZE];
@@ -110,6 +111,7 @@ static const struct field ne2000_fields[] = {
     FIELD_ARRAY(struct ne2000, mar, 1),
     FIELD(struct ne2000, cr9346, 1),
     FIELD(struct ne2000, config3, 1),
+    FIELD(struct ne2000, started, 1),
     FIELD(struct ne2000, sending_packet, 1),
     FIELD_ARRAY(struct ne2000, prom, 1),
     FIELD_ARRAY(struct ne2000, ram, 1),
@@ -133,7 +135,7 @@ static void raise_cause(struct ne2000 *nic, uint8_t causes)
 /* The driver may have made room: the network may have frames that wait for it. */
 static void offer_room(struct ne2000 *nic)
 {
-    if (nic->port->writable && (nic->cr & CR_STA))
+    if (nic->port->writable && nic->started)
         nic->port->writable(nic->port->network);
 }
 
@@ -255,10 +257,13 @@ static unsigned ring_pages(const struct ne2000 *nic)
     return nic->pstop > nic->pstart ? nic->pstop - nic->pstart : 0;
 }
 
-/* Pages from CURR up to BNRY. Equal ones mean an empty ring. */
+/* Pages from CURR up to BNRY. Equal ones mean an empty ring. Linux's driver sets BNRY to the page
+ * before the next frame's without regard to the ring's end. */
 static unsigned free_pages(const struct ne2000 *nic)
 {
     unsigned pages = ring_pages(nic), curr = nic->curr, bnry = nic->bnry;
+    if (bnry + 1 == nic->pstart)
+        bnry = nic->pstop - 1u;
     if (curr < nic->pstart || curr >= nic->pstop || bnry < nic->pstart || bnry >= nic->pstop)
         return 0;
     return bnry > curr ? bnry - curr : pages - (curr - bnry);
@@ -266,8 +271,7 @@ static unsigned free_pages(const struct ne2000 *nic)
 
 static bool receives(const struct ne2000 *nic)
 {
-    return (nic->cr & (CR_STP | CR_STA)) == CR_STA && !(nic->rcr & RCR_MON) &&
-           ring_pages(nic) > 0 && !(nic->tcr & TCR_LB);
+    return nic->started && !(nic->rcr & RCR_MON) && ring_pages(nic) > 0 && !(nic->tcr & TCR_LB);
 }
 
 static bool wanted(const struct ne2000 *nic, const uint8_t *frame)
@@ -404,14 +408,17 @@ static void write_cr(struct ne2000 *nic, uint8_t value)
 {
     bool dma = (value ^ nic->cr) & (CR_SEND | CR_ABORT);
     nic->cr = value;
-    if (value & CR_STP)
+    if (value & CR_STP) {
+        nic->started = false;
         nic->isr |= ISR_RST;
-    else if (value & CR_STA)
+    } else if (value & CR_STA) {
+        nic->started = true;
         nic->isr &= (uint8_t)~ISR_RST;
+    }
     if (dma || pair(nic->rbcr) == 0)
         start_dma(nic);
     if (value & CR_TXP) {
-        if ((value & (CR_STP | CR_STA)) == CR_STA)
+        if (nic->started)
             transmit(nic);
         else
             nic->cr &= (uint8_t)~CR_TXP;
@@ -459,7 +466,7 @@ static void reset_chip(struct ne2000 *nic)
     nic->cr = CR_STP | CR_ABORT;
     nic->isr = ISR_RST;
     nic->imr = nic->tcr = nic->dcr = nic->rcr = nic->tsr = nic->rsr = 0;
-    nic->sending_packet = false;
+    nic->started = nic->sending_packet = false;
     timer_cancel(&nic->timer);
     update_irq(nic);
 }

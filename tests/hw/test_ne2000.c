@@ -250,7 +250,7 @@ START_TEST(ring_wraps_and_holds_back)
         out(CR, START | PAGE_1);
         ck_assert_uint_eq(in(CURR), at);
         out(CR, START);
-        out(BNRY, at == FIRST ? LAST - 1 : at - 1);
+        out(BNRY, at == FIRST && i < 30 ? LAST - 1 : at - 1); /* Linux's driver: in any case */
         out(ISR, PRX);
         ck_assert(!nic_bench.pci.irq);
     }
@@ -267,6 +267,20 @@ START_TEST(ring_wraps_and_holds_back)
     at = check_frame(at, frame, 1514, 1);
     out(BNRY, at == FIRST ? LAST - 1 : at - 1);
     ck_assert_uint_eq(nic_bench.held_length, 0);
+}
+END_TEST
+
+/* Linux's driver chooses pages by commands without STA, and frames arrive in between. */
+START_TEST(stays_started)
+{
+    uint8_t frame[100];
+    start_driver(AB);
+    out(CR, PAGE_1 | 0x20);
+    nic_make_frame(frame, nic_mac, sizeof frame, 1);
+    ck_assert(nic_bench_receive(&nic_bench, frame, sizeof frame));
+    out(CR, 0x20);
+    ck_assert_uint_eq(in(ISR)&PRX, PRX);
+    check_frame(FIRST + 1, frame, sizeof frame, 1);
 }
 END_TEST
 
@@ -374,6 +388,7 @@ int main(int argc, char **argv)
         remote_dma,
         transmits,
         ring_wraps_and_holds_back,
+        stays_started,
         send_packet_command,
         address_filters,
         noise_does_no_harm,
