@@ -171,7 +171,8 @@ void engine_interpret(struct engine *engine)
     struct insn *insn = &engine->insn;
     cpu->insn = NULL; /* a fault in fetching is not the last instruction's */
     interp_decode(cpu, insn);
-    engine->stats.slow[insn->op]++;
+    if (__builtin_expect(engine->count, 0))
+        engine->stats.slow[insn->op]++;
     execute(cpu, insn);
 }
 
@@ -188,7 +189,8 @@ const void *engine_exec(struct cpu *cpu, uint32_t offset)
     if (site->slow) {
         engine_interpret(engine);
     } else {
-        engine->stats.exec[site->insn->op]++;
+        if (__builtin_expect(engine->count, 0))
+            engine->stats.exec[site->insn->op]++;
         execute(cpu, site->insn);
     }
     engine_split_flags(cpu);
