@@ -15,11 +15,15 @@
 struct blob {
     uint8_t *bytes;
     size_t size;
+    const char *path; /* of the file that has these bytes; NULL: none has */
 };
 
 void blob_free(struct blob *blob);
 /* Reads a whole regular file of 1 to `limit` bytes. `what` names it in the error ("kernel"). */
 bool blob_read(struct blob *blob, const char *path, const char *what, size_t limit,
+               struct error *error);
+/* The same without the bytes, which stay in the file. */
+bool blob_find(struct blob *blob, const char *path, const char *what, size_t limit,
                struct error *error);
 
 /* Looks for a firmware image in the distribution's usual places (and first in

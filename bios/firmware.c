@@ -18,8 +18,7 @@ static const char *const firmware_folders[] = {
 void blob_free(struct blob *blob)
 {
     free(blob->bytes);
-    blob->bytes = NULL;
-    blob->size = 0;
+    *blob = (struct blob){0};
 }
 
 static bool read_all(int fd, uint8_t *bytes, size_t size)
@@ -36,8 +35,8 @@ static bool read_all(int fd, uint8_t *bytes, size_t size)
     return true;
 }
 
-static bool read_open_file(struct blob *blob, int fd, const char *path, const char *what,
-                           size_t limit, struct error *error)
+static bool check_file(size_t *size, int fd, const char *path, const char *what, size_t limit,
+                       struct error *error)
 {
     struct stat status;
     if (fstat(fd, &status) < 0)
@@ -51,29 +50,50 @@ static bool read_open_file(struct blob *blob, int fd, const char *path, const ch
     if ((uint64_t)status.st_size > limit)
         return error_set(error, "the %s '%s' is too large: %lld bytes, at most %zu fit", what, path,
                          (long long)status.st_size, limit);
-    size_t size = (size_t)status.st_size;
-    uint8_t *bytes = malloc(size);
-    if (!bytes)
-        return error_set(error, "no memory to read the %s '%s' (%zu bytes)", what, path, size);
-    if (!read_all(fd, bytes, size)) {
-        free(bytes);
-        return error_set(error, "cannot read the %s '%s': %s", what, path,
-                         errno ? strerror(errno) : "it shrank while being read");
-    }
-    *blob = (struct blob){bytes, size};
+    *size = (size_t)status.st_size;
     return true;
+}
+
+static bool read_open_file(struct blob *blob, int fd, const char *what, struct error *error)
+{
+    blob->bytes = malloc(blob->size);
+    if (!blob->bytes)
+        return error_set(error, "no memory to read the %s '%s' (%zu bytes)", what, blob->path,
+                         blob->size);
+    if (read_all(fd, blob->bytes, blob->size))
+        return true;
+    error_set(error, "cannot read the %s '%s': %s", what, blob->path,
+              errno ? strerror(errno) : "it shrank while being read");
+    blob_free(blob);
+    return false;
+}
+
+static bool open_blob(struct blob *blob, const char *path, const char *what, size_t limit,
+                      bool read_it, struct error *error)
+{
+    struct blob file = {.path = path};
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return error_set(error, "cannot open the %s '%s': %s", what, path, strerror(errno));
+    errno = 0;
+    bool ok = check_file(&file.size, fd, path, what, limit, error) &&
+              (!read_it || read_open_file(&file, fd, what, error));
+    close(fd);
+    if (ok)
+        *blob = file;
+    return ok;
 }
 
 bool blob_read(struct blob *blob, const char *path, const char *what, size_t limit,
                struct error *error)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return error_set(error, "cannot open the %s '%s': %s", what, path, strerror(errno));
-    errno = 0;
-    bool ok = read_open_file(blob, fd, path, what, limit, error);
-    close(fd);
-    return ok;
+    return open_blob(blob, path, what, limit, true, error);
+}
+
+bool blob_find(struct blob *blob, const char *path, const char *what, size_t limit,
+               struct error *error)
+{
+    return open_blob(blob, path, what, limit, false, error);
 }
 
 static bool readable(const char *path)
@@ -107,5 +127,7 @@ bool firmware_load(struct blob *blob, const char *name, const char *package, str
                          "the firmware '%s' is not installed; install the package '%s' (or set "
                          "DOPPEL_FIRMWARE_PATH to the folder that has it)",
                          name, package);
-    return blob_read(blob, path, "firmware", 16u << 20, error);
+    bool ok = blob_read(blob, path, "firmware", 16u << 20, error);
+    blob->path = NULL;
+    return ok;
 }

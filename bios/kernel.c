@@ -30,8 +30,17 @@ static void put_big_endian(uint8_t *bytes, uint64_t value, unsigned size)
         bytes[i] = (uint8_t)(value >> (8 * (size - 1 - i)));
 }
 
-void kernel_add_rom(struct fw_cfg *fw_cfg, const struct kernel_piece *pieces, unsigned count,
-                    const struct kernel_start *start)
+static bool add_piece(struct fw_cfg *fw_cfg, const struct kernel_piece *piece, struct error *error)
+{
+    if (piece->path)
+        return fw_cfg_add_stored(fw_cfg, piece->key, piece->path, piece->offset, piece->size,
+                                 error);
+    fw_cfg_add_bytes(fw_cfg, piece->key, piece->bytes, piece->size);
+    return true;
+}
+
+bool kernel_add_rom(struct fw_cfg *fw_cfg, const struct kernel_piece *pieces, unsigned count,
+                    const struct kernel_start *start, struct error *error)
 {
     const uint32_t parameters[] = {
         start->entry,        start->kind,        count,
@@ -41,6 +50,7 @@ void kernel_add_rom(struct fw_cfg *fw_cfg, const struct kernel_piece *pieces, un
     };
     size_t size = (size_t)(bios_kernelboot_rom_end - bios_kernelboot_rom);
     struct table rom = {0};
+    bool ok = true;
 
     table_append(&rom, bios_kernelboot_rom, size);
     for (unsigned i = 0; i < sizeof parameters / sizeof parameters[0]; i++)
@@ -50,7 +60,7 @@ void kernel_add_rom(struct fw_cfg *fw_cfg, const struct kernel_piece *pieces, un
         put_big_endian(descriptor, (uint32_t)pieces[i].key << 16 | DMA_SELECT | DMA_READ, 4);
         put_big_endian(descriptor + 4, pieces[i].size, 4);
         put_big_endian(descriptor + 8, pieces[i].address, 8);
-        fw_cfg_add_bytes(fw_cfg, pieces[i].key, pieces[i].bytes, pieces[i].size);
+        ok = ok && add_piece(fw_cfg, &pieces[i], error);
     }
     uint8_t sum = 0;
     for (size_t i = 0; i < size; i++)
@@ -58,6 +68,7 @@ void kernel_add_rom(struct fw_cfg *fw_cfg, const struct kernel_piece *pieces, un
     rom.bytes[size - 1] = (uint8_t)(rom.bytes[size - 1] - sum);
     fw_cfg_add_file(fw_cfg, "genroms/kernelboot.bin", rom.bytes, rom.size);
     table_free(&rom);
+    return ok;
 }
 
 /* -- Reading: gzip is taken off -- */
@@ -269,7 +280,7 @@ bool pvh_add(struct fw_cfg *fw_cfg, const struct bios_config *config,
                                            .count_scale = 1};
         ok = info.size <= KERNEL_INFO_MAX || error_set(error, "--append and --module: too long");
         if (ok)
-            kernel_hand_over(fw_cfg, &image, &modules, info.bytes, info.size, &start);
+            ok = kernel_hand_over(fw_cfg, &image, &modules, info.bytes, info.size, &start, error);
         table_free(&info);
     }
     free(image.bytes);
@@ -357,20 +368,25 @@ bool kernel_place(struct kernel_image *image, struct kernel_modules *modules,
     return true;
 }
 
-void kernel_hand_over(struct fw_cfg *fw_cfg, const struct kernel_image *image,
+bool kernel_hand_over(struct fw_cfg *fw_cfg, const struct kernel_image *image,
                       const struct kernel_modules *modules, const void *info, size_t info_size,
-                      const struct kernel_start *start)
+                      const struct kernel_start *start, struct error *error)
 {
     struct kernel_piece pieces[KERNEL_PIECES];
     unsigned count = 0;
 
-    pieces[count++] =
-        (struct kernel_piece){FW_CFG_KERNEL_DATA, image->base, image->bytes, image->size};
+    pieces[count++] = (struct kernel_piece){.key = FW_CFG_KERNEL_DATA,
+                                            .address = image->base,
+                                            .bytes = image->bytes,
+                                            .size = image->size};
     if (modules->size)
-        pieces[count++] =
-            (struct kernel_piece){FW_CFG_INITRD_DATA, modules->base, modules->bytes, modules->size};
-    pieces[count++] = (struct kernel_piece){FW_CFG_SETUP_DATA, KERNEL_INFO, info, info_size};
-    kernel_add_rom(fw_cfg, pieces, count, start);
+        pieces[count++] = (struct kernel_piece){.key = FW_CFG_INITRD_DATA,
+                                                .address = modules->base,
+                                                .bytes = modules->bytes,
+                                                .size = modules->size};
+    pieces[count++] = (struct kernel_piece){
+        .key = FW_CFG_SETUP_DATA, .address = KERNEL_INFO, .bytes = info, .size = info_size};
+    return kernel_add_rom(fw_cfg, pieces, count, start, error);
 }
 
 bool bios_add_kernel(struct fw_cfg *fw_cfg, const struct bios_config *config,

@@ -33,12 +33,14 @@ struct kernel_piece {
     uint32_t address;
     const void *bytes;
     size_t size;
+    const char *path; /* the bytes are in this file, from `offset` on; NULL: at `bytes` */
+    uint64_t offset;
 };
 
 #define KERNEL_PIECES 4
 
-void kernel_add_rom(struct fw_cfg *fw_cfg, const struct kernel_piece *pieces, unsigned count,
-                    const struct kernel_start *start);
+bool kernel_add_rom(struct fw_cfg *fw_cfg, const struct kernel_piece *pieces, unsigned count,
+                    const struct kernel_start *start, struct error *error);
 
 /* linux.c */
 bool linux_add(struct fw_cfg *fw_cfg, const struct bios_config *config,
@@ -83,8 +85,8 @@ bool kernel_place(struct kernel_image *image, struct kernel_modules *modules,
                   const struct bios_config *config, const struct bios_kernel *files,
                   struct error *error);
 /* Hands image, modules and the information (what lies at KERNEL_INFO) to the guest. */
-void kernel_hand_over(struct fw_cfg *fw_cfg, const struct kernel_image *image,
+bool kernel_hand_over(struct fw_cfg *fw_cfg, const struct kernel_image *image,
                       const struct kernel_modules *modules, const void *info, size_t info_size,
-                      const struct kernel_start *start);
+                      const struct kernel_start *start, struct error *error);
 
 #endif

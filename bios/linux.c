@@ -129,8 +129,8 @@ static bool find_video_mode(const char *command_line, uint32_t *vbe_mode, struct
 }
 
 static bool lay_out(struct fw_cfg *fw_cfg, const struct bios_config *config,
-                    const struct blob *kernel, const struct blob *initrd, const char *initrd_path,
-                    const char *append, struct error *error)
+                    const struct blob *kernel, const struct blob *initrd, const char *append,
+                    struct error *error)
 {
     const uint8_t *file = kernel->bytes;
     uint8_t params[BOOT_PARAMS_SIZE] = {0};
@@ -162,23 +162,28 @@ static bool lay_out(struct fw_cfg *fw_cfg, const struct bios_config *config,
 
     struct kernel_piece pieces[KERNEL_PIECES];
     unsigned count = 0;
-    pieces[count++] =
-        (struct kernel_piece){FW_CFG_KERNEL_DATA, KERNEL_BASE, file + setup_size, kernel_size};
-    pieces[count++] =
-        (struct kernel_piece){FW_CFG_CMDLINE_DATA, COMMAND_LINE, command_line, command_line_size};
+    pieces[count++] = (struct kernel_piece){FW_CFG_KERNEL_DATA, KERNEL_BASE,  file + setup_size,
+                                            kernel_size,        kernel->path, setup_size};
+    pieces[count++] = (struct kernel_piece){.key = FW_CFG_CMDLINE_DATA,
+                                            .address = COMMAND_LINE,
+                                            .bytes = command_line,
+                                            .size = command_line_size};
     if (initrd) {
-        uint32_t address = place_initrd(file, config, initrd->size, initrd_path, error);
+        uint32_t address = place_initrd(file, config, initrd->size, initrd->path, error);
         if (!address)
             return false;
         put(params, HEADER_RAMDISK_IMAGE, address, 4);
         put(params, HEADER_RAMDISK_SIZE, (uint32_t)initrd->size, 4);
-        pieces[count++] =
-            (struct kernel_piece){FW_CFG_INITRD_DATA, address, initrd->bytes, initrd->size};
+        pieces[count++] = (struct kernel_piece){.key = FW_CFG_INITRD_DATA,
+                                                .address = address,
+                                                .size = initrd->size,
+                                                .path = initrd->path};
     }
     put(params, HEADER_TYPE_OF_LOADER, LOADER_UNDEFINED, 1);
     put(params, HEADER_LOADFLAGS, get(params, HEADER_LOADFLAGS, 1) & ~LOADFLAG_HEAP, 1);
     put(params, HEADER_CMD_LINE_PTR, COMMAND_LINE, 4);
-    pieces[count++] = (struct kernel_piece){FW_CFG_SETUP_DATA, BOOT_PARAMS, params, sizeof params};
+    pieces[count++] = (struct kernel_piece){
+        .key = FW_CFG_SETUP_DATA, .address = BOOT_PARAMS, .bytes = params, .size = sizeof params};
 
     bool long_mode =
         get(file, HEADER_VERSION, 2) >= 0x020c && (get(file, HEADER_XLOADFLAGS, 2) & XLOADFLAG_64);
@@ -192,8 +197,7 @@ static bool lay_out(struct fw_cfg *fw_cfg, const struct bios_config *config,
         .count_offset = E820_COUNT,
         .count_scale = 1,
     };
-    kernel_add_rom(fw_cfg, pieces, count, &start);
-    return true;
+    return kernel_add_rom(fw_cfg, pieces, count, &start, error);
 }
 
 bool linux_add(struct fw_cfg *fw_cfg, const struct bios_config *config,
@@ -205,9 +209,6 @@ bool linux_add(struct fw_cfg *fw_cfg, const struct bios_config *config,
     if (files->modules)
         return error_set(error, "--module: the kernel '%s' is a Linux bzImage; use --initrd",
                          files->kernel);
-    bool ok = (!files->initrd || blob_read(&initrd, files->initrd, "initrd", 0x7fffffff, error)) &&
-              lay_out(fw_cfg, config, kernel, files->initrd ? &initrd : NULL, files->initrd,
-                      files->append, error);
-    blob_free(&initrd);
-    return ok;
+    return (!files->initrd || blob_find(&initrd, files->initrd, "initrd", 0x7fffffff, error)) &&
+           lay_out(fw_cfg, config, kernel, files->initrd ? &initrd : NULL, files->append, error);
 }

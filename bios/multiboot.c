@@ -301,7 +301,7 @@ bool multiboot_add(struct fw_cfg *fw_cfg, const struct bios_config *config,
         ok = info.size <= KERNEL_INFO_MAX ||
              error_set(error, "--append and --module: the command lines are too long");
         if (ok)
-            kernel_hand_over(fw_cfg, &image, &modules, info.bytes, info.size, &start);
+            ok = kernel_hand_over(fw_cfg, &image, &modules, info.bytes, info.size, &start, error);
         table_free(&command_line);
     }
     table_free(&info);

@@ -13,13 +13,20 @@
  *
  * Items come from the machine's configuration, not from the guest, and are no part of the saved
  * state. No item can be written: a DMA write ends with the error bit.
+ *
+ * What is large and read once, a kernel and its initial RAM disk, stays in its file.
  */
 #include "hw/fw_cfg.h"
 #include "hw/alloc.h"
+#include "hw/image/format.h"
 
 #include <assert.h>
 #include <endian.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define PORT_BASE      0x510
 #define PORT_COUNT     12
@@ -39,13 +46,24 @@
 #define DMA_WRITE      0x10
 
 #define FILE_NAME_SIZE 56
-#define CHUNK_BYTES    65536
+#define CHUNK_BYTES    16384
+
+/* Contents in a file, which is as it was when the item was added as long as these two are. */
+struct stored {
+    int fd;
+    uint64_t offset;
+    off_t file_size;
+    struct timespec modified;
+    char *path;
+    bool told; /* the user, that it changed */
+};
 
 struct item {
     uint16_t key;
     char name[FILE_NAME_SIZE]; /* files only */
     uint8_t *data;
     size_t size;
+    struct stored *stored; /* instead of `data`, or NULL */
 };
 
 /* An entry of the directory, as the guest sees it. */
@@ -106,6 +124,18 @@ static struct item *add_item(struct fw_cfg *fw_cfg, uint16_t key)
     return item;
 }
 
+static void free_contents(struct item *item)
+{
+    if (item->stored) {
+        close(item->stored->fd);
+        free(item->stored->path);
+    }
+    free(item->stored);
+    free(item->data);
+    item->stored = NULL;
+    item->data = NULL;
+}
+
 static void set_contents(struct item *item, const void *data, size_t size)
 {
     uint8_t *copy = alloc_zeroed(size);
@@ -113,16 +143,53 @@ static void set_contents(struct item *item, const void *data, size_t size)
     assert(size <= UINT32_MAX);
     if (size)
         memcpy(copy, data, size);
-    free(item->data);
+    free_contents(item);
     item->data = copy;
     item->size = size;
 }
 
-void fw_cfg_add_bytes(struct fw_cfg *fw_cfg, uint16_t key, const void *data, size_t size)
+static struct item *item_for(struct fw_cfg *fw_cfg, uint16_t key)
 {
     struct item *item = find_key(fw_cfg, key);
 
-    set_contents(item ? item : add_item(fw_cfg, key), data, size);
+    return item ? item : add_item(fw_cfg, key);
+}
+
+void fw_cfg_add_bytes(struct fw_cfg *fw_cfg, uint16_t key, const void *data, size_t size)
+{
+    set_contents(item_for(fw_cfg, key), data, size);
+}
+
+bool fw_cfg_add_stored(struct fw_cfg *fw_cfg, uint16_t key, const char *path, uint64_t offset,
+                       size_t size, struct error *error)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    struct stat status;
+
+    assert(size <= UINT32_MAX);
+    if (fd < 0 || fstat(fd, &status) < 0) {
+        error_set(error, "cannot open '%s': %s", path, strerror(errno));
+        if (fd >= 0)
+            close(fd);
+        return false;
+    }
+    if (!S_ISREG(status.st_mode) || offset > (uint64_t)status.st_size ||
+        size > (uint64_t)status.st_size - offset) {
+        close(fd);
+        return error_set(error, "'%s' changed while it was being read", path);
+    }
+    struct item *item = item_for(fw_cfg, key);
+    free_contents(item);
+    item->size = size;
+    item->stored = alloc_zeroed(sizeof *item->stored);
+    *item->stored = (struct stored){
+        .fd = fd,
+        .offset = offset,
+        .file_size = status.st_size,
+        .modified = status.st_mtim,
+        .path = strdup(path),
+    };
+    return true;
 }
 
 void fw_cfg_add_u16(struct fw_cfg *fw_cfg, uint16_t key, uint16_t value)
@@ -218,13 +285,39 @@ static void select_item(struct fw_cfg *fw_cfg, uint16_t key)
         fw_cfg->selected(fw_cfg->selected_opaque, key);
 }
 
-/* The bytes from the current offset on; *left becomes 0 at the end or if there is no such item. */
-static const uint8_t *rest_of_item(const struct fw_cfg *fw_cfg, size_t *left)
+/* The selected item, with how many bytes it has from the current offset on. */
+static const struct item *selected_item(const struct fw_cfg *fw_cfg, size_t *left)
 {
     const struct item *item = find_key(fw_cfg, fw_cfg->selector);
 
     *left = item && fw_cfg->offset < item->size ? item->size - fw_cfg->offset : 0;
-    return *left ? item->data + fw_cfg->offset : NULL;
+    return item;
+}
+
+/* A kernel of which parts changed would fail in strange ways: rather none, with a reason. */
+static bool read_stored(struct stored *stored, uint32_t offset, uint8_t *bytes, size_t count)
+{
+    struct stat status;
+    bool same = fstat(stored->fd, &status) == 0 && status.st_size == stored->file_size &&
+                status.st_mtim.tv_sec == stored->modified.tv_sec &&
+                status.st_mtim.tv_nsec == stored->modified.tv_nsec;
+
+    if (same && file_read(stored->fd, stored->offset + offset, bytes, count) == 0)
+        return true;
+    if (!stored->told)
+        fprintf(stderr, "doppel: '%s' %s; the guest cannot start from it again\n", stored->path,
+                same ? "cannot be read any more" : "has changed since doppel was started");
+    stored->told = true;
+    return false;
+}
+
+/* Bytes of an item. False: they cannot be read. */
+static bool read_item(const struct item *item, uint32_t offset, uint8_t *bytes, size_t count)
+{
+    if (item->stored)
+        return read_stored(item->stored, offset, bytes, count);
+    memcpy(bytes, item->data + offset, count);
+    return true;
 }
 
 static void advance(struct fw_cfg *fw_cfg, uint32_t count)
@@ -235,12 +328,13 @@ static void advance(struct fw_cfg *fw_cfg, uint32_t count)
 static uint8_t read_byte(struct fw_cfg *fw_cfg)
 {
     size_t left;
-    const uint8_t *bytes = rest_of_item(fw_cfg, &left);
+    const struct item *item = selected_item(fw_cfg, &left);
+    uint8_t byte;
 
-    if (!left)
+    if (!left || !read_item(item, fw_cfg->offset, &byte, 1))
         return 0;
     fw_cfg->offset++;
-    return bytes[0];
+    return byte;
 }
 
 /* -- DMA -- */
@@ -253,21 +347,21 @@ struct dma_descriptor {
 
 static bool dma_read(struct fw_cfg *fw_cfg, uint64_t address, uint32_t length)
 {
-    static const uint8_t zeros[CHUNK_BYTES];
+    uint8_t bytes[CHUNK_BYTES];
     size_t left;
-    const uint8_t *bytes = rest_of_item(fw_cfg, &left);
-    size_t count = length < left ? length : left;
+    const struct item *item = selected_item(fw_cfg, &left);
 
-    if (count && !memory_dma_write(fw_cfg->memory, address, bytes, count))
-        return false;
-    address += count;
-    for (size_t more = length - count; more > 0;) {
-        size_t step = more < sizeof zeros ? more : sizeof zeros;
-        /* The first miss ends it, so that the work is bounded by the guest's memory. */
-        if (!memory_dma_write(fw_cfg->memory, address, zeros, step))
+    /* The first miss ends it, so that the work is bounded by the guest's memory. */
+    for (uint32_t done = 0; done < length;) {
+        size_t step = length - done < sizeof bytes ? length - done : sizeof bytes;
+        size_t count = step < left ? step : left;
+        if (count && !read_item(item, fw_cfg->offset + done, bytes, count))
             return false;
-        address += step;
-        more -= step;
+        memset(bytes + count, 0, step - count);
+        if (!memory_dma_write(fw_cfg->memory, address + done, bytes, step))
+            return false;
+        done += (uint32_t)step;
+        left -= count;
     }
     advance(fw_cfg, length);
     return true;
@@ -348,7 +442,7 @@ static void fw_cfg_destroy(struct device *device)
     struct fw_cfg *fw_cfg = (struct fw_cfg *)device;
 
     for (size_t i = 0; i < fw_cfg->item_count; i++)
-        free(fw_cfg->items[i].data);
+        free_contents(&fw_cfg->items[i]);
     free(fw_cfg->items);
     free(fw_cfg->kept);
     free(fw_cfg);

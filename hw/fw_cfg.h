@@ -54,6 +54,12 @@ void fw_cfg_add_u32(struct fw_cfg *fw_cfg, uint16_t key, uint32_t value);
 void fw_cfg_add_u64(struct fw_cfg *fw_cfg, uint16_t key, uint64_t value);
 void fw_cfg_add_file(struct fw_cfg *fw_cfg, const char *name, const void *data, size_t size);
 
+/* Contents that stay in a regular file, `size` bytes from `offset` on, and are read when the guest
+ * asks. `path` names the file in messages: it is an error, to the guest too, if it changed. False:
+ * it cannot be opened or has not that many bytes. */
+bool fw_cfg_add_stored(struct fw_cfg *fw_cfg, uint16_t key, const char *path, uint64_t offset,
+                       size_t size, struct error *error);
+
 /* Contents of a file (owned by fw_cfg, valid until replaced), or NULL. */
 const void *fw_cfg_file(const struct fw_cfg *fw_cfg, const char *name, size_t *size);
 

@@ -8,6 +8,7 @@
 #include <endian.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define RAM_BYTES  (16u << 20)
 #define DESCRIPTOR 0x1000
@@ -186,6 +187,65 @@ START_TEST(dma_misuse_ends_with_the_error_bit)
 }
 END_TEST
 
+/* A file of 40,000 bytes, each its offset's low byte but for the first two. */
+static int make_file(char *path)
+{
+    uint8_t bytes[40000];
+    strcpy(path, "/tmp/fw_cfg.XXXXXX");
+    int fd = mkstemp(path);
+
+    ck_assert_int_ge(fd, 0);
+    for (size_t i = 0; i < sizeof bytes; i++)
+        bytes[i] = (uint8_t)i;
+    ck_assert_int_eq(write(fd, bytes, sizeof bytes), (ssize_t)sizeof bytes);
+    return fd;
+}
+
+START_TEST(stored_contents_are_read_from_their_file)
+{
+    char path[32];
+    struct error error;
+    int fd = make_file(path);
+
+    ck_assert(fw_cfg_add_stored(fw_cfg, FW_CFG_KERNEL_DATA, path, 10, 39900, &error));
+    unlink(path); /* an update that puts a new file in its place does not matter */
+    select_key(FW_CFG_KERNEL_DATA);
+    ck_assert_uint_eq(next(), 10);
+    ck_assert_uint_eq(next(), 11);
+    memset(ram + BUFFER, 0xee, 50000);
+    for (int twice = 0; twice < 2; twice++) { /* once more after a reset */
+        ck_assert_uint_eq(dma(FW_CFG_KERNEL_DATA << 16 | 8 | 2, 45000, BUFFER), 0);
+        for (size_t i = 0; i < 45000; i++)
+            ck_assert_uint_eq(ram[BUFFER + i], i < 39900 ? (uint8_t)(i + 10) : 0);
+        ck_assert_uint_eq(ram[BUFFER + 45000], 0xee);
+        device_list_reset(&list);
+    }
+    fw_cfg_add_bytes(fw_cfg, FW_CFG_KERNEL_DATA, "plain", 5);
+    select_key(FW_CFG_KERNEL_DATA);
+    ck_assert_uint_eq(next(), 'p');
+    close(fd);
+}
+END_TEST
+
+START_TEST(stored_contents_that_changed_are_an_error)
+{
+    char path[32];
+    struct error error;
+    int fd = make_file(path);
+
+    ck_assert(fw_cfg_add_stored(fw_cfg, FW_CFG_KERNEL_DATA, path, 0, 40000, &error));
+    ck_assert(!fw_cfg_add_stored(fw_cfg, FW_CFG_INITRD_DATA, path, 1, 40000, &error));
+    ck_assert(!fw_cfg_add_stored(fw_cfg, FW_CFG_INITRD_DATA, "/nowhere/at/all", 0, 1, &error));
+    ck_assert(!fw_cfg_add_stored(fw_cfg, FW_CFG_INITRD_DATA, "/dev/zero", 0, 1, &error));
+    ck_assert_int_eq(ftruncate(fd, 20000), 0);
+    ck_assert_uint_eq(dma(FW_CFG_KERNEL_DATA << 16 | 8 | 2, 40000, BUFFER), 1);
+    select_key(FW_CFG_KERNEL_DATA);
+    ck_assert_uint_eq(next(), 0);
+    unlink(path);
+    close(fd);
+}
+END_TEST
+
 static uint16_t selected_key;
 
 static void selected(void *opaque, uint16_t key)
@@ -236,6 +296,8 @@ int main(void)
     tcase_add_test(tcase, dma_reads_skips_and_selects);
     tcase_add_test(tcase, dma_above_4_gib_uses_both_halves);
     tcase_add_test(tcase, dma_misuse_ends_with_the_error_bit);
+    tcase_add_test(tcase, stored_contents_are_read_from_their_file);
+    tcase_add_test(tcase, stored_contents_that_changed_are_an_error);
     tcase_add_test(tcase, select_callback_may_replace_contents);
     tcase_add_test(tcase, place_in_an_item_is_saved);
     suite_add_tcase(suite, tcase);
