@@ -4,9 +4,12 @@
  */
 #include "translator/engine.h"
 
+#include "cpu/system.h"
+
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 
 /* -- Spaces -- */
 
@@ -195,17 +198,28 @@ static uint32_t *page_list(struct engine *engine, gpa_t gpa)
     return &engine->page[gpa >> 12 & ((1u << PAGE_HASH_BITS) - 1)];
 }
 
-static struct block_page *page_at(const struct engine *engine, uint32_t offset)
+/* The block of an entry of such a list, and which of its pages it is. */
+static struct block *block_of_page(const struct engine *engine, uint32_t link, unsigned *index)
 {
-    return cache_at(&engine->cache, offset);
+    *index = link % BLOCK_ALIGNMENT;
+    return block_at(engine, link - *index);
+}
+_Static_assert(TRACE_PAGES <= BLOCK_ALIGNMENT, "index in a link");
+
+static struct block_page *page_at(const struct engine *engine, uint32_t link)
+{
+    unsigned index;
+    struct block *block = block_of_page(engine, link, &index);
+    return &block->page[index];
 }
 
-static void page_add(struct engine *engine, struct block_page *page)
+static void page_add(struct engine *engine, struct block *block, unsigned index)
 {
-    uint32_t *first = page_list(engine, page->gpa);
+    struct block_page *page = &block->page[index];
+    uint32_t *first = page_list(engine, block_page_gpa(page));
     page->next = *first;
     page->prev = 0;
-    *first = cache_offset(&engine->cache, page);
+    *first = cache_offset(&engine->cache, block) + index;
     if (page->next)
         page_at(engine, page->next)->prev = *first;
 }
@@ -215,9 +229,45 @@ static void page_remove(struct engine *engine, const struct block_page *page)
     if (page->prev)
         page_at(engine, page->prev)->next = page->next;
     else
-        *page_list(engine, page->gpa) = page->next;
+        *page_list(engine, block_page_gpa(page)) = page->next;
     if (page->next)
         page_at(engine, page->next)->prev = page->prev;
+}
+
+/* -- Hashes of guest bytes -- */
+
+/*
+ * A polynomial of the bytes, four at a time, modulo the prime 2^61 - 1 at a point that the guest
+ * does not know: whatever it does, other bytes of n times four have the same value with a
+ * probability of n / 2^61 only. Ranges differ in number and length only if blocks do.
+ */
+#define HASH_PRIME ((1ull << 61) - 1)
+
+static uint64_t hash_step(uint64_t hash, uint64_t key, uint32_t bytes)
+{
+    unsigned __int128 product = (unsigned __int128)hash * key + bytes;
+    uint64_t sum = (uint64_t)(product & HASH_PRIME) + (uint64_t)(product >> 61);
+    return sum >= HASH_PRIME ? sum - HASH_PRIME : sum;
+}
+
+static uint64_t hash_bytes(uint64_t hash, uint64_t key, const uint8_t *bytes, size_t size)
+{
+    for (; size >= 4; bytes += 4, size -= 4) {
+        uint32_t word;
+        memcpy(&word, bytes, 4);
+        hash = hash_step(hash, key, word);
+    }
+    uint32_t rest = 0;
+    memcpy(&rest, bytes, size);
+    return size ? hash_step(hash, key, rest) : hash;
+}
+
+bool block_hash_create(struct engine *engine, struct error *error)
+{
+    if (getrandom(&engine->hash_key, sizeof engine->hash_key, 0) != sizeof engine->hash_key)
+        return error_set(error, "the host gives no random numbers");
+    engine->hash_key %= HASH_PRIME;
+    return true;
 }
 
 /* -- Descriptions -- */
@@ -230,29 +280,33 @@ static unsigned page_of_range(const struct trace *trace, gpa_t gpa)
     return page;
 }
 
-static bool describe_insns(struct engine *engine, struct block *block, const struct trace *trace)
+/* The hash of the guest's bytes as they are now, where they were. */
+static uint64_t hash_of(const struct engine *engine, struct block *block)
 {
-    struct verified *verified;
-    size_t size = sizeof *verified + trace->count * sizeof verified->at[0];
-    verified = cache_allocate(&engine->cache, size, _Alignof(struct verified));
-    if (!verified)
-        return false;
-    block->verified = cache_offset(&engine->cache, verified);
+    const struct range *range = block_ranges(block);
+    uint64_t hash = 0;
+    for (unsigned i = 0; i < block->ranges; i++)
+        hash = hash_bytes(hash, engine->hash_key,
+                          block_page_host(&block->page[range[i].page]) + range[i].offset,
+                          range[i].size);
+    return hash;
+}
+
+static void describe_insns(struct verified *verified, const struct trace *trace)
+{
     for (unsigned i = 0; i < trace->count; i++) {
         verified->at[i].rip = trace->rip[i];
         verified->at[i].insn = trace->insn[i];
     }
-    return true;
 }
 
 struct block *block_new(struct engine *engine, const struct trace *trace)
 {
-    size_t size = sizeof(struct block) + trace->pages * sizeof(struct block_page) +
-                  trace->ranges * sizeof(struct range);
-    for (unsigned i = 0; i < trace->ranges; i++)
-        size += trace->range[i].size;
+    size_t size = verified_offset(trace->pages, trace->ranges);
+    if (engine->verify)
+        size += sizeof(struct verified) + trace->count * sizeof((struct verified *)0)->at[0];
     struct block *block = cache_allocate(&engine->cache, size, BLOCK_ALIGNMENT);
-    if (!block || (engine->verify && !describe_insns(engine, block, trace)))
+    if (!block)
         return NULL;
     block->rip = trace->rip[0];
     block->gpa = trace->range[0].gpa;
@@ -262,41 +316,37 @@ struct block *block_new(struct engine *engine, const struct trace *trace)
     block->pages = (uint8_t)trace->pages;
     block->ranges = (uint8_t)trace->ranges;
     for (unsigned i = 0; i < trace->pages; i++)
-        block->page[i] = (struct block_page){.host = trace->page[i].host,
-                                             .gpa = trace->page[i].gpa,
-                                             .block = cache_offset(&engine->cache, block)};
-    uint8_t *bytes = block_bytes(block);
+        block->page[i] =
+            (struct block_page){.gpa = trace->page[i].gpa >> 12 & (PHYSICAL_MASK >> 12),
+                                .host = (uintptr_t)trace->page[i].host >> 12};
     for (unsigned i = 0; i < trace->ranges; i++) {
         gpa_t gpa = trace->range[i].gpa;
         unsigned page = page_of_range(trace, gpa), range_size = trace->range[i].size;
         block_ranges(block)[i] =
             (struct range){page & 15, (uint16_t)(gpa & 0xfff), (uint16_t)range_size};
-        memcpy(bytes, trace->page[page].host + (gpa & 0xfff), range_size);
-        bytes += range_size;
     }
+    block->hash = hash_of(engine, block);
+    if (engine->verify)
+        describe_insns(block_verified(block), trace);
     return block;
 }
 
 static gpa_t range_gpa(const struct block *block, const struct range *range)
 {
-    return block->page[range->page].gpa + range->offset;
+    return block_page_gpa(&block->page[range->page]) + range->offset;
 }
 
 /* Is the block's memory where it was, with the bytes that it was made from? */
 static bool bytes_unchanged(struct engine *engine, struct block *block)
 {
     struct cpu *cpu = engine->cpu;
-    for (unsigned i = 0; i < block->pages; i++)
-        if (cpu->bus->page(cpu->bus->opaque, cpu, block->page[i].gpa).host != block->page[i].host)
+    for (unsigned i = 0; i < block->pages; i++) {
+        const struct block_page *page = &block->page[i];
+        if (cpu->bus->page(cpu->bus->opaque, cpu, block_page_gpa(page)).host !=
+            block_page_host(page))
             return false;
-    const struct range *range = block_ranges(block);
-    const uint8_t *bytes = block_bytes(block);
-    for (unsigned i = 0; i < block->ranges; i++) {
-        if (memcmp(block->page[range[i].page].host + range[i].offset, bytes, range[i].size) != 0)
-            return false;
-        bytes += range[i].size;
     }
-    return true;
+    return hash_of(engine, block) == block->hash;
 }
 
 static void mark_code(struct engine *engine, struct block *block)
@@ -312,7 +362,7 @@ void block_register(struct engine *engine, struct block *block)
 {
     table_add(engine, block);
     for (unsigned i = 0; i < block->pages; i++)
-        page_add(engine, &block->page[i]);
+        page_add(engine, block, i);
     mark_code(engine, block);
 }
 
@@ -335,7 +385,7 @@ static bool second_page_matches(struct engine *engine, const struct block *block
     if (!(cpu->mode & MODE_CODE64))
         second = (uint32_t)second;
     gpa_t gpa;
-    return mem_fetch(cpu, second, &gpa) == block->page[1].host;
+    return mem_fetch(cpu, second, &gpa) == block_page_host(&block->page[1]);
 }
 
 /* The block of an entry if that may be what is looked for. */
@@ -486,11 +536,11 @@ void block_written(void *opaque, gpa_t gpa, uint64_t size)
 {
     struct engine *engine = opaque;
     for (uint32_t next = *page_list(engine, gpa); next;) {
-        const struct block_page *page = page_at(engine, next);
-        struct block *block = block_at(engine, page->block);
+        unsigned index;
+        struct block *block = block_of_page(engine, next, &index);
         if (!block->stale && has_bytes_in(block, gpa, size))
             make_stale(engine, block);
-        next = page->next;
+        next = block->page[index].next;
     }
 }
 

@@ -366,7 +366,7 @@ static void run(struct cpu *cpu)
         if (!block && (unshared || is_warm(engine)))
             block = translate(engine, unshared, engine->options.hot == 1);
         else if (block && engine->verify && !block->hot &&
-                 block_verified(engine, block)->runs == VERIFIED_WARM)
+                 block_verified(block)->runs == VERIFIED_WARM)
             block = translate_again(engine, block);
         if (!block || !is_usable(cpu, block)) {
             engine->stats.interpreted++;
@@ -383,7 +383,7 @@ static void run(struct cpu *cpu)
         engine_enter(engine, block);
         exit = taken_exit(engine);
         if (exit)
-            cpu->rip = exit->rip;
+            cpu->rip = exit_rip(engine, exit);
         if (engine->count) {
             cpu->instructions += hot->instructions;
             hot->instructions = 0;
@@ -439,8 +439,8 @@ static bool create(struct cpu *cpu, struct error *error)
     memset(cpu->engine, 0, sizeof cpu->engine);
     size_t size = (size_t)options->cache_mb << 20;
     if (!cache_create(&engine->cache, size, error) ||
-        !block_table_create(&engine->table, size, error) || !host_create(engine, error) ||
-        (options->verify && !verify_create(engine, error))) {
+        !block_table_create(&engine->table, size, error) || !block_hash_create(engine, error) ||
+        !host_create(engine, error) || (options->verify && !verify_create(engine, error))) {
         destroy(cpu);
         return false;
     }

@@ -5,6 +5,7 @@
 #ifndef DOPPEL_TRANSLATOR_ENGINE_H
 #define DOPPEL_TRANSLATOR_ENGINE_H
 
+#include "cpu/cpu.h"
 #include "cpu/decode.h"
 #include "cpu/mem.h"
 #include "translator/ir.h"
@@ -193,19 +194,20 @@ struct site {
     struct insn insn[]; /* one, unless slow */
 };
 
-/* An exit's jump is linked by its displacement at `jump`. The code before it that stores flags can
- * be replaced, or be avoided by the conditional jump to it. */
+/* An exit's jump is linked by its displacement. The code before it that stores flags can be
+ * replaced, or be avoided by the conditional jump to it. */
 struct exit {
-    uint64_t rip;          /* target */
-    uint32_t from, to;     /* blocks; to: linked target */
-    uint32_t next, prev;   /* list of exits linked to a block */
-    uint32_t jump;         /* code: displacement field */
-    uint32_t early;        /* code: displacement of the conditional jump to it; 0: none */
-    uint16_t stub;         /* where the unlinked jump goes, behind the block's first */
-    uint16_t recipe;       /* computes the flags that are stored; 0: none (recipe.c) */
-    uint8_t store_size;    /* bytes of the code that stores flags and jumps; 0: none */
-    uint8_t same_page : 1; /* target lies in a page that the block has already checked */
-    uint8_t unshared : 1;  /* leads to a block without shared checks */
+    uint32_t from, to;          /* blocks; to: linked target */
+    uint32_t next, prev;        /* list of exits linked to a block */
+    uint16_t straight;          /* the jump to it, or to what comes before its jump in the slow
+                                 * part: displacement field, behind the block's code; 0: none */
+    uint16_t slow;              /* its jump in the slow part: field, before block.stubs; 0: none */
+    uint32_t distance;          /* target, from the block's rip: low bits */
+    uint32_t distance_high : 4; /* and those above: signed */
+    uint32_t recipe : 12;       /* computes the flags that are stored; 0: none (recipe.c) */
+    uint32_t store_size : 8;    /* bytes of the code that stores flags and jumps; 0: none */
+    uint32_t same_page : 1;     /* target lies in a page that the block has already checked */
+    uint32_t unshared : 1;      /* leads to a block without shared checks */
 };
 
 /* A memory check of a warm block, which calls shared code: what is to be known when it fails
@@ -226,12 +228,25 @@ struct range {
 };
 _Static_assert(TRACE_PAGES <= 16, "range.page");
 
+#define HOST_PAGE_BITS 36 /* 48 bits of user addresses at most */
+
+/* A page with code of the block, in a list of those that share a slot of engine.page. Lists refer
+ * to it by the block's offset plus its index. */
 struct block_page {
-    const uint8_t *host;
-    gpa_t gpa;
-    uint32_t block;
-    uint32_t next, prev; /* list of those that share a slot of engine.page */
+    uint64_t gpa : CPU_PHYSICAL_BITS - 12; /* numbers of the page, and of where it is */
+    uint64_t host : HOST_PAGE_BITS;
+    uint32_t next, prev;
 };
+_Static_assert(sizeof(struct block_page) == 16, "no padding");
+
+static inline gpa_t block_page_gpa(const struct block_page *page)
+{
+    return (gpa_t)page->gpa << 12;
+}
+static inline const uint8_t *block_page_host(const struct block_page *page)
+{
+    return (const uint8_t *)((uintptr_t)page->host << 12);
+}
 
 struct block {
     /* What lookups need, in one cache line. */
@@ -257,23 +272,19 @@ struct block {
     uint16_t exit_count, check_count;
 
     uint32_t incoming;  /* exits linked to it */
-    uint32_t exits;     /* its own */
-    uint32_t checks;    /* struct warm_check, by ascending code */
+    uint32_t exits;     /* its own; behind them its checks: struct warm_check, by ascending code */
     uint32_t stubs;     /* code: where its first exit leads while it is not linked */
     uint32_t countdown; /* warm: number of the count of its executions (cache.countdown) */
-    uint32_t verified;  /* struct verified: for --verify */
+    uint64_t hash;      /* of its guest bytes, to revalidate it */
     struct block_page page[];
-    /* Behind the pages: struct range of each range, then the guest bytes of all, to revalidate. */
+    /* Behind the pages: struct range of each range; with --verify struct verified. */
 };
+_Static_assert(sizeof(struct block) == 64, "a cache line");
 #define BLOCK_ALIGNMENT 32
 
 static inline struct range *block_ranges(struct block *block)
 {
     return (struct range *)(void *)&block->page[block->pages];
-}
-static inline uint8_t *block_bytes(struct block *block)
-{
-    return (uint8_t *)&block_ranges(block)[block->ranges];
 }
 
 /* What --verify knows of a block besides. */
@@ -284,6 +295,18 @@ struct verified {
         struct insn insn;
     } at[]; /* its instructions */
 };
+
+static inline size_t verified_offset(unsigned pages, unsigned ranges)
+{
+    size_t offset =
+        sizeof(struct block) + pages * sizeof(struct block_page) + ranges * sizeof(struct range);
+    return (offset + _Alignof(struct verified) - 1) & ~(_Alignof(struct verified) - 1);
+}
+static inline struct verified *block_verified(struct block *block)
+{
+    return (struct verified *)(void *)((uint8_t *)block +
+                                       verified_offset(block->pages, block->ranges));
+}
 
 /* Guest instructions after which --verify stops a block: a loop has several iterations. */
 static inline unsigned block_verified_insns(const struct block *block)
@@ -379,6 +402,7 @@ struct engine {
     struct space *recent_space[16]; /* found last, by recent_slot() */
     struct block_table table;
     uint32_t page[1u << PAGE_HASH_BITS]; /* lists of struct block_page, by address */
+    uint64_t hash_key;                   /* of struct block.hash */
     struct counter counter[1u << COUNTER_BITS];
     bool distrust_pending; /* memory may have moved: block_distrust_all() before more code runs */
     bool flush_pending;    /* everything must be dropped before more code runs */
@@ -408,10 +432,16 @@ static inline struct exit *exit_at(const struct engine *engine, uint32_t offset)
 {
     return cache_at(&engine->cache, offset);
 }
-static inline struct verified *block_verified(const struct engine *engine,
-                                              const struct block *block)
+/* Where an exit leads. */
+static inline uint64_t exit_rip(const struct engine *engine, const struct exit *exit)
 {
-    return cache_at(&engine->cache, block->verified);
+    int64_t high = (int64_t)((uint64_t)exit->distance_high << 60) >> 28;
+    return block_at(engine, exit->from)->rip + (uint64_t)(high | exit->distance);
+}
+static inline const struct warm_check *block_checks(const struct engine *engine,
+                                                    const struct block *block)
+{
+    return (const void *)(exit_at(engine, block->exits) + block->exit_count);
 }
 static inline int32_t *block_countdown(const struct engine *engine, const struct block *block)
 {
@@ -434,6 +464,8 @@ bool space_select(struct engine *engine);
 void space_free(struct space *space);
 bool block_table_create(struct block_table *table, size_t cache_size, struct error *error);
 void block_table_destroy(struct block_table *table);
+/* Chooses the key of hashes. */
+bool block_hash_create(struct engine *engine, struct error *error);
 bool block_table_is_full(const struct block_table *table);
 /* A valid block at cpu->rip, which is at these addresses; revives one whose bytes are unchanged.
  * May raise #PF for a second page. */

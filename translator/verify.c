@@ -607,7 +607,7 @@ void verify_run(struct engine *engine, struct block *block)
     volatile unsigned expected = 0;
     unsigned executed;
 
-    v->known = block_verified(engine, block);
+    v->known = block_verified(block);
     if (is_system(v, block) || is_random(v, block)) {
         v->skipped++;
         interp_block(cpu);
@@ -620,7 +620,7 @@ void verify_run(struct engine *engine, struct block *block)
         engine_enter(engine, block);
         const struct exit *left = hot->exit ? exit_at(engine, hot->exit) : NULL;
         if (left)
-            cpu->rip = left->rip;
+            cpu->rip = exit_rip(engine, left);
         if (left && !left->unshared)
             hot->exit = 0;
         cpu->instructions += hot->instructions;
@@ -667,7 +667,7 @@ void verify_run(struct engine *engine, struct block *block)
     if (sigsetjmp(cpu->unwind, 0) == 0) {
         engine_enter(engine, block);
         if (hot->exit)
-            cpu->rip = exit_at(engine, hot->exit)->rip;
+            cpu->rip = exit_rip(engine, exit_at(engine, hot->exit));
     }
     executed = (unsigned)hot->instructions;
     const struct exit *exit = hot->exit ? exit_at(engine, hot->exit) : NULL;

@@ -18,7 +18,7 @@
 static const struct warm_check *check_of(const struct engine *engine, const struct block *block,
                                          uint32_t code)
 {
-    const struct warm_check *checks = cache_at(&engine->cache, block->checks);
+    const struct warm_check *checks = block_checks(engine, block);
     unsigned low = 0, high = block->check_count - 1u;
     while (low < high) {
         unsigned middle = (low + high) / 2;
@@ -33,7 +33,7 @@ static const struct warm_check *check_of(const struct engine *engine, const stru
 static const struct recipe *recipe_of(const struct engine *engine, const struct block *block,
                                       const struct warm_check *check)
 {
-    const struct warm_check *checks = cache_at(&engine->cache, block->checks);
+    const struct warm_check *checks = block_checks(engine, block);
     const struct recipe *recipes = (const void *)&checks[block->check_count];
     return check->recipe ? &recipes[check->recipe - 1] : NULL;
 }

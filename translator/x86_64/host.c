@@ -35,20 +35,34 @@ void host_reset(struct engine *engine)
     memset(stubs->guard, 0, sizeof stubs->guard);
 }
 
+/* The displacement of an exit's jump. */
+static uint8_t *exit_jump(const struct engine *engine, const struct exit *exit)
+{
+    const struct block *from = block_at(engine, exit->from);
+    return engine->cache.rw + (exit->slow ? from->stubs - exit->slow : from->code + exit->straight);
+}
+
+/* That of the conditional jump by which the code before the exit's jump is come to; NULL: none. */
+static uint8_t *exit_early(const struct engine *engine, const struct exit *exit)
+{
+    const struct block *from = block_at(engine, exit->from);
+    return exit->slow && exit->straight ? engine->cache.rw + from->code + exit->straight : NULL;
+}
+
 /* What code that stores flags at an exit ends with: LAHF, two stores, a jump. */
 #define STORE_END 15
 
-static struct emit store_end(const struct cache *cache, const struct exit *exit)
+static struct emit store_end(const struct engine *engine, const struct exit *exit)
 {
-    uint8_t *end = cache->rw + exit->jump + 4;
+    uint8_t *end = exit_jump(engine, exit) + 4;
     return (struct emit){end - STORE_END, end};
 }
 
 /* The flags are not stored, nor is anything done in their place but what `recipe` asks for. */
-static void avoid_store(const struct cache *cache, const struct exit *exit, unsigned recipe,
+static void avoid_store(const struct engine *engine, const struct exit *exit, unsigned recipe,
                         const uint8_t *target)
 {
-    struct emit e = store_end(cache, exit);
+    struct emit e = store_end(engine, exit);
     if (recipe)
         emit_store_imm(&e, 4, cpu_mem(HOT_AT(overflow)), (int32_t)(recipe << 16 | FLAGS_PASSED));
     emit_jmp_to(&e, target);
@@ -57,13 +71,14 @@ _Static_assert(offsetof(struct engine_hot, passed) == offsetof(struct engine_hot
                "one store");
 _Static_assert(HOT_AT(overflow) < 128, "8 bytes and a jump fit");
 
-static void restore_store(const struct cache *cache, const struct exit *exit)
+static void restore_store(const struct engine *engine, const struct exit *exit)
 {
-    struct emit e = store_end(cache, exit);
+    struct emit e = store_end(engine, exit);
+    uint8_t *early = exit_early(engine, exit);
     lower_save_flags(&e);
     emit_jmp(&e);
-    if (exit->early)
-        emit_patch(cache->rw + exit->early, e.at - exit->store_size);
+    if (early)
+        emit_patch(early, e.at - exit->store_size);
 }
 
 /* Does the target accept the exit's recipe? */
@@ -75,30 +90,31 @@ static bool can_pass(const struct engine *engine, const struct exit *exit, const
 
 void host_link(struct engine *engine, const struct exit *exit)
 {
-    struct cache *cache = &engine->cache;
+    const struct cache *cache = &engine->cache;
     const struct block *from = block_at(engine, exit->from), *to = block_at(engine, exit->to);
     /* In blocks that keep vectors or x87 state loaded nothing unloads them. */
     bool loaded = from->vectors >= to->vectors && from->x87 >= to->x87;
     unsigned entry = !exit->same_page ? 0 : loaded ? to->loaded : to->entry;
     const uint8_t *target = cache->rw + to->code + entry;
-    emit_patch(cache->rw + exit->jump, target);
+    uint8_t *early = exit_early(engine, exit);
+    emit_patch(exit_jump(engine, exit), target);
     /* A target that needs no flags can be reached without storing them first (R4). */
     bool needs_flags = loaded ? to->loaded_needs_flags : to->needs_flags;
     if (exit->same_page && !needs_flags) {
-        if (exit->early)
-            emit_patch(cache->rw + exit->early, target);
+        if (early)
+            emit_patch(early, target);
         else if (exit->store_size)
-            avoid_store(cache, exit, 0, target);
+            avoid_store(engine, exit, 0, target);
     } else if (can_pass(engine, exit, to)) {
-        avoid_store(cache, exit, exit->recipe, target);
+        avoid_store(engine, exit, exit->recipe, target);
     }
 }
 
 void host_unlink(struct engine *engine, const struct exit *exit)
 {
-    struct cache *cache = &engine->cache;
+    const struct block *from = block_at(engine, exit->from);
+    unsigned number = (unsigned)(exit - exit_at(engine, from->exits));
     if (exit->store_size)
-        restore_store(cache, exit);
-    emit_patch(cache->rw + exit->jump,
-               cache->rw + block_at(engine, exit->from)->stubs + exit->stub);
+        restore_store(engine, exit);
+    emit_patch(exit_jump(engine, exit), engine->cache.rw + from->stubs + exit_stub(number));
 }

@@ -789,66 +789,76 @@ static void lower_loop(struct lower *l)
     lower_list(l);
 }
 
-#define STUBS_TOGETHER 24 /* exits whose stubs reach their common end by a short jump */
-
 /* Where unlinked jumps go: their number in AL, then code for several of them. */
-static void emit_exit_stubs(struct lower *l, struct exit *exits)
+static void emit_exit_stubs(struct lower *l, const struct exit *exits)
 {
     struct emit *e = l->e;
-    const uint8_t *first = e->at;
     uint8_t *together[STUBS_TOGETHER];
-    unsigned count = 0;
     for (unsigned i = 0; i < l->exits; i++) {
-        if (l->exit[i].jump) {
-            exits[i].stub = (uint16_t)(e->at - first);
-            if (emit_ok(e))
-                emit_patch(l->exit[i].jump, e->at);
-            if (i < 256) {
-                emit_byte(e, 0xb0); /* mov al, imm8 */
-                emit_byte(e, (uint8_t)i);
-                together[count++] = emit_jmp8(e);
-            } else {
-                emit_mov_ri(e, H_RAX, cache_offset(&l->engine->cache, &exits[i]));
-                emit_jmp_to(e, stubs_of(l->engine)->exit);
-            }
+        unsigned number = i % STUBS_TOGETHER;
+        bool last = number + 1 == STUBS_TOGETHER || i + 1u == l->exits;
+        if (l->exit[i].jump && emit_ok(e))
+            emit_patch(l->exit[i].jump, e->at);
+        emit_byte(e, 0xb0); /* mov al, imm8 */
+        emit_byte(e, (uint8_t)number);
+        if (!last) { /* it needs no jump */
+            together[number] = emit_jmp8(e);
+            continue;
         }
-        if (count == STUBS_TOGETHER || (count && i + 1u == l->exits)) {
-            if (together[count - 1] + 1 == e->at) { /* the last needs no jump */
-                count--;
-                e->at -= 2;
-            }
-            while (count)
-                emit_patch8(e, together[--count]);
-            emit_mov_ri(e, H_RDX, cache_offset(&l->engine->cache, exits));
-            emit_jmp_to(e, stubs_of(l->engine)->exit_number);
-        }
+        while (number)
+            emit_patch8(e, together[--number]);
+        emit_mov_ri(e, H_RDX, cache_offset(&l->engine->cache, &exits[i - i % STUBS_TOGETHER]));
+        emit_jmp_to(e, stubs_of(l->engine)->exit_number);
     }
 }
 
+/* Displacements of an exit's jumps, relative to the block's code and to its stubs. */
+static bool place_exit(const struct lower *l, const struct lower_exit *from, struct exit *exit)
+{
+    const uint8_t *slow = from->jump >= l->slow && from->jump < l->e->at ? from->jump : NULL;
+    const uint8_t *straight = slow ? from->early : from->jump;
+    ptrdiff_t behind = straight ? straight - l->start : 0, before = slow ? l->e->at - slow : 0;
+    exit->straight = (uint16_t)behind;
+    exit->slow = (uint16_t)before;
+    return behind <= UINT16_MAX && before <= UINT16_MAX;
+}
+
 /* Describes the exits, and emits where they lead while they are not linked. */
-static void finish_exits(struct lower *l)
+static void describe_exits(struct lower *l, struct exit *exits)
 {
     struct cache *cache = &l->engine->cache;
-    struct exit *exits = cache_allocate(cache, l->exits * sizeof *exits, _Alignof(struct exit));
-    if (!exits || l->failed || !emit_ok(&l->hot) || !emit_ok(l->e)) {
-        l->failed = true;
-        return;
-    }
     l->block->exits = cache_offset(cache, exits);
     l->block->exit_count = (uint16_t)l->exits;
     l->block->stubs = (uint32_t)(l->e->at - cache->rw);
     for (unsigned i = 0; i < l->exits; i++) {
         const struct lower_exit *from = &l->exit[i];
-        exits[i] = (struct exit){.rip = from->rip,
-                                 .from = cache_offset(cache, l->block),
-                                 .jump = from->jump ? (uint32_t)(from->jump - cache->rw) : 0,
-                                 .early = from->early ? (uint32_t)(from->early - cache->rw) : 0,
-                                 .recipe = from->recipe,
+        uint64_t distance = from->rip - l->block->rip;
+        exits[i] = (struct exit){.from = cache_offset(cache, l->block),
+                                 .distance = (uint32_t)distance,
+                                 .distance_high = distance >> 32 & 15,
+                                 .recipe = from->recipe & 0xfff,
                                  .store_size = from->store_size,
                                  .same_page = from->same_page,
                                  .unshared = from->unshared};
+        l->failed |= !place_exit(l, from, &exits[i]);
     }
     emit_exit_stubs(l, exits);
+}
+
+/* The block's exits, its checks, and their recipes. */
+static void describe(struct lower *l)
+{
+    size_t exits = l->exits * sizeof(struct exit), checks = l->checks * sizeof *l->check;
+    size_t recipes = l->recipes * sizeof *l->recipe;
+    uint8_t *to =
+        cache_allocate(&l->engine->cache, exits + checks + recipes, _Alignof(struct exit));
+    l->failed |= !to || !emit_ok(&l->hot) || !emit_ok(l->e);
+    if (l->failed)
+        return;
+    describe_exits(l, (struct exit *)(void *)to);
+    memcpy(to + exits, l->check, checks);
+    memcpy(to + exits + checks, l->recipe, recipes);
+    l->block->check_count = (uint16_t)l->checks;
 }
 
 /* Which registers of the host the block keeps for the guest's vectors and x87 state. */
@@ -872,21 +882,6 @@ static void find_kept(struct block *block, const struct ir_list *list)
         }
 }
 
-/* Describes the checks of a warm block. */
-static bool note_checks(struct lower *l)
-{
-    struct cache *cache = &l->engine->cache;
-    size_t checks = l->checks * sizeof *l->check, recipes = l->recipes * sizeof *l->recipe;
-    uint8_t *to = cache_allocate(cache, checks + recipes, _Alignof(struct warm_check));
-    if (!to)
-        return false;
-    memcpy(to, l->check, checks);
-    memcpy(to + checks, l->recipe, recipes);
-    l->block->checks = cache_offset(cache, to);
-    l->block->check_count = (uint16_t)l->checks;
-    return true;
-}
-
 size_t host_lower(struct engine *engine, struct block *block, const struct trace *trace,
                   const struct ir_list *list)
 {
@@ -906,6 +901,7 @@ size_t host_lower(struct engine *engine, struct block *block, const struct trace
     uint8_t *hot = cache->part[part].at, *cold = cache->part[CODE_SLOW].at;
     l->hot = (struct emit){hot, cache->part[part].end};
     l->cold_code = (struct emit){cold, cache->part[CODE_SLOW].end};
+    l->slow = cold;
     l->flags = (struct flags){.slot = ALL, .recipe = {.op = IR_COUNT}};
     l->note = (struct x87_note){0};
     l->bmi2 = stubs->bmi2;
@@ -935,11 +931,11 @@ size_t host_lower(struct engine *engine, struct block *block, const struct trace
     l->held = V_NONE;
     for (unsigned i = 0; i < l->colds && !l->failed; i++) /* emitting may add more */
         emit_cold(l, &l->cold[i]);
-    finish_exits(l);
+    describe(l);
     if (l->failed || !emit_ok(&l->hot) || !emit_ok(&l->cold_code))
         return 0;
 
-    if (!note_checks(l) || (!block->hot && !cache_note_block(cache, block, l->hot.at)))
+    if (!block->hot && !cache_note_block(cache, block, l->hot.at))
         return 0;
     size_t straight = (size_t)(l->hot.at - hot), slow = (size_t)(l->cold_code.at - cold);
     log_host(engine, block, hot, straight, cold, slow);

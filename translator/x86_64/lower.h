@@ -130,6 +130,7 @@ struct lower {
     struct emit hot, cold_code;
     struct emit *e;       /* where code goes: hot, or cold_code at the end */
     const uint8_t *start; /* of the block */
+    const uint8_t *slow;  /* of its code in the cold part */
     struct flags flags;
     struct x87_note note;
     uint8_t home[16]; /* host registers of the guest's, or H_NONE, at this place */
@@ -281,6 +282,16 @@ struct guard_code {
     const uint8_t *host;
     uint8_t *code; /* NULL: none */
 };
+
+/* Where unlinked exits of a block lead: to code of 4 bytes each, of which so many share an end. */
+#define STUB_SIZE      4
+#define STUBS_TOGETHER 24 /* they reach the end by a short jump */
+#define STUBS_SIZE     (STUBS_TOGETHER * STUB_SIZE + 8)
+
+static inline unsigned exit_stub(unsigned number)
+{
+    return number / STUBS_TOGETHER * STUBS_SIZE + number % STUBS_TOGETHER * STUB_SIZE;
+}
 
 struct x86_stubs {
     struct host_stubs host;
