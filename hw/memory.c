@@ -1,9 +1,9 @@
 /*
  * Guest physical memory: RAM, the list of regions, and the flat view made from it.
  *
- * RAM is one memfd mapped once and without reservation, so that it costs the host only what the
- * guest touches and can be handed to other processes or mapped again later. The low part appears
- * at 0, the rest from 4 GiB up; each is an ordinary region of PRIORITY_RAM.
+ * RAM is private memory in huge pages, without reservation, so that it costs the host only what the
+ * guest touches. The low part appears at 0, the rest from 4 GiB up; each is an ordinary region of
+ * PRIORITY_RAM.
  */
 #include "hw/memory_internal.h"
 #include "hw/access.h"
@@ -306,19 +306,15 @@ static bool map_ram(struct memory *memory, struct error *error)
 {
     uint64_t bytes = memory->ram_bytes;
 
-    memory->fd = memfd_create("guest-ram", MFD_CLOEXEC);
-    if (memory->fd < 0)
-        return error_set(error, "cannot create guest memory: %s", strerror(errno));
-    if (bytes > INT64_MAX || ftruncate(memory->fd, (off_t)bytes) != 0)
-        return error_set(error, "cannot give %" PRIu64 " MiB to the guest: %s", bytes >> 20,
-                         strerror(bytes > INT64_MAX ? EFBIG : errno));
-    void *ram =
-        mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memory->fd, 0);
+    void *ram = MAP_FAILED;
+    if (bytes <= SIZE_MAX)
+        ram = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                   -1, 0);
     if (ram == MAP_FAILED)
         return error_set(error, "cannot map %" PRIu64 " MiB of guest memory: %s", bytes >> 20,
                          strerror(errno));
     memory->ram = ram;
-    madvise(ram, bytes, MADV_HUGEPAGE); /* a wish: many kernels refuse it for shared memory */
+    madvise(ram, bytes, MADV_HUGEPAGE); /* a wish: hosts may be told to have none */
     return true;
 }
 
@@ -340,7 +336,6 @@ struct memory *memory_new_split(uint64_t ram_bytes, uint64_t low_max, struct err
     struct memory *memory = alloc_zeroed(sizeof *memory);
     memory->ram_bytes = ram_bytes;
     memory->low_max = low_max;
-    memory->fd = -1;
     if (!map_ram(memory, error)) {
         memory_free(memory);
         return NULL;
@@ -365,8 +360,6 @@ void memory_free(struct memory *memory)
     free(atomic_load(&memory->view));
     if (memory->ram)
         munmap(memory->ram, memory->ram_bytes);
-    if (memory->fd >= 0)
-        close(memory->fd);
     free(memory);
 }
 

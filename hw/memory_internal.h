@@ -58,7 +58,6 @@ struct memory {
     uint8_t *ram;
     uint64_t ram_bytes;
     uint64_t low_max; /* at most so many bytes lie below the PCI hole */
-    int fd;
 
     struct region *regions;
     struct retired *retired; /* waits until no reader is left */
