@@ -56,6 +56,7 @@ struct ir {
     bool share_aligned : 1; /* the range must start aligned to 16 bytes */
     bool share_alone : 1;   /* nothing else relies on the check: its slow path may go on */
     bool share_start : 1;   /* the slot has the host address of the range, else the distance */
+    bool share_again : 1;   /* the loop's slot has been filled before in the same iteration */
     bool invariant : 1;     /* all iterations of the loop access the same address */
     uint8_t share;          /* MEM: slot of the shared check that covers it, +1; 0 none; behind the
                              * SHARES ordinary ones come those of loops */

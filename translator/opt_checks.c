@@ -40,6 +40,7 @@ struct group {
     bool closed;
     bool start;     /* members find their operand by the range's host address */
     bool invariant; /* the address is the same in all iterations of the loop */
+    bool again;     /* uses the slot of a group before it */
 };
 
 struct checks {
@@ -247,6 +248,40 @@ static int assign_slot(unsigned busy_until[SHARES], const struct group *g)
     return -1;
 }
 
+static bool writes(const struct checks *c, const struct group *g)
+{
+    return c->list->at[g->first].op != IR_MEM_READ || g->writes_first;
+}
+
+/* Number of memory accesses of the instruction before this one. */
+static unsigned place_in_insn(const struct checks *c, unsigned at)
+{
+    unsigned place = 0;
+    for (unsigned i = at; i-- > 0 && c->list->at[i].insn == c->list->at[at].insn;)
+        place += ir_is_memory(&c->list->at[i]);
+    return place;
+}
+
+/* Do the groups check alike for the same instruction, in two copies of a loop's body? */
+static bool same_check(const struct checks *c, const struct group *f, const struct group *g)
+{
+    const struct ir *first = &c->list->at[f->first], *second = &c->list->at[g->first];
+    return c->trace->rip[first->insn] == c->trace->rip[second->insn] &&
+           place_in_insn(c, f->first) == place_in_insn(c, g->first) &&
+           writes(c, f) == writes(c, g) && f->high - f->low == g->high - g->low &&
+           (f->aligned < 0) == (g->aligned < 0);
+}
+
+/* The slot of the same access in the copy before, -1: none that is free again. Accesses of one
+ * instruction are often near one another, so what that copy has found is worth comparing with. */
+static int slot_of_copy(const struct checks *c, const struct group *g, const int *slot)
+{
+    for (const struct group *f = g; f-- > c->group;)
+        if (slot[f - c->group] >= SHARES && !f->invariant && same_check(c, f, g))
+            return f->last < g->first ? slot[f - c->group] : -1;
+    return -1;
+}
+
 /* Registers at the end of a loop: do those of the address hold what they held at its start? */
 static bool is_invariant(const struct checks *c, const struct group *g)
 {
@@ -312,6 +347,7 @@ static void mark(struct checks *c, const int slot[GROUPS_MAX])
             ir->share_write = at == g->first && g->writes_first;
             ir->invariant = g->invariant;
             ir->share_alone = g->count == 1 && !g->invariant;
+            ir->share_again = g->again;
             ir->share_start = g->start;
             int64_t low = g->low;
             if (g->aligned >= 0 && !g->constant) /* the check looks at the range's start */
@@ -362,11 +398,14 @@ void opt_checks(struct ir_list *list, const struct trace *trace)
     for (unsigned i = 0; i < c->groups; i++) { /* in the order of their first accesses */
         struct group *g = &c->group[i];
         check_for_writing(c, g);
-        if (list->loop && loop_slots < LOOP_SLOTS) {
-            g->invariant = is_invariant(c, g);
+        g->invariant = list->loop && is_invariant(c, g);
+        slot[i] = list->loop && !g->invariant ? slot_of_copy(c, g, slot) : -1;
+        g->again = slot[i] >= 0;
+        if (list->loop && slot[i] < 0 && loop_slots < LOOP_SLOTS)
             slot[i] = (int)(SHARES + loop_slots++);
-        } else {
+        if (slot[i] < 0) {
             slot[i] = assign_slot(busy_until, g);
+            g->invariant = false;
         }
         any |= slot[i] >= 0;
     }

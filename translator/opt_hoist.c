@@ -67,12 +67,13 @@ static bool is_in_chain(const struct ir_list *list, unsigned at)
     return op == IR_ADC || op == IR_SBB || op == IR_BITS;
 }
 
-/* Ordinary slots serve one group after the other: is this its first check? */
+/* Slots may serve one group after the other: is the slot this group's from the start on? In a loop
+ * it must be so at the end, too. */
 static bool has_slot(const struct ir_list *list, unsigned at)
 {
     unsigned share = list->at[at].share;
-    for (unsigned i = 0; i < at && share <= SHARES; i++)
-        if (list->at[i].share == share)
+    for (unsigned i = 0; i < list->count; i++)
+        if (list->at[i].share == share && (share <= SHARES ? i < at : list->at[i].share_again))
             return false;
     return true;
 }

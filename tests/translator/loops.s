@@ -102,6 +102,39 @@ loop stack
     jne 1b
 end_loop stack
 
+# Copies of the body are in two pages by turns; members by the host address of their range
+loop alternate
+    xor %ecx, %ecx
+1:  mov 3(%rsi, %rcx, 2), %ax
+    add 8(%rsi, %rcx, 2), %al
+    mov %ax, 5(%rsi, %rcx, 2)
+    movzbl %al, %ebp
+    lea (%r12, %rbp, 4), %r9
+    add (%r9), %r8d
+    xchg %rsi, %rdi
+    lea 1(%rcx), %rcx
+    and $0x7f, %rcx
+    sub $1, %rbx
+    jne 1b
+end_loop alternate
+
+# More accesses in four copies than there are slots, the table's index unknown before
+loop tables
+1:  movzbl (%rsi), %ecx
+    movzbl (%r12, %rcx), %eax
+    mov 1(%r12, %rax, 2), %edx
+    mov %al, (%rdi)
+    and $0x3f, %edx
+    xor (%r12, %rdx, 8), %r8
+    add %edx, %r9d
+    sub %rcx, %rdi
+    add %rcx, %rdi
+    add $2, %rsi
+    inc %rdi
+    dec %ebx
+    jnz 1b
+end_loop tables
+
 # Written only sometimes, behind a branch that may leave
 loop sparse
 1:  mov (%rsi), %al

@@ -22,6 +22,8 @@
     LOOP(modify)                                                                                   \
     LOOP(members)                                                                                  \
     LOOP(stack)                                                                                    \
+    LOOP(alternate)                                                                                \
+    LOOP(tables)                                                                                   \
     LOOP(sparse)                                                                                   \
     LOOP(carry)                                                                                    \
     LOOP(indexed)                                                                                  \

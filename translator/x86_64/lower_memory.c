@@ -14,7 +14,7 @@
  *     cmp  rax, 4096 - size         ; test rax, ~0xff0 for aligned 16-byte, ~0xfe0 for 32-byte
  * operands ja   slow mov  rdx, [rdx + addend]      ; operand: [rdx + rcx]
  *
- * In the second copy of a loop the page that the address was in before stands in for the entry:
+ * In a loop the page that the address was in before stands in for the entry:
  *
  *     mov  rax, rcx
  *     xor  rax, [slot.page]
@@ -439,7 +439,7 @@ static void lower_shared_check(struct lower *l, const struct ir *ir)
         call_shared_check(l, ir, constant);
         return;
     }
-    if (of_loop && l->next) {
+    if (of_loop && (l->next || ir->share_again)) {
         emit_slot_check(l, ir, gva, unshared);
         note_share(l, ir, gva, true);
     } else {
