@@ -191,6 +191,23 @@ static void table_remove(struct engine *engine, const struct block *block)
     table->entry[at] = ENTRY_REMOVED;
 }
 
+/* Removes all of a region. Entries that lookups need not pass over any more become empty. */
+static void table_remove_region(struct engine *engine, const struct cache_region *region)
+{
+    struct block_table *table = &engine->table;
+    bool empty = table->entry[0] == 0; /* is the next entry? */
+    for (size_t at = (size_t)1 << table->bits; at-- > 0;) {
+        uint32_t *entry = &table->entry[at];
+        if (*entry > ENTRY_REMOVED && cache_region_has(&engine->cache, region, *entry))
+            *entry = ENTRY_REMOVED;
+        if (*entry == ENTRY_REMOVED && empty) {
+            *entry = 0;
+            table->used--;
+        }
+        empty = *entry == 0;
+    }
+}
+
 /* -- Lists by page -- */
 
 static uint32_t *page_list(struct engine *engine, gpa_t gpa)
@@ -326,6 +343,9 @@ struct block *block_new(struct engine *engine, const struct trace *trace)
             (struct range){page & 15, (uint16_t)(gpa & 0xfff), (uint16_t)range_size};
     }
     block->hash = hash_of(engine, block);
+    struct cache_region *region = cache_region(&engine->cache);
+    block->older = region->newest;
+    region->newest = cache_offset(&engine->cache, block);
     if (engine->verify)
         describe_insns(block_verified(block), trace);
     return block;
@@ -363,14 +383,21 @@ void block_register(struct engine *engine, struct block *block)
     table_add(engine, block);
     for (unsigned i = 0; i < block->pages; i++)
         page_add(engine, block, i);
+    block->registered = true;
     mark_code(engine, block);
 }
 
-static void unregister(struct engine *engine, const struct block *block)
+static void forget_pages(struct engine *engine, struct block *block)
 {
-    table_remove(engine, block);
     for (unsigned i = 0; i < block->pages; i++)
         page_remove(engine, &block->page[i]);
+    block->registered = false;
+}
+
+static void unregister(struct engine *engine, struct block *block)
+{
+    table_remove(engine, block);
+    forget_pages(engine, block);
 }
 
 /* -- Lookup -- */
@@ -565,7 +592,35 @@ void block_drop_all(struct engine *engine)
     engine->current_space = NULL;
     memset(engine->recent_space, 0, sizeof engine->recent_space);
     engine_hot(engine->cpu)->exit = 0;
-    memset(engine->recipe, 0, sizeof engine->recipe);
     engine->flush_pending = engine->distrust_pending = false;
     engine->stats.flushes++;
+}
+
+static void evict(struct engine *engine, struct block *block)
+{
+    if (block->hot && !block->stale)
+        engine_keep_hot(engine, block);
+    if (!block->registered)
+        return;
+    unlink_all(engine, block);
+    forget_pages(engine, block);
+}
+
+void block_make_room(struct engine *engine)
+{
+    struct cache *cache = &engine->cache;
+    struct cache_region *region = cache_oldest(cache);
+    if (!region || block_table_is_full(&engine->table)) {
+        block_drop_all(engine);
+        return;
+    }
+    bool region_was_used = region->newest != 0;
+    for (uint32_t at = region->newest; at; at = block_at(engine, at)->older)
+        evict(engine, block_at(engine, at));
+    table_remove_region(engine, region);
+    cache_advance(cache);
+    host_reset(engine);
+    engine_hot(engine->cpu)->exit = 0;
+    engine->flush_pending = false;
+    engine->stats.evictions += region_was_used;
 }

@@ -1,7 +1,10 @@
 /*
  * The code cache: one memfd mapped twice, writable and executable (R8), split into parts for the
  * straight code of warm and of hot blocks and one for slow paths; and an arena for the descriptions
- * that code refers to by 32-bit offsets. All only grow, until everything is dropped.
+ * that code refers to by 32-bit offsets.
+ *
+ * Each is cut into regions, which are filled one after the other, and over again: what was
+ * translated longest ago is dropped then, and what still runs is translated anew.
  */
 #include "translator/engine.h"
 
@@ -9,12 +12,18 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define BLOCK_HOST_MAX (64u << 10) /* room that must be left in each part to begin a block */
-#define HOT_PIECE_MAX  (1u << 20)  /* straight code of hot blocks grows by as much */
-#define ARENA_PER_CODE 2           /* arena bytes per byte of code cache */
-#define ARENA_START    256         /* offset 0 stands for nothing */
-#define CODE_PER_END   64 /* bytes of code cache per block: fewer do not occur on average */
+#define BLOCK_HOST_MAX (32u << 10) /* room that must be left in each part to begin a block */
+#define HOT_PIECE_MIN  (40u << 10) /* straight code of hot blocks grows by as much at least */
+#define REGION_MIN     (256u << 10)
+#define ARENA_PER_CODE 2   /* arena bytes per byte of code cache */
+#define ARENA_START    256 /* offset 0 stands for nothing */
+#define CODE_PER_END   64  /* bytes of code cache per block: fewer do not occur on average */
 #define REACH          (2000u << 20) /* of relative addresses */
+
+static size_t all_ends(const struct cache *cache)
+{
+    return cache->ends_max * cache->regions;
+}
 
 bool cache_create(struct cache *cache, size_t size, struct error *error)
 {
@@ -27,8 +36,9 @@ bool cache_create(struct cache *cache, size_t size, struct error *error)
     *cache = (struct cache){.size = size, .arena_size = size * ARENA_PER_CODE};
     if (cache->arena_size > REACH - size)
         cache->arena_size = REACH - size;
-    cache->ends_max = size / CODE_PER_END;
-    size_t counts = cache->ends_max * sizeof *cache->countdown;
+    cache->regions = size / REGION_MIN < REGIONS_MAX ? (unsigned)(size / REGION_MIN) : REGIONS_MAX;
+    cache->ends_max = size / CODE_PER_END / cache->regions;
+    size_t counts = all_ends(cache) * sizeof *cache->countdown;
     cache->rw = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     /* Code reaches the counts of its executions: they are neighbours. */
     cache->rx = mmap(NULL, size + cache->arena_size + counts, PROT_READ | PROT_WRITE,
@@ -37,7 +47,7 @@ bool cache_create(struct cache *cache, size_t size, struct error *error)
                                                 MAP_SHARED | MAP_FIXED, fd, 0) != MAP_FAILED;
     cache->countdown = (int32_t *)(void *)(cache->rx + size);
     cache->arena = cache->rx + size + counts;
-    cache->end = mmap(NULL, cache->ends_max * sizeof *cache->end, PROT_READ | PROT_WRITE,
+    cache->end = mmap(NULL, all_ends(cache) * sizeof *cache->end, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     close(fd);
     if (cache->rw == MAP_FAILED || !code || cache->end == MAP_FAILED) {
@@ -62,78 +72,143 @@ static void unmap(void *memory, size_t size)
 void cache_destroy(struct cache *cache)
 {
     unmap(cache->rw, cache->size);
-    unmap(cache->rx, cache->size + cache->arena_size + cache->ends_max * sizeof *cache->countdown);
-    unmap(cache->end, cache->ends_max * sizeof *cache->end);
+    unmap(cache->rx, cache->size + cache->arena_size + all_ends(cache) * sizeof *cache->countdown);
+    unmap(cache->end, all_ends(cache) * sizeof *cache->end);
     memset(cache, 0, sizeof *cache);
+}
+
+/* -- Regions -- */
+
+static size_t straight_size(const struct cache *cache)
+{
+    return (size_t)(cache->slow - cache->rw) / cache->regions;
+}
+
+static size_t slow_size(const struct cache *cache)
+{
+    return (size_t)(cache->rw + cache->size - cache->slow) / cache->regions;
+}
+
+static void clear_region(struct cache *cache, unsigned index)
+{
+    struct cache_region *region = &cache->region[index];
+    uint8_t *straight = cache->rw + index * straight_size(cache);
+    uint8_t *straight_end = straight + straight_size(cache);
+    uint8_t *slow = cache->slow + index * slow_size(cache);
+    size_t arena = cache->arena_size / cache->regions & ~(size_t)(BLOCK_ALIGNMENT - 1);
+    region->part[CODE_WARM].at = straight < cache->start ? cache->start : straight;
+    region->part[CODE_WARM].end = straight_end;
+    region->part[CODE_HOT].at = region->part[CODE_HOT].end = straight_end;
+    region->part[CODE_SLOW].at = slow;
+    region->part[CODE_SLOW].end = slow + slow_size(cache);
+    region->arena_used = index ? index * arena : ARENA_START;
+    region->arena_end = (index + 1) * arena;
+    region->ends = 0;
+    region->newest = 0;
 }
 
 void cache_reset(struct cache *cache)
 {
-    cache->part[CODE_WARM].at = cache->start;
-    cache->part[CODE_WARM].end = cache->part[CODE_HOT].at = cache->part[CODE_HOT].end = cache->slow;
-    cache->part[CODE_SLOW].at = cache->slow;
-    cache->part[CODE_SLOW].end = cache->rw + cache->size;
-    cache->arena_used = ARENA_START;
-    cache->ends = 0;
+    for (unsigned i = 0; i < cache->regions; i++)
+        clear_region(cache, i);
+    cache->period += cache->regions;
+}
+
+struct cache_region *cache_oldest(struct cache *cache)
+{
+    return cache->regions > 1 ? &cache->region[(cache->period + 1) % cache->regions] : NULL;
+}
+
+void cache_advance(struct cache *cache)
+{
+    cache->period++;
+    clear_region(cache, cache->period % cache->regions);
+}
+
+bool cache_region_has(const struct cache *cache, const struct cache_region *region, uint32_t offset)
+{
+    size_t arena = cache->arena_size / cache->regions & ~(size_t)(BLOCK_ALIGNMENT - 1);
+    return offset < region->arena_end && offset >= region->arena_end - arena;
 }
 
 static size_t hot_piece(const struct cache *cache)
 {
-    size_t piece = cache->size / 8;
-    return piece < HOT_PIECE_MAX ? piece : HOT_PIECE_MAX;
+    size_t piece = straight_size(cache) / 8;
+    return piece > HOT_PIECE_MIN ? piece : HOT_PIECE_MIN;
 }
 
-static size_t room(const struct cache *cache, enum code_part part)
+static size_t room(const struct cache_region *region, enum code_part part)
 {
-    return (size_t)(cache->part[part].end - cache->part[part].at);
+    return (size_t)(region->part[part].end - region->part[part].at);
+}
+
+static bool needs_hot_piece(const struct cache_region *region)
+{
+    return room(region, CODE_HOT) < BLOCK_HOST_MAX;
 }
 
 bool cache_is_full(const struct cache *cache)
 {
-    return room(cache, CODE_WARM) < BLOCK_HOST_MAX + hot_piece(cache) ||
-           room(cache, CODE_SLOW) < BLOCK_HOST_MAX ||
-           cache->arena_used + 2 * BLOCK_HOST_MAX > cache->arena_size ||
-           cache->ends == cache->ends_max;
+    const struct cache_region *region = &cache->region[cache->period % cache->regions];
+    size_t piece = needs_hot_piece(region) ? hot_piece(cache) : 0;
+    return room(region, CODE_WARM) < BLOCK_HOST_MAX + piece ||
+           room(region, CODE_SLOW) < BLOCK_HOST_MAX ||
+           region->arena_used + 4 * BLOCK_HOST_MAX > region->arena_end ||
+           region->ends == cache->ends_max;
 }
 
 void cache_prepare_hot(struct cache *cache)
 {
+    struct cache_region *region = cache_region(cache);
     size_t piece = hot_piece(cache);
-    if (room(cache, CODE_HOT) >= BLOCK_HOST_MAX)
+    if (!needs_hot_piece(region))
         return;
-    cache->part[CODE_WARM].end -= piece;
-    cache->part[CODE_HOT].at = cache->part[CODE_WARM].end;
-    cache->part[CODE_HOT].end = cache->part[CODE_HOT].at + piece;
+    region->part[CODE_WARM].end -= piece;
+    region->part[CODE_HOT].at = region->part[CODE_WARM].end;
+    region->part[CODE_HOT].end = region->part[CODE_HOT].at + piece;
+}
+
+/* -- Blocks -- */
+
+uint32_t cache_next_end(struct cache *cache)
+{
+    struct cache_region *region = cache_region(cache);
+    return (uint32_t)((size_t)(region - cache->region) * cache->ends_max + region->ends);
 }
 
 bool cache_note_block(struct cache *cache, struct block *block, const uint8_t *end)
 {
-    if (cache->ends == cache->ends_max)
+    struct cache_region *region = cache_region(cache);
+    if (region->ends == cache->ends_max)
         return false;
-    cache->end[cache->ends++] =
+    cache->end[cache_next_end(cache)] =
         (struct code_end){(uint32_t)(end - cache->rw), cache_offset(cache, block)};
+    region->ends++;
     return true;
 }
 
 struct block *cache_block_at(const struct cache *cache, uint32_t rx)
 {
     uint32_t offset = rx - (uint32_t)(uintptr_t)cache->rx;
-    size_t low = 0, high = cache->ends;
+    size_t number = offset / straight_size(cache);
+    const struct code_end *end = &cache->end[number * cache->ends_max];
+    size_t low = 0, high = cache->region[number].ends;
     while (low < high) { /* the first that ends behind it */
         size_t middle = (low + high) / 2;
-        if (cache->end[middle].offset > offset)
+        if (end[middle].offset > offset)
             high = middle;
         else
             low = middle + 1;
     }
-    return cache_at(cache, cache->end[low].block);
+    return cache_at(cache, end[low].block);
 }
 
 void *cache_allocate(struct cache *cache, size_t size, size_t alignment)
 {
-    size_t at = (cache->arena_used + alignment - 1) & ~(alignment - 1);
-    if (at + size > cache->arena_size)
+    struct cache_region *region = cache_region(cache);
+    size_t at = (region->arena_used + alignment - 1) & ~(alignment - 1);
+    if (at + size > region->arena_end)
         return NULL;
-    cache->arena_used = at + size;
+    region->arena_used = at + size;
     return memset(cache->arena + at, 0, size);
 }

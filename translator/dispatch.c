@@ -28,7 +28,7 @@ void engine_join_flags(struct cpu *cpu)
     struct engine_hot *hot = engine_hot(cpu);
     uint32_t overflow = hot->overflow;
     if (overflow == FLAGS_PASSED) {
-        const struct recipe *recipe = &cpu_engine(cpu)->recipe[hot->passed - 1];
+        const struct recipe *recipe = &cpu_engine(cpu)->recipe[hot->passed - 1].recipe;
         cpu->eflags = flags_merge(cpu->eflags, FLAG_ARITH, recipe_flags(cpu, recipe));
         engine_split_flags(cpu);
         return;
@@ -233,7 +233,7 @@ struct block *translate(struct engine *engine, bool unshared, bool hot)
     if (block) {
         block->unshared = unshared;
         block->hot = hot;
-        block->countdown = (uint32_t)engine->cache.ends;
+        block->countdown = cache_next_end(&engine->cache);
         *block_countdown(engine, block) = (int32_t)engine->options.hot - 1;
         lift(engine, trace, &engine->list);
         engine->list.loop = false;
@@ -281,24 +281,30 @@ struct block *translate_again(struct engine *engine, struct block *block)
 
 /* -- The dispatcher -- */
 
+#define COUNT_HOT UINT16_MAX /* it was translated hot before, and dropped to make room */
+
 /* Where executions of the code at `rip` are counted, if `key` is its own. Neighbours share a cache
  * line. */
-static struct counter *counter_of(struct engine *engine, uint64_t rip, uint16_t *key)
+static struct counter *counter_of(struct engine *engine, const struct space *space, uint64_t rip,
+                                  uint16_t *key)
 {
-    uint64_t place = rip / 16 ^ (uint64_t)(uintptr_t)engine->current_space << 20;
+    uint64_t place = rip / 16 ^ (uint64_t)(uintptr_t)space << 20;
     uint64_t hash = place * 0x9e3779b97f4a7c15ull;
     *key = (uint16_t)(hash >> 16);
     return &engine->counter[(hash >> (64 - COUNTER_BITS) & ~15ull) | (rip & 15)];
 }
 
-/* Counts executions of code that has no block; true when it has become warm. */
-static bool is_warm(struct engine *engine)
+/* Counts executions of code that has no block; true when it has become warm, or is `hot` again. */
+static bool is_warm(struct engine *engine, bool *hot)
 {
     uint16_t key;
-    struct counter *counter = counter_of(engine, engine->cpu->rip, &key);
+    struct counter *counter = counter_of(engine, engine->current_space, engine->cpu->rip, &key);
     if (counter->key != key)
         *counter = (struct counter){key, 0};
-    return ++counter->count >= engine->options.threshold;
+    *hot |= counter->count == COUNT_HOT;
+    if (counter->count < COUNT_HOT - 1)
+        counter->count++;
+    return counter->count >= engine->options.threshold;
 }
 
 /* Has the code been counted before, and will be cold this time, too? Then there is no block to look
@@ -306,7 +312,7 @@ static bool is_warm(struct engine *engine)
 static bool stays_cold(struct engine *engine)
 {
     uint16_t key;
-    struct counter *counter = counter_of(engine, engine->cpu->rip, &key);
+    struct counter *counter = counter_of(engine, engine->current_space, engine->cpu->rip, &key);
     if (counter->key != key || counter->count == 0 ||
         counter->count + 1u >= engine->options.threshold)
         return false;
@@ -317,7 +323,15 @@ static bool stays_cold(struct engine *engine)
 void engine_cool(struct engine *engine, uint64_t rip)
 {
     uint16_t key;
-    *counter_of(engine, rip, &key) = (struct counter){0};
+    *counter_of(engine, engine->current_space, rip, &key) = (struct counter){0};
+}
+
+void engine_keep_hot(struct engine *engine, const struct block *block)
+{
+    uint16_t key;
+    struct counter *counter = counter_of(engine, &engine->space[block->space], block->rip, &key);
+    if (!block->unshared)
+        *counter = (struct counter){key, COUNT_HOT};
 }
 
 void engine_enter(struct engine *engine, struct block *block)
@@ -343,7 +357,11 @@ static void run(struct cpu *cpu)
     hot->vectors_loaded = false;
     engine->unshared_next = false;
     while (!must_leave(engine) || engine->flush_pending || engine->distrust_pending) {
-        if (engine->flush_pending || engine_is_full(engine) || !space_select(engine)) {
+        if (engine->flush_pending || engine_is_full(engine)) {
+            block_make_room(engine);
+            continue;
+        }
+        if (!space_select(engine)) {
             block_drop_all(engine);
             continue;
         }
@@ -363,8 +381,9 @@ static void run(struct cpu *cpu)
             continue;
         }
         struct block *block = find_block(engine, unshared);
-        if (!block && (unshared || is_warm(engine)))
-            block = translate(engine, unshared, engine->options.hot == 1);
+        bool hot_at_once = engine->options.hot == 1;
+        if (!block && (unshared || is_warm(engine, &hot_at_once)))
+            block = translate(engine, unshared, hot_at_once);
         else if (block && engine->verify && !block->hot &&
                  block_verified(block)->runs == VERIFIED_WARM)
             block = translate_again(engine, block);

@@ -265,6 +265,7 @@ struct block {
     bool loops : 1;        /* iterates inside (opt_loop.c) */
     bool needs_flags : 1;  /* see R4 */
     bool loaded_needs_flags : 1; /* the same for jumps to `loaded` */
+    bool registered : 1;         /* lookups and writes find it */
     bool passes : 1;             /* until the flags are written only faults and events show them; */
     uint16_t changed;            /* and what registers it changes before the last of these */
     uint8_t count;               /* guest instructions */
@@ -275,6 +276,7 @@ struct block {
     uint32_t exits;     /* its own; behind them its checks: struct warm_check, by ascending code */
     uint32_t stubs;     /* code: where its first exit leads while it is not linked */
     uint32_t countdown; /* warm: number of the count of its executions (cache.countdown) */
+    uint32_t older;     /* block that was made before it in its region of the cache */
     uint64_t hash;      /* of its guest bytes, to revalidate it */
     struct block_page page[];
     /* Behind the pages: struct range of each range; with --verify struct verified. */
@@ -331,29 +333,57 @@ enum code_part {
     CODE_PARTS
 };
 
+#define REGIONS_MAX 8
+
+/* What was translated in one period: a slice of each part and of the arena. */
+struct cache_region {
+    struct {
+        uint8_t *at, *end;
+    } part[CODE_PARTS];           /* what is free of each, in the writable view */
+    size_t arena_used, arena_end; /* offsets in the arena */
+    size_t ends;                  /* entries of `end` */
+    uint32_t newest;              /* the block made last; they are chained by struct block.older */
+};
+
 struct cache {
     uint8_t *rw, *rx; /* two views of the same memory */
     size_t size;
-    struct {
-        uint8_t *at, *end;
-    } part[CODE_PARTS];    /* what is free of each, in the writable view */
     uint8_t *start, *slow; /* straight code begins behind the host's fixed stubs, ends at `slow` */
     uint8_t *arena;        /* blocks, sites, exits: addressed by 32-bit offsets */
-    size_t arena_size, arena_used;
-    struct code_end *end; /* of the blocks' straight code, ascending */
-    int32_t *countdown;   /* of the blocks, in the same order */
-    size_t ends, ends_max;
+    size_t arena_size;
+    struct code_end *end; /* of the warm blocks' straight code, ascending in each region */
+    int32_t *countdown;   /* of these blocks, in the same order */
+    size_t ends_max;      /* of a region */
+    unsigned regions;
+    uint32_t period; /* numbers the regions that were ever begun */
+    struct cache_region region[REGIONS_MAX];
 };
 
 bool cache_create(struct cache *cache, size_t size, struct error *error);
 void cache_destroy(struct cache *cache);
 /* Forgets all code but the stubs. */
 void cache_reset(struct cache *cache);
+/* Where translations go now: behind those of `regions` - 1 periods that are kept. */
+static inline struct cache_region *cache_region(struct cache *cache)
+{
+    return &cache->region[cache->period % cache->regions];
+}
+/* Has the current region no room for another block? */
 bool cache_is_full(const struct cache *cache);
-/* Makes room for a hot block where the cache is not full. */
+/* The region that would be overwritten next; NULL: there is only one. */
+struct cache_region *cache_oldest(struct cache *cache);
+/* Makes the oldest region the current one, and empty. */
+void cache_advance(struct cache *cache);
+/* Is this arena offset in the region? */
+bool cache_region_has(const struct cache *cache, const struct cache_region *region,
+                      uint32_t offset);
+/* Makes room for a hot block where the region is not full. */
 void cache_prepare_hot(struct cache *cache);
-/* The block whose straight code has this place (an address in the executable view, low 32 bits). */
+/* The warm block whose straight code has this place (an address in the executable view, low 32
+ * bits). */
 struct block *cache_block_at(const struct cache *cache, uint32_t rx);
+/* The number that the next warm block has in `end` and `countdown`. */
+uint32_t cache_next_end(struct cache *cache);
 /* The block's straight code is next behind that of all others. False: no room for the note. */
 bool cache_note_block(struct cache *cache, struct block *block, const uint8_t *end);
 /* Zeroed memory of the arena. */
@@ -388,7 +418,7 @@ struct counter {
 };
 
 struct engine_stats {
-    uint64_t blocks, insns, host_bytes, translate_ns, interpreted, entries, flushes;
+    uint64_t blocks, insns, host_bytes, translate_ns, interpreted, entries, flushes, evictions;
     uint64_t links, invalidated, revived, events, lookups, hot_blocks, hot_insns, hot_bytes;
     uint64_t exec[OP_COUNT], slow[OP_COUNT];
 };
@@ -405,14 +435,17 @@ struct engine {
     uint64_t hash_key;                   /* of struct block.hash */
     struct counter counter[1u << COUNTER_BITS];
     bool distrust_pending; /* memory may have moved: block_distrust_all() before more code runs */
-    bool flush_pending;    /* everything must be dropped before more code runs */
+    bool flush_pending;    /* block_make_room() before more code runs */
     bool unshared_next;    /* what runs next must share no checks */
     bool count;            /* instructions and helper calls are counted */
     struct translator_options options;
     struct trace trace; /* being translated */
     struct insn insn;   /* being executed by engine_interpret() */
     struct ir_list list;
-    struct recipe recipe[RECIPES];
+    struct {
+        struct recipe recipe;
+        uint32_t used; /* the last cache.period that did, + 1 */
+    } recipe[RECIPES];
     struct host_stubs *stubs;
     struct verify *verify;
     FILE *perf_map;
@@ -483,6 +516,8 @@ void block_replace(struct engine *engine, struct block *old, struct block *block
 /* Every block must be compared with memory again before it runs. */
 void block_distrust_all(struct engine *engine);
 void block_drop_all(struct engine *engine);
+/* Drops what was translated longest ago. */
+void block_make_room(struct engine *engine);
 void block_written(void *opaque, gpa_t gpa, uint64_t size);
 
 /* -- recipe.c -- */
@@ -498,6 +533,8 @@ uint32_t recipe_flags(const struct cpu *cpu, const struct recipe *recipe);
 
 /* The code at `rip` in the current space counts as cold again. */
 void engine_cool(struct engine *engine, uint64_t rip);
+/* What the block was translated from is to be translated hot at once, if it is executed again. */
+void engine_keep_hot(struct engine *engine, const struct block *block);
 
 /* Is there no room for another block? */
 bool engine_is_full(const struct engine *engine);

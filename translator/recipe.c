@@ -30,12 +30,17 @@ unsigned recipe_number(struct engine *engine, const struct recipe *recipe)
     memcpy(&bits, recipe, sizeof bits);
     unsigned slot = (unsigned)(bits * 0x9e3779b97f4a7c15ull >> 53);
     _Static_assert(RECIPES == 1 << (64 - 53), "index is the upper bits");
+    const struct cache *cache = &engine->cache;
     for (unsigned i = 0; i < PROBES; i++) {
-        struct recipe *known = &engine->recipe[(slot + i) % RECIPES];
-        if (known->size == 0)
+        unsigned number = (slot + i) % RECIPES;
+        struct recipe *known = &engine->recipe[number].recipe;
+        uint32_t *used = &engine->recipe[number].used;
+        if (*used == 0 || cache->period + 1 - *used >= cache->regions) /* dropped with its users */
             *known = *recipe;
-        if (memcmp(known, recipe, sizeof *recipe) == 0)
-            return (slot + i) % RECIPES + 1;
+        if (memcmp(known, recipe, sizeof *recipe) != 0)
+            continue;
+        *used = cache->period + 1;
+        return number + 1;
     }
     return 0;
 }

@@ -33,6 +33,24 @@ static void print_by_mnemonic(FILE *out, const char *title, const uint64_t count
                 (unsigned long long)ranked[i].count);
 }
 
+static void print_use(FILE *out, const struct cache *cache)
+{
+    size_t warm = 0, hot = 0, slow = 0, descriptions = 0;
+    struct cache empty = *cache;
+    cache_reset(&empty);
+    for (unsigned i = 0; i < cache->regions; i++) {
+        const struct cache_region *used = &cache->region[i], *start = &empty.region[i];
+        warm += (size_t)(used->part[CODE_WARM].at - start->part[CODE_WARM].at);
+        hot += (size_t)(start->part[CODE_WARM].end - used->part[CODE_WARM].end);
+        slow += (size_t)(used->part[CODE_SLOW].at - start->part[CODE_SLOW].at);
+        descriptions += used->arena_used - start->arena_used;
+    }
+    fprintf(out,
+            "  in use: straight code %zu KiB warm, %zu KiB hot, slow paths %zu KiB, "
+            "descriptions %zu KiB\n",
+            warm >> 10, hot >> 10, slow >> 10, descriptions >> 10);
+}
+
 void engine_print_stats(struct cpu *cpu, FILE *out)
 {
     const struct engine *engine = cpu_engine(cpu);
@@ -46,16 +64,12 @@ void engine_print_stats(struct cpu *cpu, FILE *out)
     fprintf(out, "  entries from the dispatcher %llu, lookups %llu, links %llu\n",
             (unsigned long long)s->entries, (unsigned long long)s->lookups,
             (unsigned long long)s->links);
-    fprintf(out, "  blocks invalidated %llu, revived %llu; cache emptied %llu times\n",
-            (unsigned long long)s->invalidated, (unsigned long long)s->revived,
-            (unsigned long long)s->flushes);
-    const struct cache *cache = &engine->cache;
     fprintf(out,
-            "  in use: straight code %zu KiB warm, %zu KiB hot, slow paths %zu KiB, "
-            "descriptions %zu KiB\n",
-            (size_t)(cache->part[CODE_WARM].at - cache->start) >> 10,
-            (size_t)(cache->slow - cache->part[CODE_WARM].end) >> 10,
-            (size_t)(cache->part[CODE_SLOW].at - cache->slow) >> 10, cache->arena_used >> 10);
+            "  blocks invalidated %llu, revived %llu; cache emptied %llu times, "
+            "regions of it dropped %llu times\n",
+            (unsigned long long)s->invalidated, (unsigned long long)s->revived,
+            (unsigned long long)s->flushes, (unsigned long long)s->evictions);
+    print_use(out, &engine->cache);
     fprintf(out, "  basic blocks interpreted %llu\n", (unsigned long long)s->interpreted);
     verify_stats(engine, out);
     if (!engine->count)

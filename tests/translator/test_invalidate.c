@@ -361,7 +361,7 @@ START_TEST(programs_that_invalidate)
     struct board *reference = board_new(&accel_interpreter), *translated[WAYS];
     for (unsigned i = 0; i < WAYS; i++) {
         translator_options = options[i];
-        translator_options.cache_mb = 4;
+        translator_options.cache_mb = 1;
         translated[i] = board_new(&accel_translator);
     }
     for (unsigned i = 0; i < programs; i++) {

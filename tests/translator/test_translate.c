@@ -5,7 +5,7 @@
  */
 #include "cpu/isa.h"
 #include "tests/translator/guest.h"
-#include "translator/translator.h"
+#include "translator/engine.h"
 
 #include <check.h>
 #include <stdlib.h>
@@ -94,32 +94,95 @@ START_TEST(equal_ends)
 }
 END_TEST
 
-/* The code cache fills up and is emptied, again and again. */
+/*
+ * A small code cache, of which what was translated first is dropped again and again. Functions go
+ * to one another at random, by indirect jumps and by direct ones; numbers in some of them change
+ * now and then. Nothing may be left that leads to what is dropped.
+ */
+enum { WALK_BITS = 12, WALK_FUNCTIONS = 1 << WALK_BITS, WALK_BYTES = 64, WALK_STEPS = 20000 };
+enum { WALK_NUMBER = 6, WALK_JUMP = 44 }; /* offsets in a function */
+#define WALK_TABLE 0x400000u
+
+static void make_walk(struct guest *guest)
+{
+    static const uint8_t body[] = {
+        0xff, 0xcb, /* dec ebx */
+        0x74, 0x2c, /* jz to the hlt */
+        0x81, 0xc0, 0,    0,
+        0,    0, /* add eax, number */
+        0x48, 0x69, 0xf6, 0x2d,
+        0xf4, 0x51, 0x58,                 /* imul rsi, rsi, 0x5851f42d */
+        0x48, 0xff, 0xc6,                 /* inc rsi */
+        0x48, 0x89, 0xf1,                 /* mov rcx, rsi */
+        0x48, 0xc1, 0xe9, 64 - WALK_BITS, /* shr rcx, 52 */
+        0x40, 0xf6, 0xc6, 0x01,           /* test sil, 1 */
+        0x74, 0x03,                       /* jz over the jump */
+        0xff, 0x24, 0xcf,                 /* jmp [rdi + rcx * 8] */
+        0x0f, 0xb6, 0xd0,                 /* movzx edx, al */
+        0x01, 0x54, 0x24, 0x08,           /* add [rsp + 8], edx */
+        0xe9, 0,    0,    0,
+        0,    /* jmp to another function */
+        0xf4, /* hlt */
+    };
+    static uint8_t code[WALK_FUNCTIONS * WALK_BYTES];
+    static uint64_t table[WALK_FUNCTIONS];
+    for (uint32_t i = 0; i < WALK_FUNCTIONS; i++) {
+        uint8_t *at = code + (size_t)i * WALK_BYTES;
+        uint32_t to = (i * 5 + 1) % WALK_FUNCTIONS;
+        int32_t jump = ((int32_t)to - (int32_t)i) * WALK_BYTES - (WALK_JUMP + 4);
+        memcpy(at, body, sizeof body);
+        memcpy(at + WALK_NUMBER, &i, 4);
+        memcpy(at + WALK_JUMP, &jump, 4);
+        table[i] = GUEST_CODE + i * WALK_BYTES;
+    }
+    guest_load(guest, GUEST_CODE, code, sizeof code);
+    memcpy(guest->ram + WALK_TABLE, table, sizeof table);
+}
+
+static uint64_t walk(struct guest *guest)
+{
+    struct cpu *cpu = guest->cpu;
+    make_walk(guest);
+    cpu->gpr[RAX] = 0;
+    for (uint32_t part = 0; part < 8; part++) {
+        uint32_t number = part * 1000;
+        guest_load(guest, GUEST_CODE + part * 7 * WALK_BYTES + WALK_NUMBER, &number, 4);
+        cpu->halted = false;
+        cpu->rip = GUEST_CODE;
+        cpu->gpr[RBX] = WALK_STEPS;
+        cpu->gpr[RSI] = part + 1;
+        cpu->gpr[RDI] = WALK_TABLE;
+        ck_assert(guest_run(guest) && !cpu->failed);
+        ck_assert_uint_eq(cpu->gpr[RBX], 0);
+    }
+    uint32_t sum;
+    memcpy(&sum, guest->ram + cpu->gpr[RSP] + 8, 4);
+    return cpu->gpr[RAX] ^ cpu->gpr[RSI] ^ (uint64_t)sum << 32;
+}
+
 START_TEST(small_cache)
 {
-    enum { FUNCTIONS = 3000, BYTES = 64 };
-    static uint8_t code[FUNCTIONS * BYTES + 64];
-    translator_options = (struct translator_options){.threshold = 1, .hot = 4, .cache_mb = 1};
-    struct guest *guest = guest_new(&accel_translator, GUEST_64);
-    unsigned at = 0;
-    memset(code, 0x90, sizeof code);
-    for (unsigned i = 0; i < FUNCTIONS; i++, at += BYTES) {
-        static const uint8_t body[] = {0x48, 0x83,      0xc0, 0x01, /* add rax, 1 */
-                                       0x48, 0x01,      0x04, 0x24, /* add [rsp], rax */
-                                       0x48, 0x8b,      0x1c, 0x24, /* mov rbx, [rsp] */
-                                       0xeb, BYTES - 14};           /* jmp to the next */
-        memcpy(code + at, body, sizeof body);
+    static const struct translator_options ways[] = {
+        {.threshold = 1},
+        {.threshold = 1, .hot = 3},
+        {.threshold = 2, .hot = 1},
+        {.threshold = 1, .hot = 10, .max_insns = 3},
+        {.threshold = 1, .hot = 3, .stats = true},
+        {.threshold = 1, .verify = true},
+    };
+    struct guest *reference = guest_new(&accel_interpreter, GUEST_64);
+    uint64_t wanted = walk(reference);
+    guest_free(reference);
+    for (unsigned i = 0; i < sizeof ways / sizeof ways[0]; i++) {
+        translator_options = ways[i];
+        translator_options.cache_mb = 1;
+        struct guest *guest = guest_new(&accel_translator, GUEST_64);
+        uint64_t found = walk(guest);
+        ck_assert_msg(found == wanted, "way %u: %llx, not %llx", i, (unsigned long long)found,
+                      (unsigned long long)wanted);
+        ck_assert_uint_gt(cpu_engine(guest->cpu)->stats.evictions, 4);
+        guest_free(guest);
     }
-    static const uint8_t tail[] = {0xff, 0xc9, /* dec ecx */ 0x74, 0x05, 0xe9};
-    memcpy(code + at, tail, sizeof tail);
-    int32_t back = -(int32_t)(at + sizeof tail + 4);
-    memcpy(code + at + sizeof tail, &back, 4);
-    code[at + sizeof tail + 4] = 0xf4;
-    guest_load(guest, GUEST_CODE, code, sizeof code);
-    guest->cpu->gpr[RCX] = 5;
-    ck_assert(guest_run(guest));
-    ck_assert_uint_eq(guest->cpu->gpr[RAX], 5 * FUNCTIONS);
-    guest_free(guest);
 }
 END_TEST
 

@@ -85,7 +85,7 @@ static void restore_store(const struct engine *engine, const struct exit *exit)
 static bool can_pass(const struct engine *engine, const struct exit *exit, const struct block *to)
 {
     return exit->recipe && to->passes &&
-           !(recipe_registers(&engine->recipe[exit->recipe - 1]) & to->changed);
+           !(recipe_registers(&engine->recipe[exit->recipe - 1].recipe) & to->changed);
 }
 
 void host_link(struct engine *engine, const struct exit *exit)

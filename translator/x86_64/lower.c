@@ -898,9 +898,10 @@ size_t host_lower(struct engine *engine, struct block *block, const struct trace
     enum code_part part = block->hot ? CODE_HOT : CODE_WARM;
     if (block->hot)
         cache_prepare_hot(cache);
-    uint8_t *hot = cache->part[part].at, *cold = cache->part[CODE_SLOW].at;
-    l->hot = (struct emit){hot, cache->part[part].end};
-    l->cold_code = (struct emit){cold, cache->part[CODE_SLOW].end};
+    struct cache_region *region = cache_region(cache);
+    uint8_t *hot = region->part[part].at, *cold = region->part[CODE_SLOW].at;
+    l->hot = (struct emit){hot, region->part[part].end};
+    l->cold_code = (struct emit){cold, region->part[CODE_SLOW].end};
     l->slow = cold;
     l->flags = (struct flags){.slot = ALL, .recipe = {.op = IR_COUNT}};
     l->note = (struct x87_note){0};
@@ -940,7 +941,7 @@ size_t host_lower(struct engine *engine, struct block *block, const struct trace
     size_t straight = (size_t)(l->hot.at - hot), slow = (size_t)(l->cold_code.at - cold);
     log_host(engine, block, hot, straight, cold, slow);
     perf_map_note(engine, block_checked(engine, block), straight, block);
-    cache->part[part].at = l->hot.at;
-    cache->part[CODE_SLOW].at = l->cold_code.at;
+    region->part[part].at = l->hot.at;
+    region->part[CODE_SLOW].at = l->cold_code.at;
     return straight + slow;
 }
