@@ -430,6 +430,13 @@ static bool is_for(const struct block *block, uint64_t rip, gpa_t gpa, unsigned 
            block->unshared == unshared;
 }
 
+void block_prefetch(const struct engine *engine, gpa_t gpa)
+{
+    unsigned space = (unsigned)(engine->current_space - engine->space);
+    uint64_t key = block_key(engine->cpu->rip, gpa, space, false);
+    __builtin_prefetch(&engine->table.entry[first_entry(&engine->table, key)]);
+}
+
 struct block *block_find(struct engine *engine, gva_t gva, gpa_t gpa, bool unshared)
 {
     const struct block_table *table = &engine->table;

@@ -294,6 +294,19 @@ static struct counter *counter_of(struct engine *engine, const struct space *spa
     return &engine->counter[(hash >> (64 - COUNTER_BITS) & ~15ull) | (rip & 15)];
 }
 
+/* What looking for the code at cpu->rip and interpreting it will read, each a cache miss. */
+static void prefetch(struct engine *engine)
+{
+    const struct cpu *cpu = engine->cpu;
+    uint16_t key;
+    gpa_t gpa;
+    __builtin_prefetch(counter_of(engine, engine->current_space, cpu->rip, &key));
+    if (interp_cached_gpa(cpu, &gpa)) {
+        block_prefetch(engine, gpa);
+        interp_prefetch(cpu, gpa);
+    }
+}
+
 /* Counts executions of code that has no block; true when it has become warm, or is `hot` again. */
 static bool is_warm(struct engine *engine, bool *hot)
 {
@@ -375,6 +388,7 @@ static void run(struct cpu *cpu)
             interp_block(cpu);
             continue;
         }
+        prefetch(engine);
         if (!unshared && stays_cold(engine)) {
             engine->stats.interpreted++;
             interp_block(cpu);

@@ -503,6 +503,8 @@ bool block_table_is_full(const struct block_table *table);
 /* A valid block at cpu->rip, which is at these addresses; revives one whose bytes are unchanged.
  * May raise #PF for a second page. */
 struct block *block_find(struct engine *engine, gva_t gva, gpa_t gpa, bool unshared);
+/* Fetches into the host's cache where block_find() will look for a block at cpu->rip. */
+void block_prefetch(const struct engine *engine, gpa_t gpa);
 /* Is there a valid block, in the current space, without looking at the page behind it? */
 bool block_exists(const struct engine *engine, uint64_t rip, gpa_t gpa);
 /* The description of a block, filled from the trace; NULL: no room. */

@@ -17,6 +17,11 @@ void interp_enter(struct cpu *cpu);
 /* A fault or cpu_unwind() may have left a block half-way: settles what that owes. */
 void interp_leave(struct cpu *cpu);
 
+/* Physical address of the byte at cpu->rip if its page is in the TLB, plain memory and executable.
+ */
+bool interp_cached_gpa(const struct cpu *cpu, gpa_t *gpa);
+/* Fetches into the host's cache where interp_block() will look for the code at that address. */
+void interp_prefetch(const struct cpu *cpu, gpa_t gpa);
 /* Executes from cpu->rip to the end of that basic block (at most a few dozen instructions). */
 void interp_block(struct cpu *cpu);
 /* Executes the one instruction at cpu->rip, without debug traps. */

@@ -341,8 +341,7 @@ static bool block_applies(struct cpu *cpu, const struct block *block)
     return true;
 }
 
-/* Physical address of the byte at rip if its page is in the TLB, plain memory and executable. */
-static inline bool cached_gpa(const struct cpu *cpu, gpa_t *gpa)
+bool interp_cached_gpa(const struct cpu *cpu, gpa_t *gpa)
 {
     gva_t gva = code_linear(cpu);
     const struct tlb *tlb = cpu->mmu[cpu_mmu(cpu)];
@@ -351,12 +350,17 @@ static inline bool cached_gpa(const struct cpu *cpu, gpa_t *gpa)
     return (gva ^ tlb->entry[slot].fetch) <= 4095;
 }
 
+void interp_prefetch(const struct cpu *cpu, gpa_t gpa)
+{
+    __builtin_prefetch(&cpu->interp->table[table_slot(gpa, cpu->mode & DECODE_MODE)]);
+}
+
 static inline struct block *find_block(struct cpu *cpu)
 {
     gpa_t gpa;
     if (__builtin_expect(!(cpu->mode & MODE_CODE64) && cpu->rip >> 32, 0))
         bytes_to_limit(cpu); /* wraps, or raises */
-    if (__builtin_expect(cached_gpa(cpu, &gpa), 1)) {
+    if (__builtin_expect(interp_cached_gpa(cpu, &gpa), 1)) {
         uint32_t mode = cpu->mode & DECODE_MODE;
         struct block *block = cpu->interp->table[table_slot(gpa, mode)];
         for (; block; block = block->next)
