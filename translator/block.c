@@ -599,6 +599,7 @@ void block_drop_all(struct engine *engine)
     engine->current_space = NULL;
     memset(engine->recent_space, 0, sizeof engine->recent_space);
     engine_hot(engine->cpu)->exit = 0;
+    memset(engine->decoded, 0, sizeof engine->decoded);
     engine->flush_pending = engine->distrust_pending = false;
     engine->stats.flushes++;
 }
@@ -627,6 +628,7 @@ void block_make_room(struct engine *engine)
     table_remove_region(engine, region);
     cache_advance(cache);
     host_reset(engine);
+    memset(engine->decoded, 0, sizeof engine->decoded);
     engine_hot(engine->cpu)->exit = 0;
     engine->flush_pending = false;
     engine->stats.evictions += region_was_used;

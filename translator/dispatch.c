@@ -130,6 +130,21 @@ const void *engine_go_on(struct cpu *cpu)
     return engine_continue(cpu);
 }
 
+/* The block's code is left when its bytes are written, and its notes are not used again before code
+ * is dropped: what was decoded for a note stays true. */
+static const struct insn *decoded_insn(struct engine *engine, uint32_t note)
+{
+    struct cpu *cpu = engine->cpu;
+    struct decoded *decoded = &engine->decoded[note / 8 % DECODED];
+    if (decoded->note != note) {
+        decoded->note = 0;
+        cpu->insn = NULL; /* a fault in fetching is not the last instruction's */
+        interp_decode(cpu, &decoded->insn);
+        decoded->note = note;
+    }
+    return &decoded->insn;
+}
+
 const void *engine_indirect(struct cpu *cpu, uint32_t offset)
 {
     struct engine *engine = cpu_engine(cpu);
@@ -139,9 +154,8 @@ const void *engine_indirect(struct cpu *cpu, uint32_t offset)
                      ? (uint64_t)((int64_t)(target << 16) >> 16) == target
                      : cpu->mode & MODE_FLAT_CS || target <= cpu->seg[SEG_CS].limit;
     if (__builtin_expect(!valid, 0)) { /* the instruction faults: as before it */
-        struct insn *insn = &engine->insn;
         cpu->rip = site->rip;
-        interp_decode(cpu, insn);
+        const struct insn *insn = decoded_insn(engine, offset);
         if (insn->op == OP_RET) {
             int64_t back = -(int64_t)insn->opsize;
             if (insn->noperands)
@@ -165,12 +179,10 @@ static void execute(struct cpu *cpu, const struct insn *insn)
     cpu->rip = cpu->next_rip;
 }
 
-void engine_interpret(struct engine *engine)
+void engine_interpret(struct engine *engine, uint32_t note)
 {
     struct cpu *cpu = engine->cpu;
-    struct insn *insn = &engine->insn;
-    cpu->insn = NULL; /* a fault in fetching is not the last instruction's */
-    interp_decode(cpu, insn);
+    const struct insn *insn = decoded_insn(engine, note);
     if (__builtin_expect(engine->count, 0))
         engine->stats.slow[insn->op]++;
     execute(cpu, insn);
@@ -187,7 +199,7 @@ const void *engine_exec(struct cpu *cpu, uint32_t offset)
         engine_hot(cpu)->instructions += site->index;
     cpu->rip = site->rip;
     if (site->slow) {
-        engine_interpret(engine);
+        engine_interpret(engine, offset);
     } else {
         if (__builtin_expect(engine->count, 0))
             engine->stats.exec[site->insn->op]++;

@@ -417,6 +417,13 @@ struct counter {
     uint16_t key, count;
 };
 
+/* Instructions that slow paths decoded lately. */
+#define DECODED 64
+struct decoded {
+    uint32_t note; /* arena offset of their struct site or struct warm_check; 0: none */
+    struct insn insn;
+};
+
 struct engine_stats {
     uint64_t blocks, insns, host_bytes, translate_ns, interpreted, entries, flushes, evictions;
     uint64_t links, invalidated, revived, events, lookups, hot_blocks, hot_insns, hot_bytes;
@@ -440,7 +447,7 @@ struct engine {
     bool count;            /* instructions and helper calls are counted */
     struct translator_options options;
     struct trace trace; /* being translated */
-    struct insn insn;   /* being executed by engine_interpret() */
+    struct decoded decoded[DECODED];
     struct ir_list list;
     struct {
         struct recipe recipe;
@@ -566,8 +573,9 @@ void opt_hoist(struct ir_list *list);
 
 /* Enters a block from C; afterwards the CPU's state is complete but for rip, if hot.exit is set. */
 void engine_enter(struct engine *engine, struct block *block);
-/* Decodes and runs the instruction at cpu->rip, which a slow path has come to. */
-void engine_interpret(struct engine *engine);
+/* Runs the instruction at cpu->rip, which a slow path has come to: the one of the struct site or
+ * struct warm_check at this arena offset. */
+void engine_interpret(struct engine *engine, uint32_t note);
 /* Runs the site's instruction. NULL: go on; else the host code to go on at. */
 const void *engine_exec(struct cpu *cpu, uint32_t site);
 /* An indirect jump of the site to cpu->rip found nothing in the jump table. */

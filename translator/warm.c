@@ -56,7 +56,7 @@ const void *engine_check_failed(struct cpu *cpu, uint32_t code)
         engine_split_flags(cpu);
         return engine_continue_unshared(cpu);
     }
-    engine_interpret(engine);
+    engine_interpret(engine, cache_offset(&engine->cache, check));
     if (engine->count)
         engine_hot(cpu)->instructions++;
     engine_split_flags(cpu);

@@ -99,7 +99,7 @@ struct cold {
     bool poll;
     uint8_t *field; /* displacement of the jump that leads here */
     uint8_t *back;
-    uint8_t gva; /* COLD_REFILL, COLD_SLOT: register with the address */
+    uint8_t gva; /* COLD_REFILL, COLD_SLOT: register with the address; H_NONE: it is `page` */
     bool write;
     bool next;      /* belongs to the second copy of a loop */
     bool moved;     /* comes from code with homes of its own */
@@ -107,7 +107,7 @@ struct cold {
     uint8_t empty;  /* slot that the slow path leaves empty, +1 */
     uint16_t span;  /* COLD_REFILL, COLD_SLOT: bytes of the check; SPAN_PAGE: stands for the page */
     uint8_t *after; /* with `slot`: where the slot has been filled and RDX is the distance */
-    uint64_t page;  /* COLD_GUARD: address of the page */
+    uint64_t page;  /* COLD_GUARD, COLD_REFILL: address of the page */
     uint64_t rip;
     struct lower_exit *exit; /* COLD_REFILL, COLD_SLOT: leave by this if refilling does not help */
     struct flags flags;
@@ -297,8 +297,8 @@ struct x86_stubs {
     struct host_stubs host;
     /* writable-view addresses */
     uint8_t *leave, *lookup, *exit, *indirect, *load_vectors[KEEPS_COUNT], *load_x87, *refuse,
-        *refill_read, *refill_write, *refill_fetch, *cpuid, *tsc[KEEPS_COUNT], *exit_number,
-        *promote, *nested_refill_fetch;
+        *refill_read, *refill_write, *refill_constant, *refill_fetch, *cpuid, *tsc[KEEPS_COUNT],
+        *exit_number, *promote, *nested_refill_fetch;
     uint8_t *check[2][CHECK_KINDS]; /* for reading, writing */
     struct guard_code guard[GUARDS];
     uint8_t *exec[KEEPS_COUNT][2]; /* for blocks that keep vectors, x87 state */

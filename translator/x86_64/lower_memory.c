@@ -46,16 +46,21 @@ static void lower_constant(struct lower *l, const struct ir *ir, uint64_t gva)
         return;
     }
     emit_load(e, 8, H_RDX, cpu_mem(CPU_AT(tlb)));
+    uint8_t *check = e->at;
     if ((uint64_t)(int64_t)(int32_t)page == page) {
         emit_alu_mi(e, ALU_CMP, 8, host_at(H_RDX, entry + tag_of(ir)), (int32_t)page, false);
-        lower_slow_if(l, CC_NZ);
         l->m = host_at(H_RDX, (int32_t)gva);
     } else {
         emit_mov_ri(e, H_RCX, page);
         emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry + tag_of(ir)), H_RCX, false);
-        lower_slow_if(l, CC_NZ);
         l->m = (struct host_mem){H_RDX, H_RCX, 0, (int32_t)(gva & 0xfff)};
     }
+    struct cold *cold = lower_cold(l, COLD_REFILL, emit_jcc(e, CC_NZ));
+    cold->back = check;
+    cold->gva = H_NONE;
+    cold->page = page;
+    cold->write = tag_of(ir) == (int32_t)offsetof(struct tlb_entry, write);
+    l->returns[cold->index] = true;
     emit_load(e, 8, H_RDX, host_at(H_RDX, entry + (int32_t)offsetof(struct tlb_entry, addend)));
 }
 
@@ -245,6 +250,12 @@ void lower_refill(struct lower *l, struct cold *cold)
     struct emit *e = l->e;
     if (cold->kind == COLD_SLOT)
         lower_slot_miss(l, cold);
+    if (cold->gva == H_NONE) {
+        emit_mov_ri(e, H_RCX, cold->page);
+        emit_call_to(e, cold->write ? stubs->refill_constant : stubs->refill_read);
+        emit_patch(emit_jcc(e, CC_NZ), cold->back);
+        return;
+    }
     if (cold->gva != H_RCX)
         emit_mov_rr(e, 8, H_RCX, cold->gva);
     if (cold->write)

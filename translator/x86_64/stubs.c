@@ -534,6 +534,7 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
     }
     stubs->refill_read = emit_refill(&e, refill_read, NULL, 8);
     stubs->refill_write = emit_refill(&e, refill_write, engine->cpu, 8);
+    stubs->refill_constant = emit_refill(&e, refill_write, NULL, 8); /* RDX is no entry */
     stubs->cpuid = emit_cpuid(&e);
     stubs->refill_fetch = emit_refill(&e, refill_fetch, NULL, 8);
     stubs->nested_refill_fetch = emit_refill(&e, refill_fetch, NULL, 16);
