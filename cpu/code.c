@@ -10,6 +10,7 @@
 
 struct code_map {
     gpa_t limit;
+    _Atomic bool untracked; /* code beyond the limit was cached */
     unsigned listeners;
     struct code_listener *listener;
     struct {
@@ -20,6 +21,7 @@ struct code_map {
             gpa_t gpa;
             uint64_t size;
         } range[QUEUE_RANGES];
+        gpa_t moved, moved_end;
     } queue;
     _Atomic uint64_t page[]; /* bit i: line i of the page holds cached code */
 };
@@ -73,8 +75,12 @@ static uint64_t line_mask(gpa_t gpa, uint64_t size)
 
 bool code_mark(struct code_map *map, gpa_t gpa, unsigned size)
 {
-    if (!size || !code_tracked(gpa, map->limit))
+    if (!size)
         return false;
+    if (!code_tracked(gpa, map->limit)) {
+        atomic_store_explicit(&map->untracked, true, memory_order_relaxed);
+        return false;
+    }
     return atomic_fetch_or(&map->page[gpa >> PAGE_SHIFT], line_mask(gpa, size)) == 0;
 }
 
@@ -128,6 +134,7 @@ void code_drop_all(struct code_map *map)
     for (size_t i = 0; i < pages; i++)
         if (atomic_load_explicit(&map->page[i], memory_order_relaxed))
             atomic_store(&map->page[i], 0);
+    atomic_store(&map->untracked, false);
     for (unsigned i = 0; i < map->listeners; i++)
         map->listener[i].drop_all(map->listener[i].opaque);
 }
@@ -163,16 +170,27 @@ bool code_queue_written(struct code_map *map, gpa_t gpa, uint64_t size)
     return true;
 }
 
-void code_queue_drop_all(struct code_map *map)
+void code_queue_moved(struct code_map *map, gpa_t first, gpa_t end)
 {
+    if (first == end)
+        return;
     pthread_mutex_lock(&map->queue.lock);
-    map->queue.drop_all = true;
+    bool empty = map->queue.moved == map->queue.moved_end;
+    if (empty || first < map->queue.moved)
+        map->queue.moved = first;
+    if (empty || end > map->queue.moved_end)
+        map->queue.moved_end = end;
     pthread_mutex_unlock(&map->queue.lock);
 }
 
 void code_run_queue(struct code_map *map)
 {
     pthread_mutex_lock(&map->queue.lock);
+    gpa_t moved = map->queue.moved, moved_end = map->queue.moved_end;
+    if (moved_end > map->limit && atomic_load(&map->untracked))
+        map->queue.drop_all = true;
+    else if (moved < moved_end)
+        code_written(map, moved, moved_end - moved);
     if (map->queue.drop_all)
         code_drop_all(map);
     else
@@ -180,5 +198,6 @@ void code_run_queue(struct code_map *map)
             code_written(map, map->queue.range[i].gpa, map->queue.range[i].size);
     map->queue.count = 0;
     map->queue.drop_all = false;
+    map->queue.moved = map->queue.moved_end = 0;
     pthread_mutex_unlock(&map->queue.lock);
 }

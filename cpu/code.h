@@ -4,8 +4,8 @@
  * line: data beside code costs a few cycles, code that is overwritten is dropped.
  *
  * One map a machine, shared by its CPUs. Covers RAM (gpa below `limit`); code elsewhere (ROM) is
- * never tracked: it changes only with the memory layout, and then everything is dropped
- * (code_drop_all).
+ * never tracked: it changes only with the memory layout, and if that changes there, everything is
+ * dropped (code_drop_all).
  */
 #ifndef DOPPEL_CPU_CODE_H
 #define DOPPEL_CPU_CODE_H
@@ -39,11 +39,11 @@ bool code_page_marked(const struct code_map *map, gpa_t gpa);
 bool code_written(struct code_map *map, gpa_t gpa, uint64_t size);
 void code_drop_all(struct code_map *map);
 
-/* The same from threads that are no CPU's (DMA, layout changes): noted here, told to the listeners
- * when a CPU handles EVENT_FLUSH_CODE by code_run_queue(). code_queue_written is true if the range
- * holds code, so that the event is worth posting. */
+/* From threads that are no CPU's: noted here, told to the listeners when a CPU handles
+ * EVENT_FLUSH_CODE by code_run_queue(). Written (DMA): true if the range holds code, so that the
+ * event is worth posting. Moved: other memory is in [first, end) now. */
 bool code_queue_written(struct code_map *map, gpa_t gpa, uint64_t size);
-void code_queue_drop_all(struct code_map *map);
+void code_queue_moved(struct code_map *map, gpa_t first, gpa_t end);
 void code_run_queue(struct code_map *map);
 static inline bool code_tracked(gpa_t gpa, gpa_t limit)
 {

@@ -127,10 +127,10 @@ void machine_request_exit(void *opaque, int status)
 
 /* -- What the memory tells the processors -- */
 
-static void layout_changed(void *opaque)
+static void layout_changed(void *opaque, uint64_t first, uint64_t end)
 {
     struct machine *machine = opaque;
-    code_queue_drop_all(machine->code);
+    code_queue_moved(machine->code, first, end);
     wake_all(machine, EVENT_FLUSH_TLB | EVENT_FLUSH_CODE);
 }
 

@@ -149,15 +149,52 @@ static uint64_t largest_ram(const struct memory *memory, const struct view *view
     return (first + GUEST_PAGE_SIZE - 1) >> GUEST_PAGE_SHIFT | end >> GUEST_PAGE_SHIFT << 32;
 }
 
+/* What a view shows from an address on, up to *next at least. */
+static struct segment shown_from(const struct view *view, uint64_t gpa, uint64_t *next)
+{
+    for (size_t i = 0; view && i < view->count; i++) {
+        struct segment segment = view->segments[i];
+        if (segment.end <= gpa)
+            continue;
+        uint64_t edge = segment.start > gpa ? segment.start : segment.end;
+        if (edge < *next)
+            *next = edge;
+        if (segment.start > gpa)
+            break;
+        if (segment.host)
+            segment.host += gpa - segment.start;
+        return segment;
+    }
+    return (struct segment){0};
+}
+
+/* Calls the observers: what is RAM or ROM differs between the views within one range at most. */
+static void tell_of_change(const struct memory *memory, const struct view *old,
+                           const struct view *view)
+{
+    uint64_t first = 0, end = 0, next;
+    for (uint64_t gpa = 0; gpa != UINT64_MAX; gpa = next) {
+        next = UINT64_MAX;
+        struct segment a = shown_from(old, gpa, &next), b = shown_from(view, gpa, &next);
+        if (a.host == b.host && (!a.host || a.kind == b.kind))
+            continue;
+        if (first == end)
+            first = gpa;
+        end = next;
+    }
+    for (size_t i = 0; i < memory->observer_count; i++) {
+        if (memory->observers[i].layout_changed)
+            memory->observers[i].layout_changed(memory->observers[i].opaque, first, end);
+    }
+}
+
 static void layout_change(struct memory *memory)
 {
     struct view *view = make_view(memory);
     atomic_store(&memory->plain_ram, largest_ram(memory, view));
-    retire(memory, atomic_exchange(&memory->view, view));
-    for (size_t i = 0; i < memory->observer_count; i++) {
-        if (memory->observers[i].layout_changed)
-            memory->observers[i].layout_changed(memory->observers[i].opaque);
-    }
+    struct view *old = atomic_exchange(&memory->view, view);
+    tell_of_change(memory, old, view);
+    retire(memory, old);
     collect(memory);
 }
 

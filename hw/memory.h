@@ -131,7 +131,8 @@ void memory_write_ram(struct memory *memory, uint64_t ram_offset, const void *da
 /* -- Hooks for the CPUs -- */
 
 struct memory_observer {
-    void (*layout_changed)(void *opaque);                           /* drop TLBs */
+    /* Drop TLBs. What is RAM or ROM has changed in [first, end) only, which may be empty. */
+    void (*layout_changed)(void *opaque, uint64_t first, uint64_t end);
     void (*ram_written)(void *opaque, uint64_t gpa, uint64_t size); /* DMA wrote: drop stale code */
     void (*dirty_cleared)(void *opaque, uint64_t gpa, uint64_t size); /* write-protect again */
     void *opaque;

@@ -72,6 +72,39 @@ START_TEST(lines)
 }
 END_TEST
 
+START_TEST(moved_memory)
+{
+    struct code_map *map = code_map_new(1 << 20);
+    struct record r = {0};
+    code_listen(map, &(struct code_listener){on_written, on_drop, &r});
+    code_mark(map, 0x3000, 1);
+    code_mark(map, 0x5000, 1);
+    code_queue_moved(map, 0x4000, 0x4000);
+    code_queue_moved(map, 2 << 20, 3 << 20); /* no code there */
+    code_run_queue(map);
+    ck_assert_uint_eq(r.calls, 0);
+    ck_assert_uint_eq(r.drops, 0);
+    code_queue_moved(map, 0x4000, 0x6000);
+    code_queue_moved(map, 0x8000, 0x9000);
+    code_run_queue(map);
+    ck_assert_uint_eq(r.calls, 1);
+    ck_assert_uint_eq(r.gpa, 0x5000);
+    ck_assert(code_page_marked(map, 0x3000));
+    ck_assert(!code_page_marked(map, 0x5000));
+    code_mark(map, 2 << 20, 1); /* as in ROM: whether it moved is not known */
+    code_run_queue(map);
+    ck_assert_uint_eq(r.drops, 0);
+    code_queue_moved(map, 2 << 20, 3 << 20);
+    code_run_queue(map);
+    ck_assert_uint_eq(r.drops, 1);
+    code_queue_moved(map, 2 << 20, 3 << 20);
+    code_run_queue(map);
+    ck_assert_uint_eq(r.drops, 1);
+    code_unlisten(map, &r);
+    code_map_free(map);
+}
+END_TEST
+
 /* -- With the processor -- */
 
 START_TEST(store_into_the_running_block)
@@ -194,6 +227,7 @@ int main(void)
     TCase *t = tcase_create("code");
     tcase_add_checked_fixture(t, setup, teardown);
     tcase_add_test(t, lines);
+    tcase_add_test(t, moved_memory);
     tcase_add_test(t, store_into_the_running_block);
     tcase_add_test(t, store_into_another_block);
     tcase_add_test(t, instruction_across_pages);

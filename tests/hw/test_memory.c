@@ -218,11 +218,14 @@ END_TEST
 /* -- Dirty logs -- */
 
 static uint64_t cleared_gpa, cleared_size, written_gpa, written_size;
+static uint64_t moved_first, moved_end;
 static unsigned layouts;
 
-static void on_layout(void *opaque)
+static void on_layout(void *opaque, uint64_t first, uint64_t end)
 {
     layouts++;
+    moved_first = first;
+    moved_end = end;
 }
 
 static void on_written(void *opaque, uint64_t gpa, uint64_t size)
@@ -347,6 +350,39 @@ START_TEST(observers_hear_of_changes_only)
     ck_assert_uint_eq(layouts, before + 2);
     region_place(region, 0xe0003000, false);
     ck_assert_uint_eq(layouts, before + 2);
+    ck_assert_uint_eq(moved_first, moved_end); /* RAM and ROM were where they were all the time */
+}
+END_TEST
+
+static void assert_moved(uint64_t first, uint64_t end)
+{
+    ck_assert_uint_eq(moved_first, first);
+    ck_assert_uint_eq(moved_end, end);
+}
+
+START_TEST(observers_hear_where_memory_changes)
+{
+    uint8_t *host = memory_alloc_host(0x4000);
+    struct recorder recorder;
+
+    fill(&recorder);
+    memory_observe(memory, &observer);
+    struct region *video =
+        memory_add_host(memory, REGION_RAM, 0xe0000000, 0x4000, PRIORITY_PCI, host, false, "video");
+    assert_moved(0xe0000000, 0xe0004000);
+    region_place(video, 0xf0000000, true);
+    assert_moved(0xe0000000, 0xf0004000);
+    region_set_kind(video, REGION_ROM);
+    assert_moved(0xf0000000, 0xf0004000);
+    struct region *hole =
+        memory_add_mmio(memory, 0xf0001000, 0x1000, PRIORITY_PCI + 1, &any_ops, &recorder, "bar");
+    assert_moved(0xf0001000, 0xf0002000); /* the rest is in other segments, but the same */
+    region_place(hole, 0xf0002000, true);
+    assert_moved(0xf0001000, 0xf0003000);
+    region_remove(hole);
+    assert_moved(0xf0002000, 0xf0003000);
+    region_remove(video);
+    memory_free_host(host, 0x4000);
 }
 END_TEST
 
@@ -433,6 +469,7 @@ int main(void)
     tcase_add_test(tcase, hostile_dma_stays_outside);
     tcase_add_test(tcase, rom_takes_no_dma);
     tcase_add_test(tcase, observers_hear_of_changes_only);
+    tcase_add_test(tcase, observers_hear_where_memory_changes);
     tcase_add_test(tcase, lookups_survive_remapping);
     tcase_add_test(tcase, ports_shadow_and_come_back);
     suite_add_tcase(suite, tcase);

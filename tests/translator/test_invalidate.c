@@ -75,7 +75,9 @@ static void board_out(void *opaque, struct cpu *cpu, uint16_t port, uint32_t val
         unsigned place = board->place[a];
         board->place[a] = board->place[b];
         board->place[b] = place;
-        code_queue_drop_all(cpu->code);
+        gpa_t first = MOVABLE + (a < b ? a : b) * 4096,
+              end = MOVABLE + ((a > b ? a : b) + 1) * 4096;
+        code_queue_moved(cpu->code, first, end);
         cpu_post(cpu, EVENT_FLUSH_CODE | EVENT_FLUSH_TLB);
     }
 }
