@@ -210,8 +210,8 @@ struct exit {
     uint32_t unshared : 1;      /* leads to a block without shared checks */
 };
 
-/* A memory check of a warm block, which calls shared code: what is to be known when it fails
- * (warm.c). Behind the block's checks stand their recipes. */
+/* A memory check, or guard of a further page, of a warm block, which calls shared code: what is to
+ * be known when it fails (warm.c). Behind the block's checks stand their recipes. */
 struct warm_check {
     int32_t rip;        /* distance from the block's */
     uint16_t code;      /* the place behind the call, in the block's straight code */
@@ -595,6 +595,8 @@ void engine_split_flags(struct cpu *cpu);
 
 /* The check whose call returns to `code` (low 32 bits) failed: where to go on. */
 const void *engine_check_failed(struct cpu *cpu, uint32_t code);
+/* The same for a guard: its page is mapped elsewhere now. */
+const void *engine_guard_failed(struct cpu *cpu, uint32_t code);
 /* The block at this arena offset, about to be executed, has become hot: where to go on. */
 const void *engine_promote(struct cpu *cpu, uint32_t block);
 

@@ -8,13 +8,14 @@
  *
  * When a check fails for good, the return address of its call tells which it was (struct
  * warm_check). The instruction is interpreted, and execution goes on with the next one, in whatever
- * block begins there.
+ * block begins there. So it is with guards of pages; then execution goes on with the instruction
+ * behind the guard.
  */
 #include "translator/engine.h"
 
 #include "cpu/interp/flags.h"
 
-/* The block's check whose call ends at this place of its straight code. */
+/* The block's check or guard whose call ends at this place of its straight code. */
 static const struct warm_check *check_of(const struct engine *engine, const struct block *block,
                                          uint32_t code)
 {
@@ -38,12 +39,12 @@ static const struct recipe *recipe_of(const struct engine *engine, const struct 
     return check->recipe ? &recipes[check->recipe - 1] : NULL;
 }
 
-const void *engine_check_failed(struct cpu *cpu, uint32_t code)
+/* Completes the state before the instruction whose check or guard failed. */
+static const struct warm_check *go_back(struct engine *engine, const struct block *block,
+                                        uint32_t code)
 {
-    struct engine *engine = cpu_engine(cpu);
-    const struct block *block = cache_block_at(&engine->cache, code);
-    uint32_t start = (uint32_t)(uintptr_t)block_checked(engine, block);
-    const struct warm_check *check = check_of(engine, block, code - start);
+    struct cpu *cpu = engine->cpu;
+    const struct warm_check *check = check_of(engine, block, code);
     const struct recipe *recipe = recipe_of(engine, block, check);
 
     engine_join_flags(cpu);
@@ -52,6 +53,36 @@ const void *engine_check_failed(struct cpu *cpu, uint32_t code)
     cpu->rip = block->rip + (uint64_t)(int64_t)check->rip;
     if (engine->count)
         engine_hot(cpu)->instructions += check->index;
+    return check;
+}
+
+/* The warm block whose code has this place (low 32 bits), which becomes relative to its start. */
+static const struct block *block_around(const struct engine *engine, uint32_t *code)
+{
+    const struct block *block = cache_block_at(&engine->cache, *code);
+    *code -= (uint32_t)(uintptr_t)block_checked(engine, block);
+    return block;
+}
+
+const void *engine_guard_failed(struct cpu *cpu, uint32_t code)
+{
+    struct engine *engine = cpu_engine(cpu);
+    const struct block *block = block_around(engine, &code);
+    if (code == block->entry) {
+        engine_join_flags(cpu);
+        cpu->rip = block->rip;
+    } else {
+        go_back(engine, block, code);
+    }
+    engine_split_flags(cpu);
+    return engine_continue(cpu);
+}
+
+const void *engine_check_failed(struct cpu *cpu, uint32_t code)
+{
+    struct engine *engine = cpu_engine(cpu);
+    const struct block *block = block_around(engine, &code);
+    const struct warm_check *check = go_back(engine, block, code);
     if (check->shared) {
         engine_split_flags(cpu);
         return engine_continue_unshared(cpu);

@@ -430,7 +430,6 @@ static void emit_guard(struct lower *l, const struct trace_page *page, uint64_t 
     uint8_t *start = e->at;
     if (!l->block->hot) {
         emit_call_to(e, stubs_guard(stubs_of(l->engine), &l->cold_code, page));
-        lower_cold(l, COLD_LOOKUP, emit_jcc(e, CC_NZ))->rip = rip;
         return;
     }
     emit_load(e, 8, H_RDX, cpu_mem(CPU_AT(tlb)));
@@ -448,6 +447,8 @@ static void lower_guard_op(struct lower *l, const struct ir *ir)
         return;
     lower_clobber(l);
     emit_guard(l, &l->trace->page[ir->aux], (uint64_t)ir->imm);
+    if (!l->block->hot)
+        lower_called_check(l, false);
 }
 
 static void lower_exec(struct lower *l, bool end)

@@ -298,7 +298,7 @@ struct x86_stubs {
     /* writable-view addresses */
     uint8_t *leave, *lookup, *exit, *indirect, *load_vectors[KEEPS_COUNT], *load_x87, *refuse,
         *refill_read, *refill_write, *refill_constant, *refill_fetch, *cpuid, *tsc[KEEPS_COUNT],
-        *exit_number, *promote, *nested_refill_fetch;
+        *exit_number, *promote, *nested_refill_fetch, *guard_failed;
     uint8_t *check[2][CHECK_KINDS]; /* for reading, writing */
     struct guard_code guard[GUARDS];
     uint8_t *exec[KEEPS_COUNT][2]; /* for blocks that keep vectors, x87 state */
@@ -312,8 +312,8 @@ static inline struct x86_stubs *stubs_of(const struct engine *engine)
 }
 
 bool stubs_emit(struct engine *engine, struct x86_stubs *stubs);
-/* The code, emitted to `e` if there is none, that tests the page: NZ if it is mapped elsewhere.
- * Uses all temporaries. */
+/* The code, emitted to `e` if there is none, that tests the page: does not return if it is mapped
+ * elsewhere. Uses all temporaries. */
 const uint8_t *stubs_guard(struct x86_stubs *stubs, struct emit *e, const struct trace_page *page);
 /* RDX = the TLB entry for the address in `gva`; `pushed` bytes lie on the stack. */
 void stubs_find_entry(struct emit *e, bool bmi2, unsigned gva, int32_t pushed);

@@ -435,16 +435,24 @@ static uint8_t *emit_check_call(struct emit *e, const struct x86_stubs *stubs, u
     return start;
 }
 
+/* Jumped to from shared code of warm blocks: the return address says what failed. */
+static uint8_t *emit_failed(struct emit *e, const void *fn)
+{
+    emit_align(e, 16);
+    uint8_t *start = e->at;
+    emit_byte(e, 0x58); /* pop rax */
+    call_c(e, fn, 0);
+    load_homes(e, 0);
+    emit_jmp_reg(e, H_RAX);
+    return start;
+}
+
 static void emit_checks(struct emit *e, struct x86_stubs *stubs, const struct cpu *cpu)
 {
     const uint8_t *read = emit_refill(e, refill_read, NULL, 16);
     const uint8_t *write = emit_refill(e, refill_write, cpu, 16);
-    emit_align(e, 16);
-    uint8_t *failed = e->at; /* the return address says which check */
-    emit_byte(e, 0x58);      /* pop rax */
-    call_c(e, (const void *)engine_check_failed, 0);
-    load_homes(e, 0);
-    emit_jmp_reg(e, H_RAX);
+    const uint8_t *failed = emit_failed(e, (const void *)engine_check_failed);
+    stubs->guard_failed = emit_failed(e, (const void *)engine_guard_failed);
     for (unsigned kind = 0; kind < CHECK_KINDS; kind++) {
         stubs->check[false][kind] = emit_check_call(e, stubs, kind, false, read, failed);
         stubs->check[true][kind] = emit_check_call(e, stubs, kind, true, write, failed);
@@ -467,8 +475,7 @@ const uint8_t *stubs_guard(struct x86_stubs *stubs, struct emit *e, const struct
     emit_mov_ri(e, H_RCX, page->gva);
     emit_call_to(e, stubs->nested_refill_fetch);
     emit_patch(emit_jcc(e, CC_NZ), start);
-    emit_rr(e, 0x85 | X_W, H_RSP, H_RSP); /* test: NZ */
-    emit_byte(e, 0xc3);
+    emit_jmp_to(e, stubs->guard_failed);
     if (emit_ok(e))
         *guard = (struct guard_code){page->gva, page->host, start};
     return start;
