@@ -687,7 +687,8 @@ static void emit_entry(struct lower *l)
     static const struct ir first = {.op = IR_EVENT};
     struct block *block = l->block;
     l->ir = &first;
-    emit_align(l->e, 16);
+    if (block->hot) /* of warm blocks more fit into the host's caches without */
+        emit_align(l->e, 16);
     l->start = l->e->at;
     block->code = (uint32_t)(l->start - l->engine->cache.rw);
     if (l->trace->mode & MODE_PAGING)
