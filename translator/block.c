@@ -618,7 +618,7 @@ void block_make_room(struct engine *engine)
 {
     struct cache *cache = &engine->cache;
     struct cache_region *region = cache_oldest(cache);
-    if (!region || block_table_is_full(&engine->table)) {
+    if (!region) {
         block_drop_all(engine);
         return;
     }

@@ -16,7 +16,7 @@
 
 #define THRESHOLD_DEFAULT 8
 #define HOT_DEFAULT       2000
-#define CACHE_MB_DEFAULT  64
+#define CACHE_MB_DEFAULT  32
 #define VERIFIED_WARM     64 /* runs under --verify after which a block is translated again */
 
 struct translator_options translator_options;

@@ -55,7 +55,7 @@ struct translator_options {
     bool verify;        /* --verify: compare each block with the interpreter */
     bool stats;         /* --stats: count instructions, helper calls, slow paths */
     bool perf_map;      /* write /tmp/perf-PID.map for perf(1) */
-    unsigned cache_mb;  /* size of the code cache; 0: 64 */
+    unsigned cache_mb;  /* size of the code cache; 0: 32 */
     unsigned threshold; /* which execution of an address translates it (1: the first); 0: default */
     unsigned hot; /* which execution of a block translates it again (1: the first); 0: default */
     unsigned max_insns; /* guest instructions in a block; 0: default, 1: one at a time (tests) */

@@ -99,7 +99,7 @@ END_TEST
  * to one another at random, by indirect jumps and by direct ones; numbers in some of them change
  * now and then. Nothing may be left that leads to what is dropped.
  */
-enum { WALK_BITS = 12, WALK_FUNCTIONS = 1 << WALK_BITS, WALK_BYTES = 64, WALK_STEPS = 20000 };
+enum { WALK_BITS = 13, WALK_FUNCTIONS = 1 << WALK_BITS, WALK_BYTES = 64, WALK_STEPS = 20000 };
 enum { WALK_NUMBER = 6, WALK_JUMP = 44 }; /* offsets in a function */
 #define WALK_TABLE 0x400000u
 
@@ -114,7 +114,7 @@ static void make_walk(struct guest *guest)
         0xf4, 0x51, 0x58,                 /* imul rsi, rsi, 0x5851f42d */
         0x48, 0xff, 0xc6,                 /* inc rsi */
         0x48, 0x89, 0xf1,                 /* mov rcx, rsi */
-        0x48, 0xc1, 0xe9, 64 - WALK_BITS, /* shr rcx, 52 */
+        0x48, 0xc1, 0xe9, 64 - WALK_BITS, /* shr rcx, 51 */
         0x40, 0xf6, 0xc6, 0x01,           /* test sil, 1 */
         0x74, 0x03,                       /* jz over the jump */
         0xff, 0x24, 0xcf,                 /* jmp [rdi + rcx * 8] */
