@@ -33,7 +33,7 @@ static inline void board_parts_load(struct board_parts *parts)
                            firmware_load(&parts->vga, FIRMWARE_VGA, FIRMWARE_PACKAGE, &error);
     if (!parts->real_firmware) {
         blob_free(&parts->bios);
-        parts->bios = (struct blob){alloc_zeroed(65536), 65536};
+        parts->bios = (struct blob){.bytes = alloc_zeroed(65536), .size = 65536};
         memcpy(parts->bios.bytes + 0xfff0, "\xeb\xfe", 2); /* jmp to itself */
     }
     parts->model = cpu_model_find("default", &error);
