@@ -93,12 +93,13 @@ static void follow_registers(struct checks *c, const struct ir *ir)
 
 /* -- Groups -- */
 
-/* Can anything leave the block between these operations? */
+/* Can the guest's own code leave the block between these operations? An event or a lost page in
+ * between only delays what follows. */
 static bool leaves_between(const struct checks *c, unsigned first, unsigned last)
 {
     for (unsigned at = first; at < last; at++) {
         unsigned op = c->list->at[at].op;
-        if (op >= IR_EVENT && op <= IR_INDIRECT)
+        if (op >= IR_BRANCH && op <= IR_INDIRECT)
             return true;
     }
     return false;
