@@ -199,15 +199,17 @@ struct site {
 struct exit {
     uint32_t from, to;          /* blocks; to: linked target */
     uint32_t next, prev;        /* list of exits linked to a block */
-    uint16_t straight;          /* the jump to it, or to what comes before its jump in the slow
-                                 * part: displacement field, behind the block's code; 0: none */
-    uint16_t slow;              /* its jump in the slow part: field, before block.stubs; 0: none */
+    uint16_t straight;          /* the jump to it, or to what comes before its jump elsewhere:
+                                 * displacement field, behind the block's start; 0: none */
+    uint16_t other;             /* its jump elsewhere: field, behind the block's start if `tail`,
+                                 * else before block.stubs; 0: none */
     uint32_t distance;          /* target, from the block's rip: low bits */
     uint32_t distance_high : 4; /* and those above: signed */
     uint32_t recipe : 12;       /* computes the flags that are stored; 0: none (recipe.c) */
     uint32_t store_size : 8;    /* bytes of the code that stores flags and jumps; 0: none */
     uint32_t same_page : 1;     /* target lies in a page that the block has already checked */
     uint32_t unshared : 1;      /* leads to a block without shared checks */
+    uint32_t tail : 1;          /* its jump stands behind the block's straight code */
 };
 
 /* A memory check, or guard of a further page, of a warm block, which calls shared code: what is to

@@ -39,14 +39,16 @@ void host_reset(struct engine *engine)
 static uint8_t *exit_jump(const struct engine *engine, const struct exit *exit)
 {
     const struct block *from = block_at(engine, exit->from);
-    return engine->cache.rw + (exit->slow ? from->stubs - exit->slow : from->code + exit->straight);
+    return engine->cache.rw + (!exit->other ? from->code + exit->straight
+                               : exit->tail ? from->code + exit->other
+                                            : from->stubs - exit->other);
 }
 
 /* That of the conditional jump by which the code before the exit's jump is come to; NULL: none. */
 static uint8_t *exit_early(const struct engine *engine, const struct exit *exit)
 {
     const struct block *from = block_at(engine, exit->from);
-    return exit->slow && exit->straight ? engine->cache.rw + from->code + exit->straight : NULL;
+    return exit->other && exit->straight ? engine->cache.rw + from->code + exit->straight : NULL;
 }
 
 /* What code that stores flags at an exit ends with: LAHF, two stores, a jump. */

@@ -561,6 +561,30 @@ static void emit_cold(struct lower *l, struct cold *cold)
     }
 }
 
+/* Exits that are taken as often as any: the code before their jumps stands behind the straight
+ * code. */
+static bool is_tail(const struct cold *cold)
+{
+    return cold->kind == COLD_EXIT && !cold->exit->unshared;
+}
+
+static void emit_tail(struct lower *l)
+{
+    l->held = V_NONE;
+    l->tail = l->hot.at;
+    for (unsigned i = 0; i < l->colds && !l->failed; i++) /* emitting may add more */
+        if (is_tail(&l->cold[i]))
+            emit_cold(l, &l->cold[i]);
+}
+
+static void emit_slow_paths(struct lower *l)
+{
+    l->e = &l->cold_code;
+    for (unsigned i = 0; i < l->colds && !l->failed; i++)
+        if (!is_tail(&l->cold[i]))
+            emit_cold(l, &l->cold[i]);
+}
+
 /* -- The block -- */
 
 static void set_join(struct lower *l, unsigned index)
@@ -817,12 +841,15 @@ static void emit_exit_stubs(struct lower *l, const struct exit *exits)
 /* Displacements of an exit's jumps, relative to the block's code and to its stubs. */
 static bool place_exit(const struct lower *l, const struct lower_exit *from, struct exit *exit)
 {
-    const uint8_t *slow = from->jump >= l->slow && from->jump < l->e->at ? from->jump : NULL;
-    const uint8_t *straight = slow ? from->early : from->jump;
-    ptrdiff_t behind = straight ? straight - l->start : 0, before = slow ? l->e->at - slow : 0;
+    bool tail = from->jump >= l->tail && from->jump < l->hot.at;
+    bool elsewhere = tail || (from->jump >= l->slow && from->jump < l->e->at);
+    const uint8_t *straight = elsewhere ? from->early : from->jump;
+    ptrdiff_t behind = straight ? straight - l->start : 0;
+    ptrdiff_t other = !elsewhere ? 0 : tail ? from->jump - l->start : l->e->at - from->jump;
+    exit->tail = tail;
     exit->straight = (uint16_t)behind;
-    exit->slow = (uint16_t)before;
-    return behind <= UINT16_MAX && before <= UINT16_MAX;
+    exit->other = (uint16_t)other;
+    return behind <= UINT16_MAX && other <= UINT16_MAX;
 }
 
 /* Describes the exits, and emits where they lead while they are not linked. */
@@ -930,10 +957,8 @@ size_t host_lower(struct engine *engine, struct block *block, const struct trace
     if (list->loop && !l->failed)
         lower_loop(l);
 
-    l->e = &l->cold_code;
-    l->held = V_NONE;
-    for (unsigned i = 0; i < l->colds && !l->failed; i++) /* emitting may add more */
-        emit_cold(l, &l->cold[i]);
+    emit_tail(l);
+    emit_slow_paths(l);
     describe(l);
     if (l->failed || !emit_ok(&l->hot) || !emit_ok(&l->cold_code))
         return 0;

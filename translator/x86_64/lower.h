@@ -15,7 +15,9 @@
  * as the guest's does.
  *
  * Code is emitted to two places: the straight path, and the cold part with the slow paths, which
- * are noted in `cold` and emitted at the end, when the places they return to are known.
+ * are noted in `cold` and emitted at the end, when the places they return to are known. What is
+ * noted there but runs as often as any, the code before the jumps of exits, follows the straight
+ * path.
  */
 #ifndef DOPPEL_TRANSLATOR_X86_64_LOWER_H
 #define DOPPEL_TRANSLATOR_X86_64_LOWER_H
@@ -130,6 +132,7 @@ struct lower {
     struct emit hot, cold_code;
     struct emit *e;       /* where code goes: hot, or cold_code at the end */
     const uint8_t *start; /* of the block */
+    const uint8_t *tail;  /* of what stands behind its straight code */
     const uint8_t *slow;  /* of its code in the cold part */
     struct flags flags;
     struct x87_note note;
