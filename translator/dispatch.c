@@ -112,8 +112,20 @@ const void *engine_continue_unshared(struct cpu *cpu)
     return block_entry(engine, block);
 }
 
-/* The same after an instruction that left its block: the jump table is asked first. What it has
- * checks by itself that the page is mapped as before (R6). */
+/* What the jump table has for cpu->rip, which checks by itself that the page is mapped as before
+ * (R6). */
+static const void *table_code(struct engine *engine)
+{
+    struct cpu *cpu = engine->cpu;
+    const struct jump_entry *entry = jump_at(engine->current_space->jumps, cpu->rip);
+    /* Empty entries are for rip 1, and for those who have it in a register. */
+    if (entry->rip != cpu->rip || entry->code == engine->stubs->lookup)
+        return NULL;
+    cpu->insn = NULL; /* a fault in fetching is not an instruction's */
+    return entry->code;
+}
+
+/* The same after an instruction that left its block: the jump table is asked first. */
 const void *engine_go_on(struct cpu *cpu)
 {
     struct engine *engine = cpu_engine(cpu);
@@ -121,13 +133,8 @@ const void *engine_go_on(struct cpu *cpu)
         engine_join_flags(cpu);
         return engine->stubs->leave;
     }
-    const struct jump_entry *entry = jump_at(engine->current_space->jumps, cpu->rip);
-    /* Empty entries are for rip 1, and for those who have it in a register. */
-    if (__builtin_expect(entry->rip == cpu->rip && entry->code != engine->stubs->lookup, 1)) {
-        cpu->insn = NULL;
-        return entry->code;
-    }
-    return engine_continue(cpu);
+    const void *code = table_code(engine);
+    return __builtin_expect(code != NULL, 1) ? code : engine_continue(cpu);
 }
 
 /* The block's code is left when its bytes are written, and its notes are not used again before code
@@ -359,11 +366,16 @@ void engine_keep_hot(struct engine *engine, const struct block *block)
         *counter = (struct counter){key, COUNT_HOT};
 }
 
-void engine_enter(struct engine *engine, struct block *block)
+static void enter(struct engine *engine, const void *code)
 {
     engine_split_flags(engine->cpu);
-    engine->stubs->enter(engine->cpu, block_entry(engine, block));
+    engine->stubs->enter(engine->cpu, code);
     engine_join_flags(engine->cpu);
+}
+
+void engine_enter(struct engine *engine, struct block *block)
+{
+    enter(engine, block_entry(engine, block));
 }
 
 /* The exit that was taken last, NULL: none. */
@@ -371,6 +383,39 @@ static struct exit *taken_exit(const struct engine *engine)
 {
     uint32_t exit = engine_hot(engine->cpu)->exit;
     return exit ? exit_at(engine, exit) : NULL;
+}
+
+/* Code for cpu->rip, which `exit` led to if it is not NULL. NULL: it is cold, and was interpreted.
+ */
+static const void *find_code(struct engine *engine, struct exit *exit, bool unshared)
+{
+    struct cpu *cpu = engine->cpu;
+    prefetch(engine);
+    if (!unshared && stays_cold(engine)) {
+        engine->stats.interpreted++;
+        interp_block(cpu);
+        return NULL;
+    }
+    struct block *block = find_block(engine, unshared);
+    bool hot_at_once = engine->options.hot == 1;
+    if (!block && (unshared || is_warm(engine, &hot_at_once)))
+        block = translate(engine, unshared, hot_at_once);
+    else if (block && engine->verify && !block->hot && block_verified(block)->runs == VERIFIED_WARM)
+        block = translate_again(engine, block);
+    if (!block || !is_usable(cpu, block)) {
+        engine->stats.interpreted++;
+        interp_block(cpu);
+        return NULL;
+    }
+    if (engine->verify) {
+        verify_run(engine, block);
+        return NULL;
+    }
+    if (exit)
+        block_link(engine, exit, block);
+    else if (!unshared)
+        block_enter_table(engine, block);
+    return block_entry(engine, block);
 }
 
 static void run(struct cpu *cpu)
@@ -381,6 +426,8 @@ static void run(struct cpu *cpu)
     hot->exit = 0;
     hot->vectors_loaded = false;
     engine->unshared_next = false;
+    bool event =
+        true; /* it has made cpu->rip what it is; later, code whose guard may have failed */
     while (!must_leave(engine) || engine->flush_pending || engine->distrust_pending) {
         if (engine->flush_pending || engine_is_full(engine)) {
             block_make_room(engine);
@@ -400,32 +447,14 @@ static void run(struct cpu *cpu)
             interp_block(cpu);
             continue;
         }
-        prefetch(engine);
-        if (!unshared && stays_cold(engine)) {
-            engine->stats.interpreted++;
-            interp_block(cpu);
+        const void *code = event ? table_code(engine) : NULL;
+        event = false;
+        if (!code)
+            code = find_code(engine, exit, unshared);
+        if (!code)
             continue;
-        }
-        struct block *block = find_block(engine, unshared);
-        bool hot_at_once = engine->options.hot == 1;
-        if (!block && (unshared || is_warm(engine, &hot_at_once)))
-            block = translate(engine, unshared, hot_at_once);
-        else if (block && engine->verify && !block->hot &&
-                 block_verified(block)->runs == VERIFIED_WARM)
-            block = translate_again(engine, block);
-        if (!block || !is_usable(cpu, block)) {
-            engine->stats.interpreted++;
-            interp_block(cpu);
-            continue;
-        }
-        if (engine->verify) {
-            verify_run(engine, block);
-            continue;
-        }
-        if (exit)
-            block_link(engine, exit, block);
         engine->stats.entries++;
-        engine_enter(engine, block);
+        enter(engine, code);
         exit = taken_exit(engine);
         if (exit)
             cpu->rip = exit_rip(engine, exit);

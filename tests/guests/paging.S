@@ -3,6 +3,7 @@
 
 #define PAGE_TABLE (TABLES + 0x1000)
 #define MARK 0x300000 /* a page of its own */
+#define HANDLER 0x310000
 
 START
     ENTER_PROTECTED
@@ -56,6 +57,24 @@ START
     EQUAL(dword ptr [fault_cr2], MARK)
     or dword ptr [ebx], 1 /* present again: no flush needed */
     EQUAL(dword ptr [MARK], 0x1234)
+
+    /* A handler in a page that becomes another one between two interrupts */
+    mov dword ptr [HANDLER], 0xcf01b0 /* mov al, 1; iretd */
+    mov dword ptr [HANDLER + 0x1000], 0xcf02b0
+    mov dword ptr [IDT + 0x20 * 8], CODE32 << 16
+    mov dword ptr [IDT + 0x20 * 8 + 4], HANDLER + INTERRUPT_GATE
+    mov ecx, 50
+1:  xor dword ptr [PAGE_TABLE + (HANDLER / 0x1000) * 4], 0x1000
+    invlpg [HANDLER]
+    mov eax, [PAGE_TABLE + (HANDLER / 0x1000) * 4]
+    shr eax, 12
+    and eax, 1
+    lea edx, [eax + 1]
+    int 0x20
+    EQUAL(al, dl)
+    int 0x20
+    EQUAL(al, dl)
+    loop 1b
 
     /* Read-only, with WP and without */
     and dword ptr [ebx], ~2
