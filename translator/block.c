@@ -13,22 +13,28 @@
 
 /* -- Spaces -- */
 
-#define JUMPS_SIZE (sizeof(struct jump_entry) << JUMP_BITS)
+/* No return is led to the code any more that calls have noted. */
+static void forget_returns(struct engine *engine, struct space *space)
+{
+    for (unsigned i = 0; i >> RETURN_BITS == 0; i++)
+        space->tables->returns[i] = (struct jump_entry){0, engine->stubs->lookup};
+}
 
 /* An empty table is all zeros, of which pages that are not used take no memory. But a jump to 0
  * would find its slot so. */
-static bool clear_jumps(struct engine *engine, struct space *space)
+static bool clear_tables(struct engine *engine, struct space *space)
 {
-    if (space->jumps) {
-        madvise(space->jumps, JUMPS_SIZE, MADV_DONTNEED);
+    if (space->tables) {
+        madvise(space->tables, sizeof *space->tables, MADV_DONTNEED);
     } else {
-        void *memory =
-            mmap(NULL, JUMPS_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void *memory = mmap(NULL, sizeof *space->tables, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (memory == MAP_FAILED)
             return false;
-        space->jumps = memory;
+        space->tables = memory;
     }
-    *jump_at(space->jumps, 0) = (struct jump_entry){1, engine->stubs->lookup};
+    *jump_at(space->tables, 0) = (struct jump_entry){1, engine->stubs->lookup};
+    forget_returns(engine, space);
     return true;
 }
 
@@ -48,7 +54,7 @@ static struct space *space_of(struct engine *engine)
     if (engine->spaces == SPACES_MAX)
         return NULL;
     struct space *space = &engine->space[engine->spaces];
-    if (!clear_jumps(engine, space))
+    if (!clear_tables(engine, space))
         return NULL;
     space->mode = mode;
     space->cs_base = base;
@@ -81,14 +87,14 @@ bool space_select(struct engine *engine)
         *recent = space;
     }
     engine->current_space = space;
-    engine_hot(cpu)->jump_table = space->jumps;
+    engine_hot(cpu)->tables = space->tables;
     return true;
 }
 
 void space_free(struct space *space)
 {
-    if (space->jumps)
-        munmap(space->jumps, JUMPS_SIZE);
+    if (space->tables)
+        munmap(space->tables, sizeof *space->tables);
 }
 
 /* -- The table of blocks -- */
@@ -482,7 +488,7 @@ bool block_exists(const struct engine *engine, uint64_t rip, gpa_t gpa)
 /* The entry of its space's jump table that the block belongs into. */
 static struct jump_entry *jump_entry_of(const struct engine *engine, const struct block *block)
 {
-    return jump_at(engine->space[block->space].jumps, block->rip);
+    return jump_at(engine->space[block->space].tables, block->rip);
 }
 
 void block_enter_table(struct engine *engine, const struct block *block)
@@ -491,6 +497,17 @@ void block_enter_table(struct engine *engine, const struct block *block)
 }
 
 /* -- Links -- */
+
+/* No return is led any more to the code that an exit of a call was linked to. */
+static void forget_returns_to(struct engine *engine, const struct exit *exit)
+{
+    struct space *space = &engine->space[block_at(engine, exit->from)->space];
+    struct jump_entry *entry = space->tables->returns;
+    uint64_t rip = exit_rip(engine, exit);
+    for (unsigned i = 0; i >> RETURN_BITS == 0; i++)
+        if (entry[i].rip == rip)
+            entry[i] = (struct jump_entry){0, engine->stubs->lookup};
+}
 
 static void unlink_exit(struct engine *engine, struct exit *exit)
 {
@@ -504,6 +521,8 @@ static void unlink_exit(struct engine *engine, struct exit *exit)
         exit_at(engine, exit->next)->prev = exit->prev;
     exit->to = 0;
     host_unlink(engine, exit);
+    if (exit->returns)
+        forget_returns_to(engine, exit);
 }
 
 /* Nothing leads into the block any more, nor out of it without the dispatcher. */
@@ -625,6 +644,8 @@ void block_make_room(struct engine *engine)
     bool region_was_used = region->newest != 0;
     for (uint32_t at = region->newest; at; at = block_at(engine, at)->older)
         evict(engine, block_at(engine, at));
+    for (unsigned i = 0; i < engine->spaces; i++)
+        forget_returns(engine, &engine->space[i]); /* they may name stubs of the region */
     table_remove_region(engine, region);
     cache_advance(cache);
     host_reset(engine);

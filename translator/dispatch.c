@@ -117,7 +117,7 @@ const void *engine_continue_unshared(struct cpu *cpu)
 static const void *table_code(struct engine *engine)
 {
     struct cpu *cpu = engine->cpu;
-    const struct jump_entry *entry = jump_at(engine->current_space->jumps, cpu->rip);
+    const struct jump_entry *entry = jump_at(engine->current_space->tables, cpu->rip);
     /* Empty entries are for rip 1, and for those who have it in a register. */
     if (entry->rip != cpu->rip || entry->code == engine->stubs->lookup)
         return NULL;

@@ -14,6 +14,7 @@
 #define TRACE_MAX   64 /* guest instructions in a block */
 #define TRACE_PAGES 4  /* pages that a block's bytes come from */
 #define JUMP_BITS   16 /* entries of a jump table */
+#define RETURN_BITS 9  /* of a return table */
 #define SPACES_MAX  64
 
 struct engine;
@@ -62,10 +63,10 @@ struct engine_hot {
         vectors_loaded; /* enum vectors_kept: guest registers, and MXCSR, that are in the host's */
     uint8_t x87_loaded; /* guest x87 state is in the host's, but for the two pointers */
     uint32_t exit;      /* arena offset of the exit that was taken, 0: none */
-    struct jump_entry *jump_table; /* of the current space */
-    uint64_t scratch;              /* V_T1 */
-    uint64_t host_sp;              /* of the dispatcher */
-    uint32_t mxcsr_host;           /* what the host register holds while vectors_loaded */
+    struct jump_tables *tables; /* of the current space */
+    uint64_t scratch;           /* V_T1 */
+    uint64_t host_sp;           /* of the dispatcher */
+    uint32_t mxcsr_host;        /* what the host register holds while vectors_loaded */
     uint32_t mxcsr_saved;
     uint64_t instructions;             /* retired in translated code, counted with --stats */
     uint64_t share[SHARES];            /* what shared checks have found: ir.share_start */
@@ -96,6 +97,20 @@ struct jump_entry {
     const void *code;
 };
 
+/*
+ * Where indirect jumps find code: any address by a hash of it, and returns by where the return
+ * address lies on the stack: calls note there what is to run behind them. Entries of `returns` that
+ * are empty are for rip 0.
+ */
+struct jump_tables {
+    struct jump_entry returns[1u << RETURN_BITS];
+    struct jump_entry jumps[1u << JUMP_BITS];
+};
+
+/* Byte offset of the entry for a return address that lies there; generated code computes the same.
+ * Most stacks are aligned to 16 bytes, the size of an entry, at calls. */
+#define RETURN_MASK (((1 << RETURN_BITS) - 1) << 4)
+
 /* Byte offset of the table entry of a target; generated code computes the same. */
 #define JUMP_HASH  0x9e3779b1u
 #define JUMP_SHIFT (32 - 4 - JUMP_BITS)
@@ -104,9 +119,9 @@ static inline uint32_t jump_offset(uint64_t rip)
     return ((uint32_t)rip * JUMP_HASH >> JUMP_SHIFT) & (((1u << JUMP_BITS) - 1) << 4);
 }
 
-static inline struct jump_entry *jump_at(struct jump_entry *table, uint64_t rip)
+static inline struct jump_entry *jump_at(struct jump_tables *tables, uint64_t rip)
 {
-    return (struct jump_entry *)(void *)((uint8_t *)table + jump_offset(rip));
+    return (struct jump_entry *)(void *)((uint8_t *)tables->jumps + jump_offset(rip));
 }
 
 /* The mode word as far as it matters to translations. Kernel accesses with and without SMAP in
@@ -122,7 +137,7 @@ struct space {
     uint32_t mode;     /* space_mode() of all CPU modes that it serves */
     uint32_t cs_limit; /* these two only matter without MODE_FLAT_CS */
     uint64_t cs_base;
-    struct jump_entry *jumps;
+    struct jump_tables *tables;
 };
 
 /* Can blocks that keep vectors or x87 state in the host's registers run? Not with unmasked
@@ -172,7 +187,9 @@ struct trace {
  * instruction cannot be translated (device memory): interpret it. `hot`: calls are entered and
  * loops unrolled. */
 bool trace_form(struct engine *engine, struct trace *trace, unsigned max_insns, bool hot);
-/* Target of a direct branch; false if taking it faults (limit, not canonical). */
+/* Can control go there without a fault (limit, not canonical)? */
+bool trace_reaches(const struct trace *trace, uint64_t rip);
+/* Target of a direct branch; false if taking it faults. */
 bool trace_target(const struct trace *trace, const struct insn *insn, uint64_t rip,
                   uint64_t *target);
 
@@ -195,7 +212,8 @@ struct site {
 };
 
 /* An exit's jump is linked by its displacement. The code before it that stores flags can be
- * replaced, or be avoided by the conditional jump to it. */
+ * replaced, or be avoided by the conditional jump to it. The exit of a call to where it returns has
+ * no jump, but an address for the return table, which is linked in the same way. */
 struct exit {
     uint32_t from, to;          /* blocks; to: linked target */
     uint32_t next, prev;        /* list of exits linked to a block */
@@ -210,6 +228,7 @@ struct exit {
     uint32_t same_page : 1;     /* target lies in a page that the block has already checked */
     uint32_t unshared : 1;      /* leads to a block without shared checks */
     uint32_t tail : 1;          /* its jump stands behind the block's straight code */
+    uint32_t returns : 1;       /* the return table may name the code that it is linked to */
 };
 
 /* A memory check, or guard of a further page, of a warm block, which calls shared code: what is to

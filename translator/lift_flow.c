@@ -73,10 +73,11 @@ static bool lift_indirect_target(struct lift *l)
     return true;
 }
 
-static void lift_indirect(struct lift *l)
+static struct ir *lift_indirect(struct lift *l)
 {
     struct ir *ir = lift_ir(l, IR_INDIRECT, 0);
     ir->a = V_T1;
+    return ir;
 }
 
 static bool lift_jmp(struct lift *l)
@@ -93,6 +94,35 @@ static bool lift_jmp(struct lift *l)
         return false;
     lift_indirect(l);
     return true;
+}
+
+/* Does the trace go on from this call to its return without a branch? */
+static bool returns_within(const struct lift *l)
+{
+    const struct trace *trace = l->trace;
+    unsigned depth = 0;
+    for (unsigned i = l->index; i + 1 < trace->count; i++) {
+        switch (trace->insn[i].op) {
+        case OP_CALL:
+            depth++;
+            break;
+        case OP_RET:
+            if (--depth == 0)
+                return true;
+            break;
+        case OP_JCC:
+        case OP_LOOP:
+        case OP_JCXZ:
+            return false;
+        }
+    }
+    return false;
+}
+
+/* Is it of use to note where the call returns? */
+static bool is_noted(const struct lift *l, uint64_t pushed)
+{
+    return pushed == l->next && trace_reaches(l->trace, pushed) && !returns_within(l);
 }
 
 static bool lift_call(struct lift *l)
@@ -113,7 +143,8 @@ static bool lift_call(struct lift *l)
     }
     lift_stack(l, IR_MEM_WRITE, size, RSP, -(int64_t)size);
     uint64_t pushed = size == 8 ? l->next : size == 4 ? (uint32_t)l->next : (uint16_t)l->next;
-    lift_dab(l, IR_MOV, size, V_M, V_IMM, V_NONE)->imm = (int64_t)pushed;
+    enum ir_op op = is_noted(l, pushed) ? IR_CALL : IR_MOV;
+    lift_dab(l, op, size, V_M, V_IMM, V_NONE)->imm = (int64_t)pushed;
     lift_stack_move(l, RSP, RSP, -(int64_t)size);
     if (!direct)
         lift_indirect(l);
@@ -139,7 +170,9 @@ static bool lift_ret(struct lift *l)
         struct ir *ir = lift_jump(l, IR_EXPECT, l->trace->next[l->index]);
         ir->a = V_T1;
     } else {
-        lift_indirect(l);
+        struct ir *ir = lift_indirect(l);
+        ir->aux = true;
+        ir->imm = (int64_t)size + release;
     }
     return true;
 }

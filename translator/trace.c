@@ -155,14 +155,18 @@ static bool is_canonical(uint64_t address)
     return (uint64_t)((int64_t)(address << 16) >> 16) == address;
 }
 
+bool trace_reaches(const struct trace *trace, uint64_t rip)
+{
+    return trace->mode & MODE_CODE64 ? is_canonical(rip) : rip <= trace->cs_limit;
+}
+
 bool trace_target(const struct trace *trace, const struct insn *insn, uint64_t rip,
                   uint64_t *target)
 {
     *target = rip + insn->length + insn->imm;
-    if (trace->mode & MODE_CODE64)
-        return is_canonical(*target);
-    *target = insn->opsize == 2 ? (uint16_t)*target : (uint32_t)*target;
-    return *target <= trace->cs_limit;
+    if (!(trace->mode & MODE_CODE64))
+        *target = insn->opsize == 2 ? (uint16_t)*target : (uint32_t)*target;
+    return trace_reaches(trace, *target);
 }
 
 /* Where the trace goes on after its last instruction; false: it ends here. */

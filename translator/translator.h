@@ -19,6 +19,9 @@
  *   space    what besides rip decides a translation: mode word, CS base and limit
  *   guard    check that a page is still mapped where it was when its code was translated
  *   jump table  per space: rip -> host code, looked up inline by indirect jumps
+ *   return table  the same for returns, by where on the stack the return address lies: calls note
+ *            there what runs behind them, and a return whose rip is another looks into the jump
+ *            table
  *   home     where a guest register lives: a host register, or its slot in struct cpu
  *   slot     EFLAGS in struct cpu: the arithmetic flags when they are not in host EFLAGS
  *

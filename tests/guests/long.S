@@ -36,13 +36,23 @@ START
     FAIL
 here:
 
-    /* Indirect calls to addresses that no other code has: 0 and 1 too are no more than that. */
+    /* Indirect calls, and returns, to addresses that no other code has: 0 and 1 too are no more
+     * than that. */
     mov word ptr [0], 0xc3c3 /* ret, ret */
     mov r14d, 100
 1:  xor eax, eax
     call rax
     inc eax
     call rax
+    lea rcx, [rip + 2f]
+    push rcx
+    push 0
+    ret
+2:  lea rcx, [rip + 2f]
+    push rcx
+    push 1
+    ret
+2:
     dec r14d
     jnz 1b
 

@@ -2,6 +2,7 @@
 
 .macro program name, bits
     .code\bits
+    .balign 64 # as at GUEST_CODE
     .global program_\name, program_\name\()_end
 program_\name:
 .endm
@@ -76,6 +77,125 @@ program calls, 64
 6:  call 1b
     ret $0
 end_program calls
+
+# Returns to where no call was, or another one with the stack pointer at the same place
+program returns, 64
+    mov $0x210000, %rbx # a second stack: the same places in tables
+    xor %esi, %esi
+    mov $500, %r12d
+1:  call skips
+    add $1, %esi
+    add $2, %esi
+    call pushes
+    add $4, %esi
+    lea coroutine(%rip), %rax # two stacks by turns
+    mov %rax, (%rbx)
+    call switch
+    add $8, %esi
+    call switch
+    add $16, %esi
+    mov $0x20000, %ecx # frames further apart than a table reaches, and more than it has
+    call recurse
+    mov $700, %ecx
+    call recurse_near
+    call longjmp_1
+    add $32, %esi # never
+2:  imul $3, %rsi
+    call drops
+    jmp 3f
+    .balign 64
+    .skip 64 - 5
+3:  call changes
+changed: # another line
+    add $0x100, %esi
+    mov %rsp, %rbp # a return address that a call left below the stack pointer
+    call nothing
+    sub $8, %rsp
+    lea 3f(%rip), %rax
+    xchg %rax, (%rsp)
+    ret
+3:  add %eax, %esi # what it was
+    mov $3, %ecx
+    call nothing
+    sub $8, %rsp
+    dec %ecx
+    jz 4f
+    ret # behind the call again, with the same stack pointer
+4:  add $64, %esi
+    mov %rbp, %rsp
+    dec %r12d
+    jnz 1b
+    hlt
+skips:
+    addq $3, (%rsp) # the ADD behind the call
+    ret
+pushes:
+    lea 1f(%rip), %rax
+    push %rax
+    add $128, %esi
+    ret
+1:  ret
+switch: # to the stack in RBX
+    xchg %rsp, %rbx
+    ret
+coroutine:
+    add $3, %rsi
+    call switch
+    imul $5, %rsi
+    xchg %rsp, %rbx
+    ret
+recurse:
+    sub $0x1000, %ecx
+    jb 1f
+    mov %rsp, %rdx
+    lea 0x300000(%rcx), %rsp # each frame at the same place of a page
+    push %rdx
+    call recurse
+    pop %rsp
+    lea 1(%rsi, %rsi, 2), %rsi
+1:  ret
+recurse_near:
+    dec %ecx
+    js 1f
+    call recurse_near
+    add %ecx, %esi
+    inc %ecx
+1:  ret
+longjmp_1:
+    call 1f
+    add $512, %esi # never
+1:  add $16, %rsp
+    lea 2b(%rip), %rax
+    jmp *%rax
+drops:
+    push $7
+    call 1f
+    add $5, %esi
+    ret
+1:  add $6, %esi
+    ret $8
+changes: # the constant behind the call
+    mov %r12b, changed + 2(%rip)
+nothing:
+    ret
+end_program returns
+
+# A return with the stack pointer and to the address that a call noted in another mode: behind it SSE
+# instructions are not available
+program modes, 64
+    mov $100, %ebx
+1:  call 2f
+    paddd %xmm0, %xmm1
+    dec %ebx
+    jnz 1b
+    hlt
+2:  cmp $1, %ebx
+    jne 3f
+    mov %cr0, %rax
+    or $8, %eax
+    mov %rax, %cr0
+3:  ret
+end_program modes
 
 # Fills and copies across page boundaries; frames at every distance from a boundary
 program memory, 64

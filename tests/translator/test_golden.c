@@ -98,7 +98,7 @@ static const struct {
     HOT(vectors_loaded),
     HOT(x87_loaded),
     HOT(exit),
-    HOT(jump_table),
+    HOT(tables),
     HOT(scratch),
     HOT(host_sp),
     HOT(mxcsr_host),
@@ -176,7 +176,7 @@ static void write_host(FILE *out, const struct text *text, unsigned end, unsigne
 {
     const char *line = text->line[i], *number;
     char name[80];
-    if (is_transfer(line) && (number = strstr(line, "0x"))) {
+    if (is_transfer(line) && !strchr(line, '[') && (number = strstr(line, "0x"))) {
         fprintf(out, "%.*s", (int)(number - line), line);
         fprintf(out, label ? "L%u\n" : "<out>\n", label);
     } else if ((number = strstr(line, "[rsp"))) {
@@ -186,7 +186,8 @@ static void write_host(FILE *out, const struct text *text, unsigned end, unsigne
     } else if ((number = strstr(line, ", 0x")) && strtoull(number + 2, NULL, 16) >> 32) {
         fprintf(out, "%.*s, <pointer>\n", (int)(number - line), line);
     } else if ((number = strstr(line, "[rip"))) {
-        fprintf(out, "%.*s[countdown%s\n", (int)(number - line), line, strchr(number, ']'));
+        const char *what = strncmp(line, "lea", 3) ? "countdown" : "return";
+        fprintf(out, "%.*s[%s%s\n", (int)(number - line), line, what, strchr(number, ']'));
     } else if (strncmp(line, "mov e", 5) == 0 && strncmp(line + 6, "x, 0x", 5) == 0 &&
                strchr("ad", line[5]) && i + 1 < end && is_transfer(text->line[i + 1]) &&
                strtoull(line + 9, NULL, 16) > 0xff) {

@@ -3,7 +3,8 @@
  * on the translator: both must end in the same state.
  *
  * A program calls little functions that mix the accumulator with constants in their code, through
- * virtual pages of two windows. Between the calls it does what invalidates translations: stores
+ * virtual pages of two windows. Between the calls, and in routines that some of those functions
+ * call, it does what invalidates translations: stores
  * into that code (through the same and another mapping, whole, in part, by copying, by the function
  * itself), stores beside it, exchanges of page-table entries with INVLPG or a CR3 load, changes of
  * the address space with and without a flush, of the mode, and through ports: writes by a device
@@ -24,18 +25,21 @@
 #define PAGES      6 /* in each window */
 
 /* Window 0 lies in RAM that the processor reaches by itself, window 1 in RAM behind the bus. */
-#define WINDOW(w)   (0x400000u + (w)*0x200000u) /* physical and virtual */
-#define ALIAS(w)    (0xa00000u + (w)*0x200000u) /* the same memory, never remapped */
-#define ROOT(s)     (0x300000u + (s)*0x10000u)  /* page tables of address space s */
-#define TABLE(s, w) (ROOT(s) + 0x3000u + (w)*0x1000u)
-#define MOVABLE     0x600000u /* RAM that a layout change exchanges */
-#define SPACES      2
-#define PORT_DMA    0x10
-#define PORT_LAYOUT 0x11
+#define WINDOW(w)     (0x400000u + (w)*0x200000u) /* physical and virtual */
+#define ALIAS(w)      (0xa00000u + (w)*0x200000u) /* the same memory, never remapped */
+#define ROOT(s)       (0x300000u + (s)*0x10000u)  /* page tables of address space s */
+#define TABLE(s, w)   (ROOT(s) + 0x3000u + (w)*0x1000u)
+#define MOVABLE       0x600000u /* RAM that a layout change exchanges */
+#define SPACES        2
+#define ROUTINE(s, i) (0x180000u + (s)*0x10000u + (i)*0x200u) /* for address space s */
+#define ROUTINES      8
+#define PORT_DMA      0x10
+#define PORT_LAYOUT   0x11
 
-/* Where functions begin in a page. One crosses a line; one that would cross the page is short. */
-static const uint16_t starts[] = {0x040, 0x0b8, 0x0f9, 0x7c0, 0xfe0};
+/* Where functions begin in a page. One that would cross the page is short. */
+static const uint16_t starts[] = {0x040, 0x0b8, 0x0f3, 0x7c0, 0xfe0};
 #define FUNCTIONS (sizeof starts / sizeof starts[0])
+#define CALLER    2 /* the one that calls a routine, which returns to another line */
 
 static uint64_t random_state;
 
@@ -164,17 +168,25 @@ static void add_u32(struct text *text, const char *hex, uint32_t value)
     text->length += 4;
 }
 
+enum function { PLAIN, ITSELF, CALLS };
+
 /* imul eax, eax, odd; add eax, constant; ret: the constants at bytes 2 and 7. Or one that first
- * stores the accumulator into its own second constant. */
-static void make_function(struct board *board, uint32_t address, uint32_t value, bool itself)
+ * stores the accumulator into its own second constant. Or one that calls a routine, with a third
+ * constant behind that. */
+static void make_function(struct board *board, uint32_t address, uint32_t value,
+                          enum function function)
 {
     struct text text = {.length = 0};
-    if (itself) {
+    if (function == ITSELF) {
         add_u32(&text, "89 05", 1); /* mov [rip + 1], eax */
         add_u32(&text, "05", value);
     } else {
         add_u32(&text, "69 c0", value | 1);
         add_u32(&text, "05", value * 77);
+    }
+    if (function == CALLS) {
+        add(&text, "ff d6"); /* call rsi */
+        add_u32(&text, "05", value * 55);
     }
     add(&text, "c3");
     memcpy(board->guest->ram + address, text.bytes, text.length);
@@ -234,11 +246,13 @@ static void add_store(struct text *text, const char *hex, uint32_t address)
     }
 }
 
+enum { STEP_EXCHANGE = 6, STEP_CR3, STEP_CALLS = 12, STEP_KINDS = 17 };
+
 /* *space: the current one at this place of the program. */
-static void add_step(struct text *text, unsigned *space)
+static void add_step(struct text *text, unsigned kind, unsigned *space)
 {
     uint32_t target = any_function();
-    switch (below(16)) {
+    switch (kind) {
     case 0: /* the constants of a function, one of their bytes, across a line */
         add_store(text, "89", seen(target) + 7);
         break;
@@ -271,10 +285,10 @@ static void add_step(struct text *text, unsigned *space)
         add_u32(text, "b9", 1 + below(100));
         add(text, "89 07 48 83 c7 08 ff c9 75 f6");
         break;
-    case 6:
+    case STEP_EXCHANGE:
         exchange_entries(text, *space);
         break;
-    case 7:
+    case STEP_CR3:
         *space = below(SPACES);
         load_cr3(text, *space, below(4) != 0);
         break;
@@ -289,9 +303,14 @@ static void add_step(struct text *text, unsigned *space)
         add_u32(text, "ba", below(2) ? PORT_DMA : PORT_LAYOUT);
         add(text, "ef");
         break;
+    case 11: /* behind the call of a function that waits for its routine, perhaps */
+        add_store(text, "89", seen(any_page()) + starts[CALLER] + 14);
+        break;
     default:
         for (unsigned i = 1 + below(3); i-- > 0;) {
-            add_u32(text, "b9", below(4) ? any_function() : seen(any_function()));
+            target = below(2) ? any_function() : any_page() + starts[CALLER];
+            add_u32(text, "b9", below(4) ? target : seen(target));
+            add_u32(text, "be", ROUTINE(*space, below(ROUTINES)));
             add(text, "ff d1"); /* call rcx */
         }
     }
@@ -305,22 +324,43 @@ static void make_program(struct text *text)
     add_u32(text, "bb", ITERATIONS);
     unsigned start = text->length;
     for (unsigned i = 0; i < STEPS; i++)
-        add_step(text, &space);
+        add_step(text, below(STEP_KINDS), &space);
     load_cr3(text, 0, true);
     add(text, "ff cb");
     add_u32(text, "0f 85", start - (text->length + 6));
     add(text, "f4");
 }
 
+/* A step or two; ret. */
+static void make_routine(struct text *text, unsigned space)
+{
+    text->length = 0;
+    for (unsigned i = 1 + below(2); i-- > 0;) {
+        unsigned kind = below(3) ? below(STEP_CALLS) : STEP_EXCHANGE;
+        if (kind != STEP_CR3)
+            add_step(text, kind, &space);
+    }
+    add(text, "c3");
+}
+
+static struct text routine[SPACES][ROUTINES];
+
 static void load(struct board *board, const struct text *text, uint64_t values)
 {
     board_reset(board);
+    for (unsigned space = 0; space < SPACES; space++)
+        for (unsigned i = 0; i < ROUTINES; i++)
+            guest_load(board->guest, ROUTINE(space, i), routine[space][i].bytes,
+                       routine[space][i].length);
     for (unsigned window = 0; window < 2; window++)
         for (unsigned page = 0; page < PAGES; page++)
             for (unsigned i = 0; i < FUNCTIONS; i++) {
                 uint32_t value = (uint32_t)(values >> (page + i));
+                bool itself = i == 3 || (i == 4 && page & 1);
                 make_function(board, WINDOW(window) + page * 4096 + starts[i], value,
-                              i == 3 || (i == 4 && page & 1));
+                              i == CALLER ? CALLS
+                              : itself    ? ITSELF
+                                          : PLAIN);
             }
     guest_load(board->guest, GUEST_CODE, text->bytes, text->length);
     board->guest->cpu->gpr[RAX] = values & 0xffffffff;
@@ -370,6 +410,9 @@ START_TEST(programs_that_invalidate)
         uint64_t seed = first_seed + i;
         random_state = seed * 0x9e3779b97f4a7c15ull;
         make_program(&text);
+        for (unsigned space = 0; space < SPACES; space++)
+            for (unsigned j = 0; j < ROUTINES; j++)
+                make_routine(&routine[space][j], space);
         uint64_t values = (uint64_t)below(1 << 24) << 40 | (uint64_t)below(1 << 24) << 20 | 1;
         load(reference, &text, values);
         ck_assert(guest_run(reference->guest));

@@ -16,6 +16,8 @@
     PROGRAM(loops, GUEST_64)                                                                       \
     PROGRAM(ways_out, GUEST_64)                                                                    \
     PROGRAM(calls, GUEST_64)                                                                       \
+    PROGRAM(returns, GUEST_64)                                                                     \
+    PROGRAM(modes, GUEST_64)                                                                       \
     PROGRAM(memory, GUEST_64)                                                                      \
     PROGRAM(modify, GUEST_64)                                                                      \
     PROGRAM(beside, GUEST_64)                                                                      \
@@ -97,17 +99,19 @@ END_TEST
 /*
  * A small code cache, of which what was translated first is dropped again and again. Functions go
  * to one another at random, by indirect jumps and by direct ones; numbers in some of them change
- * now and then. Nothing may be left that leads to what is dropped.
+ * now and then. Nothing may be left that leads to what is dropped, nor may the return at the end,
+ * whose call was long ago.
  */
 enum { WALK_BITS = 13, WALK_FUNCTIONS = 1 << WALK_BITS, WALK_BYTES = 64, WALK_STEPS = 20000 };
 enum { WALK_NUMBER = 6, WALK_JUMP = 44 }; /* offsets in a function */
 #define WALK_TABLE 0x400000u
+#define WALK_START 0x410000u
 
 static void make_walk(struct guest *guest)
 {
     static const uint8_t body[] = {
         0xff, 0xcb, /* dec ebx */
-        0x74, 0x2c, /* jz to the hlt */
+        0x74, 0x2c, /* jz to the ret */
         0x81, 0xc0, 0,    0,
         0,    0, /* add eax, number */
         0x48, 0x69, 0xf6, 0x2d,
@@ -122,8 +126,9 @@ static void make_walk(struct guest *guest)
         0x01, 0x54, 0x24, 0x08,           /* add [rsp + 8], edx */
         0xe9, 0,    0,    0,
         0,    /* jmp to another function */
-        0xf4, /* hlt */
+        0xc3, /* ret */
     };
+    static const uint8_t start[] = {0xff, 0xd1, 0xf4}; /* call rcx; hlt */
     static uint8_t code[WALK_FUNCTIONS * WALK_BYTES];
     static uint64_t table[WALK_FUNCTIONS];
     for (uint32_t i = 0; i < WALK_FUNCTIONS; i++) {
@@ -136,6 +141,7 @@ static void make_walk(struct guest *guest)
         table[i] = GUEST_CODE + i * WALK_BYTES;
     }
     guest_load(guest, GUEST_CODE, code, sizeof code);
+    guest_load(guest, WALK_START, start, sizeof start);
     memcpy(guest->ram + WALK_TABLE, table, sizeof table);
 }
 
@@ -148,8 +154,9 @@ static uint64_t walk(struct guest *guest)
         uint32_t number = part * 1000;
         guest_load(guest, GUEST_CODE + part * 7 * WALK_BYTES + WALK_NUMBER, &number, 4);
         cpu->halted = false;
-        cpu->rip = GUEST_CODE;
+        cpu->rip = WALK_START;
         cpu->gpr[RBX] = WALK_STEPS;
+        cpu->gpr[RCX] = GUEST_CODE;
         cpu->gpr[RSI] = part + 1;
         cpu->gpr[RDI] = WALK_TABLE;
         ck_assert(guest_run(guest) && !cpu->failed);
@@ -195,11 +202,13 @@ START_TEST(events_end_loops)
         {0x48, 0x8d, 0x05, 0xf9, 0xff, 0xff, 0xff, 0xff, 0xe0}, /* lea rax; jmp rax */
         {0xe8, 0, 0, 0, 0, 0x48, 0x83, 0xc4, 0x08, 0xeb, 0xf5}, /* call; add rsp, 8; jmp */
         {0xe8, 0x02, 0, 0, 0, 0xeb, 0xf9, 0xc3},                /* call f; jmp; f: ret */
+        {0xe8, 0x04, 0, 0, 0, 0x48, 0x83, 0xec, 0x08, 0xc3},    /* call f; sub rsp, 8; f: ret */
     };
-    for (unsigned i = 0; i < sizeof loops / sizeof loops[0]; i++) {
-        translator_options = (struct translator_options){.threshold = 1, .hot = 1};
+    for (unsigned i = 0; i < 2 * sizeof loops / sizeof loops[0]; i++) {
+        const uint8_t *loop = loops[i / 2];
+        translator_options = (struct translator_options){.threshold = 1, .hot = i % 2 ? 1 : 1000};
         struct guest *guest = guest_new(&accel_translator, GUEST_64);
-        guest_load(guest, GUEST_CODE, loops[i], sizeof loops[i]);
+        guest_load(guest, GUEST_CODE, loop, sizeof loops[0]);
         guest->stop_after = 100;
         ck_assert_int_eq(guest_run_timed(guest), CPU_EXIT_STOPPED);
         guest_free(guest);

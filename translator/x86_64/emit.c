@@ -200,6 +200,21 @@ void emit_lea(struct emit *e, unsigned size, unsigned dst, struct host_mem mem)
         emit_rm(e, 0x8d | (size == 8 ? X_W : 0), dst, mem);
 }
 
+static uint8_t *emit_displacement(struct emit *e)
+{
+    uint8_t *field = e->at;
+    emit_u32(e, 0);
+    return field;
+}
+
+uint8_t *emit_lea_code(struct emit *e, unsigned dst)
+{
+    emit_byte(e, (uint8_t)(0x48 | dst >> 3 << 2));
+    emit_byte(e, 0x8d);
+    emit_byte(e, (uint8_t)(5 | (dst & 7) << 3)); /* rip + disp32 */
+    return emit_displacement(e);
+}
+
 /* -- Arithmetic -- */
 
 void emit_alu_rr(struct emit *e, enum host_alu alu, unsigned size, unsigned dst, unsigned src)
@@ -268,13 +283,6 @@ void emit_rorx(struct emit *e, unsigned size, unsigned dst, unsigned src, unsign
 }
 
 /* -- Jumps -- */
-
-static uint8_t *emit_displacement(struct emit *e)
-{
-    uint8_t *field = e->at;
-    emit_u32(e, 0);
-    return field;
-}
 
 uint8_t *emit_jcc(struct emit *e, enum host_cond cond)
 {

@@ -133,6 +133,8 @@ void emit_load(struct emit *e, unsigned size, unsigned dst, struct host_mem mem)
 void emit_store(struct emit *e, unsigned size, struct host_mem mem, unsigned src);
 void emit_store_imm(struct emit *e, unsigned size, struct host_mem mem, int32_t value);
 void emit_lea(struct emit *e, unsigned size, unsigned dst, struct host_mem mem);
+/* LEA of a place in the code: the position of the displacement for emit_patch(). */
+uint8_t *emit_lea_code(struct emit *e, unsigned dst);
 
 /* -- Arithmetic -- */
 

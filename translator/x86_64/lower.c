@@ -354,19 +354,28 @@ static void lower_jump(struct lower *l, const struct ir *ir)
     emit_exit(l, exit, &flags, is_backward(l, exit->rip));
 }
 
-/* Target in RCX; the flags are in the slot. */
-static void emit_jump_table(struct lower *l)
+/* RDX = the current space's tables + the offset of the entry for the return address at the stack
+ * pointer - `below`. */
+static void find_return_entry(struct lower *l, int32_t below)
+{
+    emit_lea(l->e, 4, H_RDX, host_at(lower_use(l, RSP, 8, H_RDX), -below));
+    emit_alu_ri(l->e, ALU_AND, 4, H_RDX, RETURN_MASK);
+    emit_alu_rm(l->e, ALU_ADD, 8, H_RDX, cpu_mem(HOT_AT(tables)));
+}
+
+static void lower_call(struct lower *l, const struct ir *ir)
 {
     struct emit *e = l->e;
-    emit_rr(e, 0x69, H_RDX, H_RCX); /* imul edx, ecx, JUMP_HASH */
-    emit_u32(e, JUMP_HASH);
-    emit_shift_ri(e, SHIFT_SHR, 4, H_RDX, JUMP_SHIFT);
-    emit_alu_ri(e, ALU_AND, 4, H_RDX, ((1 << JUMP_BITS) - 1) << 4);
-    emit_alu_rm(e, ALU_ADD, 8, H_RDX, cpu_mem(HOT_AT(jump_table)));
-    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, 0), H_RCX, false);
-    struct cold *cold = lower_cold(l, COLD_INDIRECT, emit_jcc(e, CC_NZ));
-    cold->executed = 0;
-    emit_jmp_mem(e, host_at(H_RDX, offsetof(struct jump_entry, code)));
+    struct lower_exit *exit = new_exit(l, (uint64_t)ir->imm, ir->insn);
+    exit->same_page = false;
+    exit->returns = true;
+    lower_clobber(l);
+    emit_mov_ri(e, H_RAX, (uint64_t)ir->imm);
+    emit_store(e, ir->size, l->m, H_RAX);
+    find_return_entry(l, ir->size);
+    emit_store(e, 8, host_at(H_RDX, offsetof(struct jump_entry, rip)), H_RAX);
+    exit->jump = emit_lea_code(e, H_RAX);
+    emit_store(e, 8, host_at(H_RDX, offsetof(struct jump_entry, code)), H_RAX);
 }
 
 /* Does the operation give the target of the indirect jump that ends its instruction, with nothing
@@ -394,17 +403,28 @@ static void lower_jump_target(struct lower *l)
 
 static void lower_indirect(struct lower *l, const struct ir *ir)
 {
+    struct emit *e = l->e;
+    bool returns = ir->aux;
     lower_fill_slot(l, &l->flags);
     l->flags.host = 0;
     lower_give_homes(l);
     count_instructions(l, ir->insn + 1u);
-    emit_alu_mi(l->e, ALU_CMP, 4, cpu_mem(CPU_AT(event)), 0, false);
+    emit_alu_mi(e, ALU_CMP, 4, cpu_mem(CPU_AT(event)), 0, false);
     if (!l->target)
-        emit_load(l->e, 8, H_RCX, cpu_mem(HOT_AT(scratch)));
+        emit_load(e, 8, H_RCX, cpu_mem(HOT_AT(scratch)));
     l->target = false;
-    struct cold *cold = lower_cold(l, COLD_INDIRECT, emit_jcc(l->e, CC_NZ));
+    uint8_t *event = emit_jcc8(e, CC_NZ);
+    if (returns)
+        find_return_entry(l, (int32_t)ir->imm);
+    else
+        stubs_find_jump(e);
+    int32_t entry = returns ? 0 : (int32_t)offsetof(struct jump_tables, jumps);
+    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry), H_RCX, false);
+    emit_patch8(e, event); /* NZ there, too */
+    struct cold *cold = lower_cold(l, COLD_INDIRECT, emit_jcc(e, CC_NZ));
     cold->executed = 0;
-    emit_jump_table(l);
+    cold->returns = returns;
+    emit_jmp_mem(e, host_at(H_RDX, entry + (int32_t)offsetof(struct jump_entry, code)));
 }
 
 /* A return that the trace expects at a known place. */
@@ -540,7 +560,7 @@ static void emit_cold(struct lower *l, struct cold *cold)
             emit_load(e, 8, H_RCX, cpu_mem(HOT_AT(scratch)));
         }
         emit_mov_ri(e, H_RAX, site_offset(l, cold->index));
-        emit_jmp_to(e, stubs->indirect);
+        emit_jmp_to(e, cold->returns ? stubs->returned : stubs->indirect);
         break;
     case COLD_PROMOTE:
         emit_mov_ri(e, H_RAX, cache_offset(&l->engine->cache, l->block));
@@ -658,6 +678,9 @@ static void lower_one(struct lower *l)
         emit_rm(l->e, 0xf6, 0, cpu_mem(CPU_AT(eflags) + 1)); /* test byte, imm8 */
         emit_byte(l->e, FLAG_DF >> 8);
         lower_slow_if(l, CC_NZ);
+        break;
+    case IR_CALL:
+        lower_call(l, ir);
         break;
     case IR_EXPECT:
         lower_expect(l, ir);
@@ -868,6 +891,7 @@ static void describe_exits(struct lower *l, struct exit *exits)
                                  .recipe = from->recipe & 0xfff,
                                  .store_size = from->store_size,
                                  .same_page = from->same_page,
+                                 .returns = from->returns,
                                  .unshared = from->unshared};
         l->failed |= !place_exit(l, from, &exits[i]);
     }

@@ -76,7 +76,7 @@ struct lower_exit {
     uint16_t recipe;
     uint8_t store_size;
     uint8_t executed; /* instructions of the block executed when it is taken */
-    bool same_page, unshared;
+    bool same_page, unshared, returns;
 };
 
 enum cold_kind {
@@ -86,7 +86,7 @@ enum cold_kind {
     COLD_EXIT,     /* a linkable exit */
     COLD_LOOKUP,   /* go to a constant rip through the jump table */
     COLD_GUARD,    /* fill the fetch entry of the page and check again, or go on as COLD_LOOKUP */
-    COLD_INDIRECT, /* the address in RCX was not in the jump table */
+    COLD_INDIRECT, /* the address in RCX was not in the table, or there is an event */
     COLD_PROMOTE,  /* the block has become hot */
     COLD_VECTORS,  /* load the XMM registers, come back */
     COLD_X87,      /* load the x87 state, come back */
@@ -105,6 +105,7 @@ struct cold {
     bool write;
     bool next;      /* belongs to the second copy of a loop */
     bool moved;     /* comes from code with homes of its own */
+    bool returns;   /* COLD_INDIRECT: it was the return table */
     uint8_t slot;   /* COLD_REFILL, COLD_SLOT: slot of the loop to be filled, +1 */
     uint8_t empty;  /* slot that the slow path leaves empty, +1 */
     uint16_t span;  /* COLD_REFILL, COLD_SLOT: bytes of the check; SPAN_PAGE: stands for the page */
@@ -299,9 +300,9 @@ static inline unsigned exit_stub(unsigned number)
 struct x86_stubs {
     struct host_stubs host;
     /* writable-view addresses */
-    uint8_t *leave, *lookup, *exit, *indirect, *load_vectors[KEEPS_COUNT], *load_x87, *refuse,
-        *refill_read, *refill_write, *refill_constant, *refill_fetch, *cpuid, *tsc[KEEPS_COUNT],
-        *exit_number, *promote, *nested_refill_fetch, *guard_failed;
+    uint8_t *leave, *lookup, *exit, *indirect, *returned, *load_vectors[KEEPS_COUNT], *load_x87,
+        *refuse, *refill_read, *refill_write, *refill_constant, *refill_fetch, *cpuid,
+        *tsc[KEEPS_COUNT], *exit_number, *promote, *nested_refill_fetch, *guard_failed;
     uint8_t *check[2][CHECK_KINDS]; /* for reading, writing */
     struct guard_code guard[GUARDS];
     uint8_t *exec[KEEPS_COUNT][2]; /* for blocks that keep vectors, x87 state */
@@ -318,6 +319,8 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs);
 /* The code, emitted to `e` if there is none, that tests the page: does not return if it is mapped
  * elsewhere. Uses all temporaries. */
 const uint8_t *stubs_guard(struct x86_stubs *stubs, struct emit *e, const struct trace_page *page);
+/* RDX = the current space's tables + the offset of the jump entry for the rip in RCX. */
+void stubs_find_jump(struct emit *e);
 /* RDX = the TLB entry for the address in `gva`; `pushed` bytes lie on the stack. */
 void stubs_find_entry(struct emit *e, bool bmi2, unsigned gva, int32_t pushed);
 

@@ -380,6 +380,30 @@ static uint8_t *emit_lookup(struct emit *e, const void *fn, bool jump)
     return start;
 }
 
+void stubs_find_jump(struct emit *e)
+{
+    emit_rr(e, 0x69, H_RDX, H_RCX); /* imul edx, ecx, JUMP_HASH */
+    emit_u32(e, JUMP_HASH);
+    emit_shift_ri(e, SHIFT_SHR, 4, H_RDX, JUMP_SHIFT);
+    emit_alu_ri(e, ALU_AND, 4, H_RDX, ((1 << JUMP_BITS) - 1) << 4);
+    emit_alu_rm(e, ALU_ADD, 8, H_RDX, cpu_mem(HOT_AT(tables)));
+}
+
+/* A return to the rip in RCX that no call has noted, or with an event; its site is in EAX. */
+static uint8_t *emit_returned(struct emit *e, const struct x86_stubs *stubs)
+{
+    const int32_t entry = (int32_t)offsetof(struct jump_tables, jumps);
+    emit_align(e, 16);
+    uint8_t *start = e->at;
+    emit_alu_mi(e, ALU_CMP, 4, cpu_mem(CPU_AT(event)), 0, false);
+    emit_patch(emit_jcc(e, CC_NZ), stubs->indirect);
+    stubs_find_jump(e);
+    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry), H_RCX, false);
+    emit_patch(emit_jcc(e, CC_NZ), stubs->indirect);
+    emit_jmp_mem(e, host_at(H_RDX, entry + (int32_t)offsetof(struct jump_entry, code)));
+    return start;
+}
+
 /* -- What warm blocks share -- */
 
 void stubs_find_entry(struct emit *e, bool bmi2, unsigned gva, int32_t pushed)
@@ -548,6 +572,8 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
     stubs->load_x87 = emit_query(&e, (const void *)x87_load, false, KEEPS_NONE);
     stubs->lookup = emit_lookup(&e, (const void *)engine_continue, true);
     stubs->indirect = emit_lookup(&e, (const void *)engine_indirect, true);
+
+    stubs->returned = emit_returned(&e, stubs);
 
     emit_align(&e, 16);
     stubs->exit = e.at; /* jumped to with the exit in EAX */
