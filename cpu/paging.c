@@ -90,24 +90,28 @@ static void invalidate_slot(struct tlb *tlb, unsigned slot)
     entry->read = entry->write = entry->fetch = TLB_INVALID(slot);
 }
 
-static void clear_table(struct tlb *tlb)
+/* Makes an empty TLB of zeros. */
+static void clear_zeros(struct tlb *tlb)
 {
-    for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
+    for (unsigned slot = 0; TLB_INVALID(slot); slot++)
         invalidate_slot(tlb, slot);
 }
 
-static bool slot_used(const struct tlb_entry *entry)
+static bool slot_used(const struct tlb *tlb, unsigned slot)
 {
-    return tlb_tag_valid(entry->read) || tlb_tag_valid(entry->write) || tlb_tag_valid(entry->fetch);
+    const struct tlb_entry *entry = &tlb->entry[slot];
+    uint64_t invalid = TLB_INVALID(slot);
+    return entry->read != invalid || entry->write != invalid || entry->fetch != invalid;
 }
 
 /* Page address of a used slot. */
 static gva_t slot_page(const struct tlb *tlb, unsigned slot)
 {
     const struct tlb_entry *entry = &tlb->entry[slot];
-    uint64_t tag = tlb_tag_valid(entry->read)    ? entry->read
-                   : tlb_tag_valid(entry->write) ? entry->write
-                                                 : entry->fetch;
+    uint64_t invalid = TLB_INVALID(slot);
+    uint64_t tag = entry->read != invalid    ? entry->read
+                   : entry->write != invalid ? entry->write
+                                             : entry->fetch;
     return (tag & ~((uint64_t)(TLB_ENTRIES - 1) << 12)) | (uint64_t)slot << 12;
 }
 
@@ -163,7 +167,7 @@ static void flush_list(struct mmu_tlb *mmu, struct slot_list *list, bool global)
 {
     if (list->length > LIST_SIZE) {
         for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
-            if (global == (bool)mmu->tlb.info[slot].global)
+            if (global == (bool)mmu->tlb.info[slot].global && slot_used(&mmu->tlb, slot))
                 invalidate_slot(&mmu->tlb, slot);
     } else {
         for (unsigned i = 0; i < list->length; i++) {
@@ -211,7 +215,7 @@ static void flush_large(struct mmu_tlb *mmu, gva_t gva, unsigned count)
     unsigned first = tlb_index(gva) & ~(count - 1);
     for (unsigned slot = first; slot < first + count; slot++) {
         unsigned shift = mmu->tlb.info[slot].page_shift;
-        if (shift > 12 && slot_used(&mmu->tlb.entry[slot]) &&
+        if (shift > 12 && slot_used(&mmu->tlb, slot) &&
             slot_page(&mmu->tlb, slot) >> shift == gva >> shift)
             invalidate_slot(&mmu->tlb, slot);
     }
@@ -222,7 +226,7 @@ static void flush_page_of(struct space *space, gva_t gva)
     unsigned slot = tlb_index(gva);
     for (unsigned i = 0; space->mmu && i < MMU_COUNT; i++) {
         struct mmu_tlb *mmu = &space->mmu[i];
-        if (slot_used(&mmu->tlb.entry[slot]) && slot_page(&mmu->tlb, slot) >> 12 == gva >> 12)
+        if (slot_used(&mmu->tlb, slot) && slot_page(&mmu->tlb, slot) >> 12 == gva >> 12)
             invalidate_slot(&mmu->tlb, slot);
         if (mmu->huge & huge_bit(gva))
             flush_large(mmu, gva, TLB_ENTRIES);
@@ -261,7 +265,7 @@ void paging_invalidate_all_nonglobal(struct cpu *cpu)
 static void protect_slot(struct tlb *tlb, unsigned slot, gpa_t page)
 {
     struct tlb_entry *entry = &tlb->entry[slot];
-    if (tlb->info[slot].gpa == page && tlb_tag_valid(entry->write) &&
+    if (tlb->info[slot].gpa == page && entry->write != TLB_INVALID(slot) &&
         (unsigned)(entry->write >> 12 & (TLB_ENTRIES - 1)) == slot)
         entry->write ^= TLB_SLOW;
 }
@@ -299,7 +303,7 @@ static bool space_allocate(struct space *space)
         return false;
     space->mmu = memory;
     for (unsigned i = 0; i < MMU_COUNT; i++)
-        clear_table(&space->mmu[i].tlb);
+        clear_zeros(&space->mmu[i].tlb);
     return true;
 }
 
@@ -345,7 +349,7 @@ bool paging_create(struct cpu *cpu, struct error *error)
         return error_set(error, "cannot allocate a processor's TLB: out of memory");
     }
     paging->current = &paging->space[0];
-    clear_table(&paging->watch);
+    clear_zeros(&paging->watch);
     clear_walk_cache(paging);
     cpu->paging = paging;
     cpu->watch = &paging->watch;
@@ -631,7 +635,7 @@ static bool set_accessed(struct cpu *cpu, struct walk *walk, enum access access)
 static void note_slot(struct mmu_tlb *mmu, unsigned slot, bool global)
 {
     struct slot_list *list = global ? &mmu->global : &mmu->plain;
-    if (slot_used(&mmu->tlb.entry[slot]) && (bool)mmu->tlb.info[slot].global == global)
+    if (slot_used(&mmu->tlb, slot) && (bool)mmu->tlb.info[slot].global == global)
         return; /* stands in the list already */
     if (list->length < LIST_SIZE)
         list->slot[list->length++] = (uint16_t)slot;
@@ -697,7 +701,7 @@ struct tlb_entry *paging_resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva,
         enum walk_result result = walk_tables(cpu, gva, &walk);
         if (result != WALK_OK || !allows(cpu, &walk, mmu, access)) {
             /* A stale entry with other rights must not outlive the fault. */
-            if (slot_used(entry) && slot_page(cpu->mmu[mmu], slot) == page)
+            if (slot_used(cpu->mmu[mmu], slot) && slot_page(cpu->mmu[mmu], slot) == page)
                 flush_page_of(cpu->paging->current, gva);
             raise_page_fault(cpu, mmu, gva, access, result);
         }

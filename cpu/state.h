@@ -121,12 +121,13 @@ enum mmu_index { MMU_KERNEL, MMU_KERNEL_SMAP, MMU_USER, MMU_COUNT };
  * TLB_SLOW, XORed into a tag, makes every compare fail although the translation is known: the slow path
  * finds it in `info` (MMIO, ROM writes, pages with code, first write for a dirty log, D bit). It flips
  * an index bit, so no address that leads to this slot can match, canonical or not. The tag of an empty
- * slot likewise has a wrong index bit; bit 61 without bit 63 tells it from slow ones.
+ * slot has a wrong index bit, too: it is 0, so that what is not used of a TLB takes no memory, except
+ * in slots 0 and 1, where 0 is page 0, or page 1 being slow. There it has bit 61 without bit 63.
  */
 #define TLB_BITS    14
 #define TLB_ENTRIES (1u << TLB_BITS)
 #define TLB_SLOW 0x1000ull
-#define TLB_INVALID(slot) (1ull << 61 | (uint64_t)((slot) ^ 1) << 12)
+#define TLB_INVALID(slot) ((slot) < 2 ? 1ull << 61 | (uint64_t)((slot) ^ 1) << 12 : 0)
 
 struct tlb_entry {
     uint64_t read, write, fetch; /* page address, ^ TLB_SLOW, or TLB_INVALID(slot) */

@@ -84,11 +84,6 @@ void paging_invalidate_all_nonglobal(struct cpu *cpu);
  * the parallel record. The tag may still be slow (see TLB_SLOW). */
 struct tlb_entry *paging_resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva, enum access access,
                                  struct tlb_info **info);
-/* The entry's page address; tags that are valid, slow or not. */
-static inline bool tlb_tag_valid(uint64_t tag)
-{
-    return (tag >> 61 & 5) != 1;
-}
 /* Physical address of a linear one for the debugger: no faults, no A/D bits, no TLB. */
 bool paging_translate(struct cpu *cpu, gva_t gva, gpa_t *gpa);
 

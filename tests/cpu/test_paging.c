@@ -389,6 +389,32 @@ START_TEST(slow_tags_never_match)
 }
 END_TEST
 
+/* Tags of the first pages, valid or slow, are near what empty slots have. */
+START_TEST(first_pages)
+{
+    static const uint64_t at[] = {0, 0x3f000000, 0x600000, 0x3f200000}; /* memory and devices */
+    guest_long(board);
+    struct cpu *cpu = board->cpu;
+    struct tlb_info *info;
+    tlb_flush_all(cpu);
+    for (uint64_t gva = 0; gva < 0x8000; gva += 0x1000) {
+        const struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(gva)];
+        ck_assert((gva ^ entry->read) > 4095 && (gva ^ entry->read) != TLB_SLOW);
+    }
+    for (unsigned i = 0; i < sizeof at / sizeof at[0]; i++) {
+        guest_put(board, GUEST_TABLES + 0x2000, at[i] | 0x83, 8);
+        for (uint64_t gva = 0; gva < 0x8000; gva += 0x1000) {
+            tlb_flush_page(cpu, gva);
+            paging_resolve(cpu, MMU_KERNEL, gva, ACCESS_READ, &info);
+            ck_assert_uint_eq(info->gpa, at[i] + gva);
+            const struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(gva)];
+            ck_assert_int_eq((gva ^ entry->read) <= 4095, info->host);
+        }
+        tlb_flush_all(cpu);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("paging");
@@ -407,6 +433,7 @@ int main(void)
     tcase_add_test(t, paging_pae);
     tcase_add_test(t, non_canonical);
     tcase_add_test(t, slow_tags_never_match);
+    tcase_add_test(t, first_pages);
     suite_add_tcase(s, t);
     SRunner *sr = srunner_create(s);
     srunner_set_fork_status(sr, CK_NOFORK);
