@@ -14,6 +14,8 @@
 
 #define BLOCK_HOST_MAX (32u << 10) /* room that must be left in each part to begin a block */
 #define HOT_PIECE_MIN  (40u << 10) /* straight code of hot blocks grows by as much at least */
+#define GUARDS_PIECE   (4u << 10)
+#define GUARDS_MAX     256 /* of one block */
 #define REGION_MIN     (256u << 10)
 #define ARENA_PER_CODE 2   /* arena bytes per byte of code cache */
 #define ARENA_START    256 /* offset 0 stands for nothing */
@@ -99,6 +101,7 @@ static void clear_region(struct cache *cache, unsigned index)
     region->part[CODE_WARM].at = straight < cache->start ? cache->start : straight;
     region->part[CODE_WARM].end = straight_end;
     region->part[CODE_HOT].at = region->part[CODE_HOT].end = straight_end;
+    region->part[CODE_GUARDS].at = region->part[CODE_GUARDS].end = straight_end;
     region->part[CODE_SLOW].at = slow;
     region->part[CODE_SLOW].end = slow + slow_size(cache);
     region->arena_used = index ? index * arena : ARENA_START;
@@ -131,41 +134,42 @@ bool cache_region_has(const struct cache *cache, const struct cache_region *regi
     return offset < region->arena_end && offset >= region->arena_end - arena;
 }
 
-static size_t hot_piece(const struct cache *cache)
-{
-    size_t piece = straight_size(cache) / 8;
-    return piece > HOT_PIECE_MIN ? piece : HOT_PIECE_MIN;
-}
-
 static size_t room(const struct cache_region *region, enum code_part part)
 {
     return (size_t)(region->part[part].end - region->part[part].at);
 }
 
-static bool needs_hot_piece(const struct cache_region *region)
+/* Bytes by which the part grows now, so that it has room for a block. */
+static size_t growth(const struct cache *cache, const struct cache_region *region,
+                     enum code_part part)
 {
-    return room(region, CODE_HOT) < BLOCK_HOST_MAX;
+    if (part == CODE_GUARDS)
+        return room(region, part) < GUARDS_MAX ? GUARDS_PIECE : 0;
+    if (part != CODE_HOT || room(region, part) >= BLOCK_HOST_MAX)
+        return 0;
+    size_t piece = straight_size(cache) / 8;
+    return piece > HOT_PIECE_MIN ? piece : HOT_PIECE_MIN;
 }
 
 bool cache_is_full(const struct cache *cache)
 {
     const struct cache_region *region = &cache->region[cache->period % cache->regions];
-    size_t piece = needs_hot_piece(region) ? hot_piece(cache) : 0;
-    return room(region, CODE_WARM) < BLOCK_HOST_MAX + piece ||
+    size_t pieces = growth(cache, region, CODE_HOT) + growth(cache, region, CODE_GUARDS);
+    return room(region, CODE_WARM) < BLOCK_HOST_MAX + pieces ||
            room(region, CODE_SLOW) < BLOCK_HOST_MAX ||
            region->arena_used + 4 * BLOCK_HOST_MAX > region->arena_end ||
            region->ends == cache->ends_max;
 }
 
-void cache_prepare_hot(struct cache *cache)
+void cache_prepare(struct cache *cache, enum code_part part)
 {
     struct cache_region *region = cache_region(cache);
-    size_t piece = hot_piece(cache);
-    if (!needs_hot_piece(region))
+    size_t piece = growth(cache, region, part);
+    if (!piece)
         return;
     region->part[CODE_WARM].end -= piece;
-    region->part[CODE_HOT].at = region->part[CODE_WARM].end;
-    region->part[CODE_HOT].end = region->part[CODE_HOT].at + piece;
+    region->part[part].at = region->part[CODE_WARM].end;
+    region->part[part].end = region->part[part].at + piece;
 }
 
 /* -- Blocks -- */

@@ -348,9 +348,10 @@ struct code_end {
 
 /* Code that runs much lies together, and apart from what runs little: it takes fewer pages. */
 enum code_part {
-    CODE_WARM, /* straight code of warm blocks: grows from the start */
-    CODE_HOT,  /* of hot ones: piece by piece from the end */
-    CODE_SLOW, /* slow paths of both */
+    CODE_WARM,   /* straight code of warm blocks: grows from the start */
+    CODE_HOT,    /* of hot ones: piece by piece from the end */
+    CODE_GUARDS, /* tests of pages that warm blocks share: likewise */
+    CODE_SLOW,   /* slow paths of both */
     CODE_PARTS
 };
 
@@ -398,8 +399,8 @@ void cache_advance(struct cache *cache);
 /* Is this arena offset in the region? */
 bool cache_region_has(const struct cache *cache, const struct cache_region *region,
                       uint32_t offset);
-/* Makes room for a hot block where the region is not full. */
-void cache_prepare_hot(struct cache *cache);
+/* Makes room for a block's code in a part that grows by pieces, where the region is not full. */
+void cache_prepare(struct cache *cache, enum code_part part);
 /* The warm block whose straight code has this place (an address in the executable view, low 32
  * bits). */
 struct block *cache_block_at(const struct cache *cache, uint32_t rx);

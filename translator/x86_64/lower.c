@@ -449,7 +449,7 @@ static void emit_guard(struct lower *l, const struct trace_page *page, uint64_t 
     struct emit *e = l->e;
     uint8_t *start = e->at;
     if (!l->block->hot) {
-        emit_call_to(e, stubs_guard(stubs_of(l->engine), &l->cold_code, page));
+        emit_call_to(e, stubs_guard(l->engine, &l->cold_code, page));
         return;
     }
     emit_load(e, 8, H_RDX, cpu_mem(CPU_AT(tlb)));
@@ -949,8 +949,7 @@ size_t host_lower(struct engine *engine, struct block *block, const struct trace
     l->trace = trace;
     l->list = list;
     enum code_part part = block->hot ? CODE_HOT : CODE_WARM;
-    if (block->hot)
-        cache_prepare_hot(cache);
+    cache_prepare(cache, block->hot ? CODE_HOT : CODE_GUARDS);
     struct cache_region *region = cache_region(cache);
     uint8_t *hot = region->part[part].at, *cold = region->part[CODE_SLOW].at;
     l->hot = (struct emit){hot, region->part[part].end};

@@ -278,7 +278,7 @@ enum check_kind {
 };
 enum check_kind check_kind(unsigned span, bool aligned);
 
-#define GUARDS 1024
+#define GUARDS 4096
 
 /* Shared code that tests whether a page is mapped as it was. */
 struct guard_code {
@@ -316,9 +316,9 @@ static inline struct x86_stubs *stubs_of(const struct engine *engine)
 }
 
 bool stubs_emit(struct engine *engine, struct x86_stubs *stubs);
-/* The code, emitted to `e` if there is none, that tests the page: does not return if it is mapped
- * elsewhere. Uses all temporaries. */
-const uint8_t *stubs_guard(struct x86_stubs *stubs, struct emit *e, const struct trace_page *page);
+/* The code that tests the page, and returns only if it is mapped as before. Uses all temporaries.
+ * If there is none it is emitted, and what it does else to `slow`. */
+const uint8_t *stubs_guard(struct engine *engine, struct emit *slow, const struct trace_page *page);
 /* RDX = the current space's tables + the offset of the jump entry for the rip in RCX. */
 void stubs_find_jump(struct emit *e);
 /* RDX = the TLB entry for the address in `gva`; `pushed` bytes lie on the stack. */

@@ -483,25 +483,32 @@ static void emit_checks(struct emit *e, struct x86_stubs *stubs, const struct cp
     }
 }
 
-const uint8_t *stubs_guard(struct x86_stubs *stubs, struct emit *e, const struct trace_page *page)
+const uint8_t *stubs_guard(struct engine *engine, struct emit *slow, const struct trace_page *page)
 {
+    struct x86_stubs *stubs = stubs_of(engine);
     struct guard_code *guard =
         &stubs->guard[(page->gva >> 12 ^ (uintptr_t)page->host >> 16) % GUARDS];
     if (guard->code && guard->gva == page->gva && guard->host == page->host)
         return guard->code;
-    uint8_t *start = e->at;
-    emit_load(e, 8, H_RDX, at(CPU_AT(tlb), 8));
-    emit_mov_ri(e, H_RAX, tlb_code(page->gva, page->host));
-    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, TLB_CODE_AT(page->gva)), H_RAX, false);
-    uint8_t *miss = emit_jcc8(e, CC_NZ);
-    emit_byte(e, 0xc3);
-    emit_patch8(e, miss);
-    emit_mov_ri(e, H_RCX, page->gva);
-    emit_call_to(e, stubs->nested_refill_fetch);
-    emit_patch(emit_jcc(e, CC_NZ), start);
-    emit_jmp_to(e, stubs->guard_failed);
-    if (emit_ok(e))
+    struct cache_region *region = cache_region(&engine->cache);
+    struct emit fast = {region->part[CODE_GUARDS].at, region->part[CODE_GUARDS].end};
+    emit_align(&fast, 32); /* it has 29 bytes */
+    uint8_t *start = fast.at;
+    emit_load(&fast, 8, H_RDX, at(CPU_AT(tlb), 8));
+    emit_mov_ri(&fast, H_RAX, tlb_code(page->gva, page->host));
+    emit_alu_mr(&fast, ALU_CMP, 8, host_at(H_RDX, TLB_CODE_AT(page->gva)), H_RAX, false);
+    uint8_t *miss = emit_jcc(&fast, CC_NZ);
+    emit_byte(&fast, 0xc3);
+    if (emit_ok(&fast))
+        emit_patch(miss, slow->at);
+    emit_mov_ri(slow, H_RCX, page->gva);
+    emit_call_to(slow, stubs->nested_refill_fetch);
+    emit_patch(emit_jcc(slow, CC_NZ), start);
+    emit_jmp_to(slow, stubs->guard_failed);
+    if (emit_ok(&fast) && emit_ok(slow)) {
         *guard = (struct guard_code){page->gva, page->host, start};
+        region->part[CODE_GUARDS].at = fast.at;
+    }
     return start;
 }
 
