@@ -33,7 +33,7 @@ static bool clear_tables(struct engine *engine, struct space *space)
             return false;
         space->tables = memory;
     }
-    *jump_at(space->tables, 0) = (struct jump_entry){1, engine->stubs->lookup};
+    space->tables->jumps[0] = jump_empty(space->tables, &space->tables->jumps[0]);
     forget_returns(engine, space);
     return true;
 }
@@ -535,7 +535,7 @@ static void unlink_all(struct engine *engine, struct block *block)
         unlink_exit(engine, exit_at(engine, block->exits) + i);
     struct jump_entry *entry = jump_entry_of(engine, block);
     if (entry->rip == block->rip)
-        *entry = (struct jump_entry){1, engine->stubs->lookup};
+        *entry = jump_empty(engine->space[block->space].tables, entry);
 }
 
 void block_link(struct engine *engine, struct exit *exit, struct block *to)

@@ -118,8 +118,7 @@ static const void *table_code(struct engine *engine)
 {
     struct cpu *cpu = engine->cpu;
     const struct jump_entry *entry = jump_at(engine->current_space->tables, cpu->rip);
-    /* Empty entries are for rip 1, and for those who have it in a register. */
-    if (entry->rip != cpu->rip || entry->code == engine->stubs->lookup)
+    if (entry->rip != cpu->rip)
         return NULL;
     cpu->insn = NULL; /* a fault in fetching is not an instruction's */
     return entry->code;

@@ -93,7 +93,7 @@ static inline struct engine_far *engine_far(struct cpu *cpu)
 }
 
 struct jump_entry {
-    uint64_t rip; /* 0 or 1, but not of the target's slot: empty */
+    uint64_t rip; /* if empty, one that does not belong here */
     const void *code;
 };
 
@@ -122,6 +122,13 @@ static inline uint32_t jump_offset(uint64_t rip)
 static inline struct jump_entry *jump_at(struct jump_tables *tables, uint64_t rip)
 {
     return (struct jump_entry *)(void *)((uint8_t *)tables->jumps + jump_offset(rip));
+}
+
+/* An empty entry, which no target finds: 0 and 1 have different places. */
+static inline struct jump_entry jump_empty(const struct jump_tables *tables,
+                                           const struct jump_entry *entry)
+{
+    return (struct jump_entry){entry == tables->jumps, NULL};
 }
 
 /* The mode word as far as it matters to translations. Kernel accesses with and without SMAP in
@@ -648,7 +655,7 @@ void perf_map_note(struct engine *engine, const uint8_t *code, size_t size,
 struct host_stubs {
     void (*enter)(struct cpu *cpu, const void *code); /* switches stacks, runs until a leave */
     const uint8_t *leave;  /* executable address: back to the dispatcher */
-    const uint8_t *lookup; /* what empty jump table entries lead to */
+    const uint8_t *lookup; /* what empty return table entries lead to */
 };
 
 /* Is this host able? Fills engine->stubs and emits the fixed stubs into the cache. */

@@ -40,6 +40,13 @@ enum ir_value {
 /* VECTOR: registers used (aux). MMX registers are part of the x87 state. */
 enum ir_vector_use { IR_VECTOR_MMX = 1, IR_VECTOR_NO_XMM = 2, IR_VECTOR_YMM = 4 };
 
+/* INDIRECT (aux) */
+enum ir_indirect {
+    IR_INDIRECT_JUMP,
+    IR_INDIRECT_RETURN, /* the stack pointer has moved by imm */
+    IR_INDIRECT_FOUND   /* what FIND has found */
+};
+
 struct ir {
     uint8_t op;   /* enum ir_op */
     uint8_t size; /* bytes */

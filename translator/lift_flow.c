@@ -73,10 +73,11 @@ static bool lift_indirect_target(struct lift *l)
     return true;
 }
 
-static struct ir *lift_indirect(struct lift *l)
+static struct ir *lift_indirect(struct lift *l, enum ir_indirect kind)
 {
     struct ir *ir = lift_ir(l, IR_INDIRECT, 0);
     ir->a = V_T1;
+    ir->aux = kind;
     return ir;
 }
 
@@ -92,7 +93,7 @@ static bool lift_jmp(struct lift *l)
     }
     if (!lift_indirect_target(l))
         return false;
-    lift_indirect(l);
+    lift_indirect(l, IR_INDIRECT_JUMP);
     return true;
 }
 
@@ -138,8 +139,7 @@ static bool lift_call(struct lift *l)
     } else {
         if (!lift_indirect_target(l))
             return false;
-        struct ir *ir = lift_ir(l, IR_CANONICAL, 8);
-        ir->a = V_T1;
+        lift_dab(l, IR_FIND, 8, V_T1, V_T1, V_NONE);
     }
     lift_stack(l, IR_MEM_WRITE, size, RSP, -(int64_t)size);
     uint64_t pushed = size == 8 ? l->next : size == 4 ? (uint32_t)l->next : (uint16_t)l->next;
@@ -147,7 +147,7 @@ static bool lift_call(struct lift *l)
     lift_dab(l, op, size, V_M, V_IMM, V_NONE)->imm = (int64_t)pushed;
     lift_stack_move(l, RSP, RSP, -(int64_t)size);
     if (!direct)
-        lift_indirect(l);
+        lift_indirect(l, IR_INDIRECT_FOUND);
     else if (!follows(l, target))
         lift_jump(l, IR_JUMP, target);
     return true;
@@ -170,9 +170,7 @@ static bool lift_ret(struct lift *l)
         struct ir *ir = lift_jump(l, IR_EXPECT, l->trace->next[l->index]);
         ir->a = V_T1;
     } else {
-        struct ir *ir = lift_indirect(l);
-        ir->aux = true;
-        ir->imm = (int64_t)size + release;
+        lift_indirect(l, IR_INDIRECT_RETURN)->imm = (int64_t)size + release;
     }
     return true;
 }

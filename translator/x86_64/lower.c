@@ -389,7 +389,7 @@ static bool gives_target(const struct lower *l)
         ir++;
     while (ir < end && ir->op == IR_LEA && ir->d == RSP && l->home[RSP] != H_NONE &&
            ir->b == V_ZERO);
-    return ir < end && ir->op == IR_INDIRECT;
+    return ir < end && (ir->op == IR_INDIRECT || ir->op == IR_FIND);
 }
 
 static void lower_jump_target(struct lower *l)
@@ -401,14 +401,13 @@ static void lower_jump_target(struct lower *l)
     l->target = true;
 }
 
-static void lower_indirect(struct lower *l, const struct ir *ir)
+/* Is there an event, or has the entry for the target in RCX another? Then NZ, by which the caller
+ * jumps. RDX: the tables + the offset of the entry. */
+static int32_t find_entry(struct lower *l, const struct ir *ir)
 {
     struct emit *e = l->e;
-    bool returns = ir->aux;
-    lower_fill_slot(l, &l->flags);
-    l->flags.host = 0;
-    lower_give_homes(l);
-    count_instructions(l, ir->insn + 1u);
+    bool returns = ir->aux == IR_INDIRECT_RETURN;
+    int32_t entry = returns ? 0 : (int32_t)offsetof(struct jump_tables, jumps);
     emit_alu_mi(e, ALU_CMP, 4, cpu_mem(CPU_AT(event)), 0, false);
     if (!l->target)
         emit_load(e, 8, H_RCX, cpu_mem(HOT_AT(scratch)));
@@ -418,13 +417,36 @@ static void lower_indirect(struct lower *l, const struct ir *ir)
         find_return_entry(l, (int32_t)ir->imm);
     else
         stubs_find_jump(e);
-    int32_t entry = returns ? 0 : (int32_t)offsetof(struct jump_tables, jumps);
     emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry), H_RCX, false);
-    emit_patch8(e, event); /* NZ there, too */
-    struct cold *cold = lower_cold(l, COLD_INDIRECT, emit_jcc(e, CC_NZ));
+    emit_patch8(e, event);
+    return entry + (int32_t)offsetof(struct jump_entry, code);
+}
+
+/* Before a call pushes. What the table has is no address that would fault. */
+static void lower_find(struct lower *l, const struct ir *ir)
+{
+    lower_clobber(l);
+    int32_t code = find_entry(l, ir);
+    lower_slow_if(l, CC_NZ);
+    emit_load(l->e, 8, H_RAX, host_at(H_RDX, code));
+    emit_store(l->e, 8, cpu_mem(HOT_AT(scratch)), H_RAX);
+}
+
+static void lower_indirect(struct lower *l, const struct ir *ir)
+{
+    lower_fill_slot(l, &l->flags);
+    l->flags.host = 0;
+    lower_give_homes(l);
+    count_instructions(l, ir->insn + 1u);
+    if (ir->aux == IR_INDIRECT_FOUND) {
+        emit_jmp_mem(l->e, cpu_mem(HOT_AT(scratch)));
+        return;
+    }
+    int32_t code = find_entry(l, ir);
+    struct cold *cold = lower_cold(l, COLD_INDIRECT, emit_jcc(l->e, CC_NZ));
     cold->executed = 0;
-    cold->returns = returns;
-    emit_jmp_mem(e, host_at(H_RDX, entry + (int32_t)offsetof(struct jump_entry, code)));
+    cold->returns = ir->aux == IR_INDIRECT_RETURN;
+    emit_jmp_mem(l->e, host_at(H_RDX, code));
 }
 
 /* A return that the trace expects at a known place. */
@@ -478,27 +500,6 @@ static void lower_exec(struct lower *l, bool end)
     emit_mov_ri(l->e, H_RAX, site_offset(l, l->ir->insn));
     emit_call_to(l->e, exec_stub(l));
     l->flags = (struct flags){.slot = ALL, .recipe = {.op = IR_COUNT}};
-}
-
-static void lower_canonical(struct lower *l)
-{
-    struct host_mem scratch = cpu_mem(HOT_AT(scratch));
-    if (!(l->trace->mode & MODE_CODE64) && l->trace->mode & MODE_FLAT_CS)
-        return;
-    lower_clobber(l);
-    emit_load(l->e, 8, H_RCX, scratch);
-    if (l->trace->mode & MODE_CODE64) {
-        emit_mov_rr(l->e, 8, H_RAX, H_RCX);
-        emit_shift_ri(l->e, SHIFT_SHL, 8, H_RAX, 16);
-        emit_shift_ri(l->e, SHIFT_SAR, 8, H_RAX, 16);
-        emit_alu_rr(l->e, ALU_CMP, 8, H_RAX, H_RCX);
-        lower_slow_if(l, CC_NZ);
-    } else {
-        emit_alu_rm(l->e, ALU_CMP, 4, H_RCX,
-                    cpu_mem(CPU_AT(seg) + SEG_CS * (int32_t)sizeof(struct segment) +
-                            (int32_t)offsetof(struct segment, limit)));
-        lower_slow_if(l, CC_A);
-    }
 }
 
 /* -- The cold part -- */
@@ -670,8 +671,8 @@ static void lower_one(struct lower *l)
     case IR_BRANCH_COUNT:
         lower_branch_count(l, ir);
         break;
-    case IR_CANONICAL:
-        lower_canonical(l);
+    case IR_FIND:
+        lower_find(l, ir);
         break;
     case IR_FORWARD:
         lower_clobber(l);

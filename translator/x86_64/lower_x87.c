@@ -100,7 +100,7 @@ static bool leaves(const struct ir *ir)
     case IR_BRANCH:
     case IR_JUMP:
     case IR_FORWARD:
-    case IR_CANONICAL:
+    case IR_FIND:
     case IR_X87_CONTROL:
         return false;
     }
