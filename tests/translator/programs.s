@@ -250,6 +250,74 @@ program beside, 64
 2:  .long 0
 end_program beside
 
+# Repeated strings: all sizes, counts from none on, both directions, over page borders, overlapping,
+# with live flags, into code that comes next, and whole pages
+program strings, 64
+    mov $0x204000, %r8
+    mov $3000, %r9d
+    mov $0x123456789abcdef1, %r11
+1:  imul $37, %r9d, %ebx
+    and $0x1fff, %ebx
+    lea (%r8, %rbx), %rdi
+    lea 5(%r8, %rbx), %rsi
+    test $4, %r9d
+    jz 2f
+    xchg %rsi, %rdi
+2:  test $16, %r9d
+    jz 3f
+    std
+3:  rol $7, %r11
+    mov %r11, %rax
+    mov %r9d, %ecx
+    and $63, %ecx
+    add %r9, %r11
+    rep stosq
+    adc %rdi, %r10
+    mov $11, %ecx
+    rep stosl
+    mov $3, %ecx
+    rep stosw
+    mov $2, %ecx
+    rep stosb
+    sub %rdi, %r10
+    mov %r9d, %ecx
+    and $31, %ecx
+    rep movsb
+    sbb %rsi, %r10
+    mov $20, %ecx
+    rep movsq
+    mov $1, %ecx
+    rep movsl
+    mov $7, %ecx
+    rep movsw
+    add %rdi, %r10
+    add %rcx, %r10
+    cld
+    lea 4f + 1(%rip), %rdi
+    mov %r9d, %eax
+    mov $1, %ecx
+    rep stosb
+4:  mov $0, %dl
+    add %dl, %r10b
+    dec %r9d
+    jnz 1b
+    mov $5, %ebx
+5:  lea (%r8), %rdi
+    mov $512, %ecx
+    rep stosq
+    lea 0x1000(%r8), %rsi
+    lea 0x3000(%r8), %rdi
+    mov $4096, %ecx
+    rep movsb
+    lea 0x3000(%r8), %rsi
+    lea 0x3003(%r8), %rdi
+    mov $4096, %ecx
+    rep movsb
+    dec %ebx
+    jnz 5b
+    hlt
+end_program strings
+
 # Flags that live across memory accesses, partial writers, conditions of all kinds
 program flags, 64
     mov $0x200000, %rsi

@@ -21,6 +21,7 @@
     PROGRAM(memory, GUEST_64)                                                                      \
     PROGRAM(modify, GUEST_64)                                                                      \
     PROGRAM(beside, GUEST_64)                                                                      \
+    PROGRAM(strings, GUEST_64)                                                                     \
     PROGRAM(flags, GUEST_64)                                                                       \
     PROGRAM(vectors, GUEST_64)                                                                     \
     PROGRAM(float_loops, GUEST_64)                                                                 \

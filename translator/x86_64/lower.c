@@ -493,12 +493,30 @@ static void lower_guard_op(struct lower *l, const struct ir *ir)
         lower_called_check(l, false);
 }
 
+/* REP STOS and MOVS that shared code does, if they are not special at run time. */
+static const uint8_t *repeat_stub(const struct lower *l)
+{
+    const struct insn *insn = &l->trace->insn[l->ir->insn];
+    if (l->ir->op != IR_EXEC || (insn->op != OP_STOS && insn->op != OP_MOVS) ||
+        !(insn->prefixes & PREFIX_REP) || insn->prefixes & PREFIX_SEG || insn->addrsize != 8)
+        return NULL;
+    return stubs_of(l->engine)->repeat[insn->op == OP_MOVS][__builtin_ctz(insn->opsize)];
+}
+
 static void lower_exec(struct lower *l, bool end)
 {
+    const uint8_t *repeat = repeat_stub(l);
+    uint8_t *done = NULL;
     site_of(l, l->ir->insn, false)->end |= end;
     lower_fill_slot(l, &l->flags);
+    if (repeat) {
+        emit_call_to(l->e, repeat);
+        done = emit_jcc8(l->e, CC_NZ);
+    }
     emit_mov_ri(l->e, H_RAX, site_offset(l, l->ir->insn));
     emit_call_to(l->e, exec_stub(l));
+    if (repeat)
+        emit_patch8(l->e, done);
     l->flags = (struct flags){.slot = ALL, .recipe = {.op = IR_COUNT}};
 }
 

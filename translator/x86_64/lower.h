@@ -304,6 +304,7 @@ struct x86_stubs {
         *refuse, *refill_read, *refill_write, *refill_constant, *refill_fetch, *cpuid,
         *tsc[KEEPS_COUNT], *exit_number, *promote, *nested_refill_fetch, *guard_failed;
     uint8_t *check[2][CHECK_KINDS]; /* for reading, writing */
+    uint8_t *repeat[2][4];          /* REP STOS, REP MOVS of 1, 2, 4, 8 bytes an element */
     struct guard_code guard[GUARDS];
     uint8_t *exec[KEEPS_COUNT][2]; /* for blocks that keep vectors, x87 state */
     bool bmi2;

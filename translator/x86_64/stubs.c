@@ -308,6 +308,71 @@ static uint8_t *emit_refill(struct emit *e, bool (*fn)(struct cpu *cpu, gva_t gv
     return start;
 }
 
+/* RAX = offset in the page of the address in `gva`, whose entry RDX becomes; goes to the place
+ * given back if RCX bytes more do not lie in the page or may not be accessed with this tag. */
+static uint8_t *emit_run_check(struct emit *e, bool bmi2, unsigned gva, int32_t tag)
+{
+    stubs_find_entry(e, bmi2, gva, 8);
+    emit_mov_rr(e, 8, H_RAX, gva);
+    emit_alu_rm(e, ALU_XOR, 8, H_RAX, host_at(H_RDX, tag));
+    emit_alu_rr(e, ALU_CMP, 8, H_RAX, H_RCX);
+    uint8_t *no = emit_jcc(e, CC_A);
+    emit_load(e, 8, H_RDX, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend)));
+    return no;
+}
+
+/* REP STOS or MOVS upwards with 64-bit addresses, all of it within a page of plain memory; NZ, or Z
+ * with nothing changed if it is another one. Uses the temporaries. */
+static uint8_t *emit_repeat(struct emit *e, bool bmi2, bool moves, unsigned shift)
+{
+    enum { COUNT = H_R12, VALUE = H_RBX }; /* homes of RCX and RAX */
+    const struct host_mem source = host_at(H_RSP, -8);
+    uint8_t *no[5];
+    unsigned n = 0;
+    emit_align(e, 16);
+    uint8_t *start = e->at;
+    emit_rm(e, 0xf6, 0, at(CPU_AT(eflags) + 1, 8)); /* test byte, imm8 */
+    emit_byte(e, FLAG_DF >> 8);
+    no[n++] = emit_jcc(e, CC_NZ);
+    emit_alu_mi(e, ALU_CMP, 1, at(HOT_AT(overflow), 8), FLAGS_PASSED, false);
+    no[n++] = emit_jcc(e, CC_Z); /* by a recipe, perhaps of registers that change */
+    emit_lea(e, 8, H_RAX, host_at(COUNT, -1));
+    emit_alu_ri(e, ALU_CMP, 8, H_RAX, (4096 >> shift) - 1);
+    no[n++] = emit_jcc(e, CC_A);
+    emit_mov_ri(e, H_RCX, 4096 >> shift);
+    emit_alu_rr(e, ALU_SUB, 4, H_RCX, COUNT);
+    if (shift)
+        emit_shift_ri(e, SHIFT_SHL, 4, H_RCX, shift);
+    if (moves) {
+        no[n++] = emit_run_check(e, bmi2, H_RSI, (int32_t)offsetof(struct tlb_entry, read));
+        emit_store(e, 8, source, H_RDX);
+    }
+    no[n++] = emit_run_check(e, bmi2, H_RDI, (int32_t)offsetof(struct tlb_entry, write));
+    emit_alu_rr(e, ALU_ADD, 8, H_RDI, H_RDX);
+    if (moves)
+        emit_alu_rm(e, ALU_ADD, 8, H_RSI, source);
+    else
+        emit_mov_rr(e, 8, H_RAX, VALUE);
+    emit_mov_rr(e, 8, H_RCX, COUNT);
+    if (shift == 1)
+        emit_byte(e, 0x66);
+    emit_byte(e, 0xf3);
+    if (shift == 3)
+        emit_byte(e, 0x48);
+    emit_byte(e, (uint8_t)((moves ? 0xa4 : 0xaa) | (shift > 0)));
+    emit_alu_rr(e, ALU_SUB, 8, H_RDI, H_RDX);
+    if (moves)
+        emit_alu_rm(e, ALU_SUB, 8, H_RSI, source);
+    emit_mov_rr(e, 8, COUNT, H_RCX);      /* 0 */
+    emit_rr(e, 0x85 | X_W, H_RSP, H_RSP); /* test: NZ */
+    emit_byte(e, 0xc3);
+    for (unsigned i = 0; i < n; i++)
+        emit_patch(no[i], e->at);
+    emit_alu_rr(e, ALU_CMP, 4, H_RAX, H_RAX);
+    emit_byte(e, 0xc3);
+    return start;
+}
+
 #define CPUID_AT(member) ((int32_t)offsetof(struct cpuid_entry, member))
 
 /* CPUID by its cache; NZ, with nothing changed, if the result is not there. */
@@ -574,6 +639,10 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
     stubs->refill_write = emit_refill(&e, refill_write, engine->cpu, 8);
     stubs->refill_constant = emit_refill(&e, refill_write, NULL, 8); /* RDX is no entry */
     stubs->cpuid = emit_cpuid(&e);
+    for (unsigned shift = 0; shift < 4; shift++) {
+        stubs->repeat[false][shift] = emit_repeat(&e, stubs->bmi2, false, shift);
+        stubs->repeat[true][shift] = emit_repeat(&e, stubs->bmi2, true, shift);
+    }
     stubs->refill_fetch = emit_refill(&e, refill_fetch, NULL, 8);
     stubs->nested_refill_fetch = emit_refill(&e, refill_fetch, NULL, 16);
     stubs->load_x87 = emit_query(&e, (const void *)x87_load, false, KEEPS_NONE);
