@@ -238,6 +238,14 @@ static uint64_t now_ns(void)
     return (uint64_t)time.tv_sec * 1000000000u + (uint64_t)time.tv_nsec;
 }
 
+static size_t trace_bytes(const struct trace *trace)
+{
+    size_t bytes = 0;
+    for (unsigned i = 0; i < trace->ranges; i++)
+        bytes += trace->range[i].size;
+    return bytes;
+}
+
 struct block *translate(struct engine *engine, bool unshared, bool hot)
 {
     struct trace *trace = &engine->trace;
@@ -277,10 +285,12 @@ struct block *translate(struct engine *engine, bool unshared, bool hot)
     engine->stats.blocks++;
     engine->stats.insns += trace->count;
     engine->stats.host_bytes += size;
+    engine->stats.guest_bytes += trace_bytes(trace);
     if (hot) {
         engine->stats.hot_blocks++;
         engine->stats.hot_insns += trace->count;
         engine->stats.hot_bytes += size;
+        engine->stats.hot_guest_bytes += trace_bytes(trace);
     }
     if (engine->count)
         engine->stats.translate_ns += now_ns() - start;

@@ -456,6 +456,7 @@ struct decoded {
 struct engine_stats {
     uint64_t blocks, insns, host_bytes, translate_ns, interpreted, entries, flushes, evictions;
     uint64_t links, invalidated, revived, events, lookups, hot_blocks, hot_insns, hot_bytes;
+    uint64_t guest_bytes, hot_guest_bytes;
     uint64_t exec[OP_COUNT], slow[OP_COUNT];
 };
 

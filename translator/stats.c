@@ -33,6 +33,16 @@ static void print_by_mnemonic(FILE *out, const char *title, const uint64_t count
                 (unsigned long long)ranked[i].count);
 }
 
+static void print_size(FILE *out, const char *title, uint64_t blocks, uint64_t insns,
+                       uint64_t guest_bytes, uint64_t host_bytes)
+{
+    fprintf(out, "%s %llu blocks of %llu instructions, %llu bytes of host code", title,
+            (unsigned long long)blocks, (unsigned long long)insns, (unsigned long long)host_bytes);
+    if (guest_bytes)
+        fprintf(out, ", %.1f a byte of guest code", (double)host_bytes / (double)guest_bytes);
+    fprintf(out, "\n");
+}
+
 static void print_use(FILE *out, const struct cache *cache)
 {
     size_t warm = 0, hot = 0, slow = 0, descriptions = 0;
@@ -55,12 +65,9 @@ void engine_print_stats(struct cpu *cpu, FILE *out)
 {
     const struct engine *engine = cpu_engine(cpu);
     const struct engine_stats *s = &engine->stats;
-    fprintf(out, "translator: %llu blocks of %llu instructions, %llu bytes of host code\n",
-            (unsigned long long)s->blocks, (unsigned long long)s->insns,
-            (unsigned long long)s->host_bytes);
-    fprintf(out, "  of these hot: %llu blocks of %llu instructions, %llu bytes\n",
-            (unsigned long long)s->hot_blocks, (unsigned long long)s->hot_insns,
-            (unsigned long long)s->hot_bytes);
+    print_size(out, "translator:", s->blocks, s->insns, s->guest_bytes, s->host_bytes);
+    print_size(out, "  of these hot:", s->hot_blocks, s->hot_insns, s->hot_guest_bytes,
+               s->hot_bytes);
     fprintf(out, "  entries from the dispatcher %llu, lookups %llu, links %llu\n",
             (unsigned long long)s->entries, (unsigned long long)s->lookups,
             (unsigned long long)s->links);
