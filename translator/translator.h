@@ -43,8 +43,8 @@
  *   tested where control enters from another page or from an indirect jump (guard).
  * - R7: Every cycle of jumps polls cpu->event: backward jumps, backward calls, indirect jumps.
  *   After an exec() events, a changed mode, or an invalidated block leave to the dispatcher.
- * - R8: No code is freed or moved while a block may be executing; the cache is emptied by the
- *   dispatcher only. The cache is never writable and executable through one mapping.
+ * - R8: No code is freed or moved while a block may be executing; room in the cache is made by
+ *   the dispatcher only. The cache is never writable and executable through one mapping.
  * - R9: Guest memory is reached only through a TLB entry that matched. Guest addresses never
  *   become host addresses otherwise. Guest instructions cannot raise host signals.
  * - R10: Memory order: x86 hosts order plain accesses as the guest expects; LOCK stays LOCK.

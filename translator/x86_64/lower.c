@@ -581,10 +581,6 @@ static void emit_cold(struct lower *l, struct cold *cold)
         emit_mov_ri(e, H_RAX, site_offset(l, cold->index));
         emit_jmp_to(e, cold->returns ? stubs->returned : stubs->indirect);
         break;
-    case COLD_PROMOTE:
-        emit_mov_ri(e, H_RAX, cache_offset(&l->engine->cache, l->block));
-        emit_jmp_to(e, stubs->promote);
-        break;
     case COLD_VECTORS:
         emit_mov_ri(e, H_RCX, cold->rip);
         emit_call_to(e, stubs->load_vectors[l->block->vectors]);
@@ -740,12 +736,11 @@ static void emit_countdown(struct lower *l)
 {
     struct emit *e = l->e;
     struct cache *cache = &l->engine->cache;
-    emit_byte(e, 0x83); /* sub dword [rip + disp32], imm8 */
-    emit_byte(e, 0x2d);
+    emit_byte(e, 0xff); /* dec dword [rip + disp32] */
+    emit_byte(e, 0x0d);
     emit_u32(e, (uint32_t)((uint8_t *)block_countdown(l->engine, l->block) -
-                           cache_rx(cache, e->at + 5)));
-    emit_byte(e, 1);
-    lower_cold(l, COLD_PROMOTE, emit_jcc(e, CC_S));
+                           cache_rx(cache, e->at + 4)));
+    l->promote = emit_jcc(e, CC_S);
 }
 
 static void emit_entry(struct lower *l)
@@ -857,8 +852,24 @@ static void lower_loop(struct lower *l)
     lower_list(l);
 }
 
-/* Where unlinked jumps go: their number in AL, then code for several of them. */
-static void emit_exit_stubs(struct lower *l, const struct exit *exits)
+/* Where the block goes to become hot: as to an exit of a certain number. */
+static uint8_t *emit_promote_stub(struct lower *l)
+{
+    struct emit *e = l->e;
+    if (emit_ok(e))
+        emit_patch(l->promote, e->at);
+    if (l->exits) {
+        emit_byte(e, 0xb0); /* mov al, imm8 */
+        emit_byte(e, PROMOTE_NUMBER);
+        return emit_jmp8(e);
+    }
+    emit_mov_ri(e, H_RAX, cache_offset(&l->engine->cache, l->block));
+    emit_jmp_to(e, stubs_of(l->engine)->promote);
+    return NULL;
+}
+
+/* Where unlinked jumps go: their number in AL, then code for several of them, and for `promote`. */
+static void emit_exit_stubs(struct lower *l, const struct exit *exits, uint8_t *promote)
 {
     struct emit *e = l->e;
     uint8_t *together[STUBS_TOGETHER];
@@ -875,6 +886,9 @@ static void emit_exit_stubs(struct lower *l, const struct exit *exits)
         }
         while (number)
             emit_patch8(e, together[--number]);
+        if (promote)
+            emit_patch8(e, promote);
+        promote = NULL;
         emit_mov_ri(e, H_RDX, cache_offset(&l->engine->cache, &exits[i - i % STUBS_TOGETHER]));
         emit_jmp_to(e, stubs_of(l->engine)->exit_number);
     }
@@ -900,6 +914,7 @@ static void describe_exits(struct lower *l, struct exit *exits)
     struct cache *cache = &l->engine->cache;
     l->block->exits = cache_offset(cache, exits);
     l->block->exit_count = (uint16_t)l->exits;
+    uint8_t *promote = l->promote ? emit_promote_stub(l) : NULL;
     l->block->stubs = (uint32_t)(l->e->at - cache->rw);
     for (unsigned i = 0; i < l->exits; i++) {
         const struct lower_exit *from = &l->exit[i];
@@ -914,7 +929,7 @@ static void describe_exits(struct lower *l, struct exit *exits)
                                  .unshared = from->unshared};
         l->failed |= !place_exit(l, from, &exits[i]);
     }
-    emit_exit_stubs(l, exits);
+    emit_exit_stubs(l, exits, promote);
 }
 
 /* The block's exits, its checks, and their recipes. */
@@ -981,6 +996,7 @@ size_t host_lower(struct engine *engine, struct block *block, const struct trace
     l->colds = 0;
     l->failed = l->next = l->target = false;
     l->exits = l->checks = l->recipes = 0;
+    l->promote = NULL;
     l->moves = 0;
     lower_assume_homes(l, false);
     block->loops = list->loop;

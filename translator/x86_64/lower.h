@@ -87,7 +87,6 @@ enum cold_kind {
     COLD_LOOKUP,   /* go to a constant rip through the jump table */
     COLD_GUARD,    /* fill the fetch entry of the page and check again, or go on as COLD_LOOKUP */
     COLD_INDIRECT, /* the address in RCX was not in the table, or there is an event */
-    COLD_PROMOTE,  /* the block has become hot */
     COLD_VECTORS,  /* load the XMM registers, come back */
     COLD_X87,      /* load the x87 state, come back */
 };
@@ -135,6 +134,7 @@ struct lower {
     const uint8_t *start; /* of the block */
     const uint8_t *tail;  /* of what stands behind its straight code */
     const uint8_t *slow;  /* of its code in the cold part */
+    uint8_t *promote;     /* displacement of the jump that is taken when it has become hot */
     struct flags flags;
     struct x87_note note;
     uint8_t home[16]; /* host registers of the guest's, or H_NONE, at this place */
@@ -291,6 +291,7 @@ struct guard_code {
 #define STUB_SIZE      4
 #define STUBS_TOGETHER 24 /* they reach the end by a short jump */
 #define STUBS_SIZE     (STUBS_TOGETHER * STUB_SIZE + 8)
+#define PROMOTE_NUMBER 255 /* no exit: the block has become hot */
 
 static inline unsigned exit_stub(unsigned number)
 {

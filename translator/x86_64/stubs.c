@@ -577,16 +577,24 @@ const uint8_t *stubs_guard(struct engine *engine, struct emit *slow, const struc
     return start;
 }
 
-/* Jumped to with the number of an exit in AL, the offset of its block's exits in EDX. */
-static uint8_t *emit_exit_number(struct emit *e, const struct x86_stubs *stubs)
+/* Jumped to with the number of an exit, or PROMOTE_NUMBER, in AL, the offset of its block's exits
+ * in EDX. */
+static uint8_t *emit_exit_number(struct emit *e, const struct engine *engine,
+                                 const struct x86_stubs *stubs)
 {
     emit_align(e, 16);
     uint8_t *start = e->at;
     emit_rr(e, 0xb6 | X_0F | X_BYTE_RM, H_RAX, H_RAX); /* movzx eax, al */
-    emit_rr(e, 0x69, H_RAX, H_RAX);                    /* imul eax, eax, imm32 */
+    emit_alu_ri(e, ALU_CMP, 4, H_RAX, PROMOTE_NUMBER);
+    uint8_t *promote = emit_jcc8(e, CC_Z);
+    emit_rr(e, 0x69, H_RAX, H_RAX); /* imul eax, eax, imm32 */
     emit_u32(e, sizeof(struct exit));
     emit_alu_rr(e, ALU_ADD, 4, H_RAX, H_RDX);
     emit_jmp_to(e, stubs->exit);
+    emit_patch8(e, promote);
+    emit_mov_ri(e, H_RCX, (uintptr_t)engine->cache.arena + offsetof(struct exit, from));
+    emit_load(e, 4, H_RAX, (struct host_mem){H_RCX, H_RDX, 0, 0});
+    emit_jmp_to(e, stubs->promote);
     return start;
 }
 
@@ -655,8 +663,8 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
     stubs->exit = e.at; /* jumped to with the exit in EAX */
     emit_store(&e, 4, cpu_mem(HOT_AT(exit)), H_RAX);
     emit_jmp_to(&e, stubs->leave);
-    stubs->exit_number = emit_exit_number(&e, stubs);
     stubs->promote = emit_lookup(&e, (const void *)engine_promote, false);
+    stubs->exit_number = emit_exit_number(&e, engine, stubs);
     emit_checks(&e, stubs, engine->cpu);
 
     for (unsigned kept = KEEPS_XMM; kept < levels; kept++)
