@@ -354,15 +354,6 @@ static void lower_jump(struct lower *l, const struct ir *ir)
     emit_exit(l, exit, &flags, is_backward(l, exit->rip));
 }
 
-/* RDX = the current space's tables + the offset of the entry for the return address at the stack
- * pointer - `below`. */
-static void find_return_entry(struct lower *l, int32_t below)
-{
-    emit_lea(l->e, 4, H_RDX, host_at(lower_use(l, RSP, 8, H_RDX), -below));
-    emit_alu_ri(l->e, ALU_AND, 4, H_RDX, RETURN_MASK);
-    emit_alu_rm(l->e, ALU_ADD, 8, H_RDX, cpu_mem(HOT_AT(tables)));
-}
-
 static void lower_call(struct lower *l, const struct ir *ir)
 {
     struct emit *e = l->e;
@@ -372,7 +363,7 @@ static void lower_call(struct lower *l, const struct ir *ir)
     lower_clobber(l);
     emit_mov_ri(e, H_RAX, (uint64_t)ir->imm);
     emit_store(e, ir->size, l->m, H_RAX);
-    find_return_entry(l, ir->size);
+    stubs_find_return(e, lower_use(l, RSP, 8, H_RDX), ir->size);
     emit_store(e, 8, host_at(H_RDX, offsetof(struct jump_entry, rip)), H_RAX);
     exit->jump = emit_lea_code(e, H_RAX);
     emit_store(e, 8, host_at(H_RDX, offsetof(struct jump_entry, code)), H_RAX);
@@ -414,7 +405,7 @@ static int32_t find_entry(struct lower *l, const struct ir *ir)
     l->target = false;
     uint8_t *event = emit_jcc8(e, CC_NZ);
     if (returns)
-        find_return_entry(l, (int32_t)ir->imm);
+        stubs_find_return(e, home_of[RSP], (int32_t)ir->imm);
     else
         stubs_find_jump(e);
     emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry), H_RCX, false);
@@ -440,6 +431,12 @@ static void lower_indirect(struct lower *l, const struct ir *ir)
     count_instructions(l, ir->insn + 1u);
     if (ir->aux == IR_INDIRECT_FOUND) {
         emit_jmp_mem(l->e, cpu_mem(HOT_AT(scratch)));
+        return;
+    }
+    if (!l->block->hot && l->target && ir->aux == IR_INDIRECT_RETURN && ir->imm == RETURN_MOVE) {
+        l->target = false;
+        emit_mov_ri(l->e, H_RAX, site_offset(l, ir->insn));
+        emit_jmp_to(l->e, stubs_of(l->engine)->ret);
         return;
     }
     int32_t code = find_entry(l, ir);

@@ -301,8 +301,8 @@ static inline unsigned exit_stub(unsigned number)
 struct x86_stubs {
     struct host_stubs host;
     /* writable-view addresses */
-    uint8_t *leave, *lookup, *exit, *indirect, *returned, *load_vectors[KEEPS_COUNT], *load_x87,
-        *refuse, *refill_read, *refill_write, *refill_constant, *refill_fetch, *cpuid,
+    uint8_t *leave, *lookup, *exit, *indirect, *returned, *ret, *load_vectors[KEEPS_COUNT],
+        *load_x87, *refuse, *refill_read, *refill_write, *refill_constant, *refill_fetch, *cpuid,
         *tsc[KEEPS_COUNT], *exit_number, *promote, *nested_refill_fetch, *guard_failed;
     uint8_t *check[2][CHECK_KINDS]; /* for reading, writing */
     uint8_t *repeat[2][4];          /* REP STOS, REP MOVS of 1, 2, 4, 8 bytes an element */
@@ -321,6 +321,11 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs);
 /* The code that tests the page, and returns only if it is mapped as before. Uses all temporaries.
  * If there is none it is emitted, and what it does else to `slow`. */
 const uint8_t *stubs_guard(struct engine *engine, struct emit *slow, const struct trace_page *page);
+#define RETURN_MOVE 8 /* what most returns add to the stack pointer */
+
+/* RDX = the current space's tables + the offset of the entry for the return address that lies at
+ * the stack pointer, in `sp`, - `below`. */
+void stubs_find_return(struct emit *e, unsigned sp, int32_t below);
 /* RDX = the current space's tables + the offset of the jump entry for the rip in RCX. */
 void stubs_find_jump(struct emit *e);
 /* RDX = the TLB entry for the address in `gva`; `pushed` bytes lie on the stack. */

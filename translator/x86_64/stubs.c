@@ -445,6 +445,13 @@ static uint8_t *emit_lookup(struct emit *e, const void *fn, bool jump)
     return start;
 }
 
+void stubs_find_return(struct emit *e, unsigned sp, int32_t below)
+{
+    emit_lea(e, 4, H_RDX, host_at(sp, -below));
+    emit_alu_ri(e, ALU_AND, 4, H_RDX, RETURN_MASK);
+    emit_alu_rm(e, ALU_ADD, 8, H_RDX, cpu_mem(HOT_AT(tables)));
+}
+
 void stubs_find_jump(struct emit *e)
 {
     emit_rr(e, 0x69, H_RDX, H_RCX); /* imul edx, ecx, JUMP_HASH */
@@ -470,6 +477,20 @@ static uint8_t *emit_returned(struct emit *e, const struct x86_stubs *stubs)
 }
 
 /* -- What warm blocks share -- */
+
+/* A return to the rip in RCX; its site is in EAX. */
+static uint8_t *emit_ret(struct emit *e, const struct x86_stubs *stubs)
+{
+    emit_align(e, 16);
+    uint8_t *start = e->at;
+    emit_alu_mi(e, ALU_CMP, 4, cpu_mem(CPU_AT(event)), 0, false);
+    emit_patch(emit_jcc(e, CC_NZ), stubs->indirect);
+    stubs_find_return(e, home_of[RSP], RETURN_MOVE);
+    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, 0), H_RCX, false);
+    emit_patch(emit_jcc(e, CC_NZ), stubs->returned);
+    emit_jmp_mem(e, host_at(H_RDX, offsetof(struct jump_entry, code)));
+    return start;
+}
 
 void stubs_find_entry(struct emit *e, bool bmi2, unsigned gva, int32_t pushed)
 {
@@ -658,6 +679,7 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
     stubs->indirect = emit_lookup(&e, (const void *)engine_indirect, true);
 
     stubs->returned = emit_returned(&e, stubs);
+    stubs->ret = emit_ret(&e, stubs);
 
     emit_align(&e, 16);
     stubs->exit = e.at; /* jumped to with the exit in EAX */
