@@ -1,9 +1,9 @@
 /*
  * Guest physical memory: RAM, the list of regions, and the flat view made from it.
  *
- * RAM is private memory in huge pages, without reservation, so that it costs the host only what the
- * guest touches. The low part appears at 0, the rest from 4 GiB up; each is an ordinary region of
- * PRIORITY_RAM.
+ * RAM is private memory without reservation, so that it costs the host only what the guest touches;
+ * in huge pages if the host gives them unasked. The low part appears at 0, the rest from 4 GiB up;
+ * each is an ordinary region of PRIORITY_RAM.
  */
 #include "hw/memory_internal.h"
 #include "hw/access.h"
@@ -351,7 +351,6 @@ static bool map_ram(struct memory *memory, struct error *error)
         return error_set(error, "cannot map %" PRIu64 " MiB of guest memory: %s", bytes >> 20,
                          strerror(errno));
     memory->ram = ram;
-    madvise(ram, bytes, MADV_HUGEPAGE); /* a wish: hosts may be told to have none */
     return true;
 }
 
