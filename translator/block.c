@@ -13,11 +13,17 @@
 
 /* -- Spaces -- */
 
+/* An empty entry of a return table: a return to 0 is looked up. */
+static struct jump_entry return_empty(const struct engine *engine)
+{
+    return (struct jump_entry){0, engine->stubs->lookup};
+}
+
 /* No return is led to the code any more that calls have noted. */
-static void forget_returns(struct engine *engine, struct space *space)
+static void forget_returns(const struct engine *engine, struct space *space)
 {
     for (unsigned i = 0; i >> RETURN_BITS == 0; i++)
-        space->tables->returns[i] = (struct jump_entry){0, engine->stubs->lookup};
+        space->tables->returns[i] = return_empty(engine);
 }
 
 /* An empty table is all zeros, of which pages that are not used take no memory. But a jump to 0
@@ -506,7 +512,7 @@ static void forget_returns_to(struct engine *engine, const struct exit *exit)
     uint64_t rip = exit_rip(engine, exit);
     for (unsigned i = 0; i >> RETURN_BITS == 0; i++)
         if (entry[i].rip == rip)
-            entry[i] = (struct jump_entry){0, engine->stubs->lookup};
+            entry[i] = return_empty(engine);
 }
 
 static void unlink_exit(struct engine *engine, struct exit *exit)
@@ -641,7 +647,7 @@ void block_make_room(struct engine *engine)
         block_drop_all(engine);
         return;
     }
-    bool region_was_used = region->newest != 0;
+    engine->stats.evictions += region->newest != 0;
     for (uint32_t at = region->newest; at; at = block_at(engine, at)->older)
         evict(engine, block_at(engine, at));
     for (unsigned i = 0; i < engine->spaces; i++)
@@ -652,5 +658,4 @@ void block_make_room(struct engine *engine)
     memset(engine->decoded, 0, sizeof engine->decoded);
     engine_hot(engine->cpu)->exit = 0;
     engine->flush_pending = false;
-    engine->stats.evictions += region_was_used;
 }

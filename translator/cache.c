@@ -91,13 +91,18 @@ static size_t slow_size(const struct cache *cache)
     return (size_t)(cache->rw + cache->size - cache->slow) / cache->regions;
 }
 
+static size_t arena_share(const struct cache *cache)
+{
+    return cache->arena_size / cache->regions & ~(size_t)(BLOCK_ALIGNMENT - 1);
+}
+
 static void clear_region(struct cache *cache, unsigned index)
 {
     struct cache_region *region = &cache->region[index];
     uint8_t *straight = cache->rw + index * straight_size(cache);
     uint8_t *straight_end = straight + straight_size(cache);
     uint8_t *slow = cache->slow + index * slow_size(cache);
-    size_t arena = cache->arena_size / cache->regions & ~(size_t)(BLOCK_ALIGNMENT - 1);
+    size_t arena = arena_share(cache);
     region->part[CODE_WARM].at = straight < cache->start ? cache->start : straight;
     region->part[CODE_WARM].end = straight_end;
     region->part[CODE_HOT].at = region->part[CODE_HOT].end = straight_end;
@@ -130,8 +135,7 @@ void cache_advance(struct cache *cache)
 
 bool cache_region_has(const struct cache *cache, const struct cache_region *region, uint32_t offset)
 {
-    size_t arena = cache->arena_size / cache->regions & ~(size_t)(BLOCK_ALIGNMENT - 1);
-    return offset < region->arena_end && offset >= region->arena_end - arena;
+    return offset < region->arena_end && offset >= region->arena_end - arena_share(cache);
 }
 
 static size_t room(const struct cache_region *region, enum code_part part)

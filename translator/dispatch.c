@@ -435,8 +435,8 @@ static void run(struct cpu *cpu)
     hot->exit = 0;
     hot->vectors_loaded = false;
     engine->unshared_next = false;
-    bool event =
-        true; /* it has made cpu->rip what it is; later, code whose guard may have failed */
+    /* At first only: later, the guard of what the table has may just have failed. */
+    bool ask_table = true;
     while (!must_leave(engine) || engine->flush_pending || engine->distrust_pending) {
         if (engine->flush_pending || engine_is_full(engine)) {
             block_make_room(engine);
@@ -456,8 +456,8 @@ static void run(struct cpu *cpu)
             interp_block(cpu);
             continue;
         }
-        const void *code = event ? table_code(engine) : NULL;
-        event = false;
+        const void *code = ask_table ? table_code(engine) : NULL;
+        ask_table = false;
         if (!code)
             code = find_code(engine, exit, unshared);
         if (!code)

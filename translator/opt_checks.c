@@ -94,7 +94,7 @@ static void follow_registers(struct checks *c, const struct ir *ir)
 /* -- Groups -- */
 
 /* Can the guest's own code leave the block between these operations? An event or a lost page in
- * between only delays what follows. */
+ * between only delays what follows; a dirty bit may be set before it then (docs/conformance.md). */
 static bool leaves_between(const struct checks *c, unsigned first, unsigned last)
 {
     for (unsigned at = first; at < last; at++) {
