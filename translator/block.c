@@ -16,7 +16,7 @@
 /* An empty entry of a return table: a return to 0 is looked up. */
 static struct jump_entry return_empty(const struct engine *engine)
 {
-    return (struct jump_entry){0, engine->stubs->lookup};
+    return (struct jump_entry){.code = engine->stubs->lookup};
 }
 
 /* No return is led to the code any more that calls have noted. */
@@ -63,6 +63,7 @@ static struct space *space_of(struct engine *engine)
     if (!clear_tables(engine, space))
         return NULL;
     space->mode = mode;
+    space->floats = shift_is_useful(engine);
     space->cs_base = base;
     space->cs_limit = limit;
     engine->spaces++;
@@ -341,6 +342,7 @@ struct block *block_new(struct engine *engine, const struct trace *trace)
     block->gpa = trace->range[0].gpa;
     block->space = (uint8_t)(trace->space - engine->space);
     block->count = (uint8_t)trace->count;
+    block->floats = trace->floats;
     block->straddles = trace->guard[0] != 0 || trace->range[0].size < trace->insn[0].length;
     block->pages = (uint8_t)trace->pages;
     block->ranges = (uint8_t)trace->ranges;
@@ -435,49 +437,90 @@ static struct block *candidate(const struct engine *engine, uint32_t entry, uint
     return block_at(engine, entry & ~ENTRY_TAG);
 }
 
-static bool is_for(const struct block *block, uint64_t rip, gpa_t gpa, unsigned space,
-                   bool unshared)
-{
-    return block->rip == rip && block->gpa == gpa && block->space == space &&
-           block->unshared == unshared;
-}
-
-void block_prefetch(const struct engine *engine, gpa_t gpa)
+void block_prefetch(const struct engine *engine, uint64_t rip, gpa_t gpa)
 {
     unsigned space = (unsigned)(engine->current_space - engine->space);
-    uint64_t key = block_key(engine->cpu->rip, gpa, space, false);
+    uint64_t key = block_key(rip, gpa, space, false);
     __builtin_prefetch(&engine->table.entry[first_entry(&engine->table, key)]);
 }
 
-struct block *block_find(struct engine *engine, gva_t gva, gpa_t gpa, bool unshared)
+/* Makes a stale block valid again if its bytes are what they were. */
+static bool revive(struct engine *engine, struct block *block)
+{
+    if (!bytes_unchanged(engine, block) || (block->floats && !host_enable(engine, block)))
+        return false;
+    block->stale = false;
+    engine->stats.revived++;
+    mark_code(engine, block);
+    return true;
+}
+
+/* What is looked for: rip and shift as struct block has them. */
+struct wanted {
+    uint64_t rip, shift;
+    gpa_t gpa;
+    bool unshared, floats;
+};
+
+static bool is_for(const struct block *block, const struct wanted *wanted, unsigned space)
+{
+    return block->rip == wanted->rip && block->gpa == wanted->gpa && block->space == space &&
+           block->unshared == wanted->unshared && block->floats == wanted->floats &&
+           (block->floats || block->shift == wanted->shift);
+}
+
+/* A valid block of the current space. */
+static struct block *find(struct engine *engine, const struct wanted *wanted, gva_t gva)
 {
     const struct block_table *table = &engine->table;
-    uint64_t rip = engine->cpu->rip;
     unsigned space = (unsigned)(engine->current_space - engine->space);
-    uint64_t key = block_key(rip, gpa, space, unshared);
+    uint64_t key = block_key(wanted->rip, wanted->gpa, space, wanted->unshared);
     uint32_t entry;
     for (size_t at = first_entry(table, key); (entry = table->entry[at]);
          at = next_entry(table, at)) {
         struct block *block = candidate(engine, entry, key);
-        if (!block || !is_for(block, rip, gpa, space, unshared) ||
-            !second_page_matches(engine, block, gva))
+        if (!block || !is_for(block, wanted, space) || !second_page_matches(engine, block, gva))
             continue;
-        if (!block->stale)
+        if (!block->stale || revive(engine, block))
             return block;
-        if (bytes_unchanged(engine, block)) {
-            block->stale = false;
-            engine->stats.revived++;
-            mark_code(engine, block);
-            return block;
-        }
         unregister(engine, block);
-        engine_cool(engine, rip); /* code that keeps changing is better interpreted */
+        engine_cool(engine, block); /* code that keeps changing is better interpreted */
     }
     return NULL;
 }
 
-bool block_exists(const struct engine *engine, uint64_t rip, gpa_t gpa)
+struct block *block_find(struct engine *engine, gva_t gva, gpa_t gpa, bool unshared)
 {
+    uint64_t rip = engine->cpu->rip;
+    struct wanted wanted = {.rip = rip, .gpa = gpa, .unshared = unshared};
+    if (shift_is_possible(engine, rip)) {
+        wanted.floats = true;
+        wanted.rip -= engine_hot(engine->cpu)->shift;
+    }
+    return find(engine, &wanted, gva);
+}
+
+struct block *block_find_hot(struct engine *engine, const struct block *warm)
+{
+    uint64_t rip = engine->cpu->rip;
+    struct wanted wanted = {.rip = rip,
+                            .shift = engine_hot(engine->cpu)->shift,
+                            .gpa = warm->gpa,
+                            .unshared = warm->unshared};
+    return find(engine, &wanted, rip);
+}
+
+struct block *block_best(const struct engine *engine, struct block *block)
+{
+    uint32_t to = block->floats && block->promotion ? exit_at(engine, block->promotion)->to : 0;
+    if (!to || block_at(engine, to)->shift != engine_hot(engine->cpu)->shift)
+        return block;
+    return block_at(engine, to);
+}
+
+bool block_exists(const struct engine *engine, uint64_t rip, gpa_t gpa, bool floats)
+{
+    const struct wanted wanted = {.rip = rip, .gpa = gpa, .floats = floats};
     const struct block_table *table = &engine->table;
     unsigned space = (unsigned)(engine->current_space - engine->space);
     uint64_t key = block_key(rip, gpa, space, false);
@@ -485,33 +528,50 @@ bool block_exists(const struct engine *engine, uint64_t rip, gpa_t gpa)
     for (size_t at = first_entry(table, key); (entry = table->entry[at]);
          at = next_entry(table, at)) {
         const struct block *block = candidate(engine, entry, key);
-        if (block && is_for(block, rip, gpa, space, false) && !block->stale)
+        if (block && is_for(block, &wanted, space) && !block->stale)
             return true;
     }
     return false;
 }
 
-/* The entry of its space's jump table that the block belongs into. */
-static struct jump_entry *jump_entry_of(const struct engine *engine, const struct block *block)
-{
-    return jump_at(engine->space[block->space].tables, block->rip);
-}
-
 void block_enter_table(struct engine *engine, const struct block *block)
 {
-    *jump_entry_of(engine, block) = (struct jump_entry){block->rip, block_checked(engine, block)};
+    uint64_t rip = engine->cpu->rip;
+    *jump_at(engine->current_space->tables, rip) = (struct jump_entry){
+        .rip = rip, .code = block_checked(engine, block), .shift = engine_hot(engine->cpu)->shift};
+}
+
+/* No jump table leads to the block any more; one that floats may be in many places of them. */
+static void forget_jumps_to(struct engine *engine, const struct block *block)
+{
+    struct jump_tables *tables = engine->space[block->space].tables;
+    struct jump_entry *entry = jump_at(tables, block->rip);
+    if (block->floats)
+        host_disable(engine, block);
+    else if (entry->rip == block->rip)
+        *entry = jump_empty(tables, entry);
+}
+
+/* Nor to code of the region that is dropped. */
+static void forget_jumps_into(struct engine *engine, const struct cache_region *region)
+{
+    for (unsigned i = 0; i < engine->spaces; i++) {
+        struct jump_tables *tables = engine->space[i].tables;
+        for (struct jump_entry *entry = tables->jumps;
+             engine->space[i].floats && entry < tables->jumps + (1u << JUMP_BITS); entry++)
+            if (entry->code && cache_region_has_code(&engine->cache, region, entry->code))
+                *entry = jump_empty(tables, entry);
+    }
 }
 
 /* -- Links -- */
 
-/* No return is led any more to the code that an exit of a call was linked to. */
-static void forget_returns_to(struct engine *engine, const struct exit *exit)
+/* No return is led any more to the block that an exit of a call was linked to. */
+static void forget_returns_to(struct engine *engine, const struct block *block)
 {
-    struct space *space = &engine->space[block_at(engine, exit->from)->space];
-    struct jump_entry *entry = space->tables->returns;
-    uint64_t rip = exit_rip(engine, exit);
+    struct jump_entry *entry = engine->space[block->space].tables->returns;
     for (unsigned i = 0; i >> RETURN_BITS == 0; i++)
-        if (entry[i].rip == rip)
+        if (entry[i].code == block_checked(engine, block))
             entry[i] = return_empty(engine);
 }
 
@@ -525,10 +585,10 @@ static void unlink_exit(struct engine *engine, struct exit *exit)
         block_at(engine, exit->to)->incoming = exit->next;
     if (exit->next)
         exit_at(engine, exit->next)->prev = exit->prev;
+    if (exit->returns)
+        forget_returns_to(engine, block_at(engine, exit->to));
     exit->to = 0;
     host_unlink(engine, exit);
-    if (exit->returns)
-        forget_returns_to(engine, exit);
 }
 
 /* Nothing leads into the block any more, nor out of it without the dispatcher. */
@@ -539,24 +599,42 @@ static void unlink_all(struct engine *engine, struct block *block)
         unlink_exit(engine, exit_at(engine, block->incoming));
     for (unsigned i = 0; i < block->exit_count; i++)
         unlink_exit(engine, exit_at(engine, block->exits) + i);
-    struct jump_entry *entry = jump_entry_of(engine, block);
-    if (entry->rip == block->rip)
-        *entry = jump_empty(engine->space[block->space].tables, entry);
+    if (block->floats && block->promotion)
+        unlink_exit(engine, exit_at(engine, block->promotion));
+    forget_jumps_to(engine, block);
 }
 
-void block_link(struct engine *engine, struct exit *exit, struct block *to)
+static void add_incoming(struct engine *engine, struct exit *exit, struct block *to)
 {
-    const struct block *from = block_at(engine, exit->from);
-    if (exit->to || from->stale || from->space != to->space)
-        return;
     exit->to = cache_offset(&engine->cache, to);
     exit->next = to->incoming;
     exit->prev = 0;
     to->incoming = cache_offset(&engine->cache, exit);
     if (exit->next)
         exit_at(engine, exit->next)->prev = to->incoming;
-    host_link(engine, exit);
     engine->stats.links++;
+}
+
+/* Does the exit, whenever it is taken, lead to where the block begins, with the shift that it is
+ * for? */
+static bool fits(const struct engine *engine, const struct exit *exit, const struct block *to)
+{
+    const struct block *from = block_at(engine, exit->from);
+    uint64_t target = exit_target(engine, exit);
+    if (from->space != to->space)
+        return false;
+    if (from->floats)
+        return to->floats && target == to->rip;
+    return to->floats ? target - from->shift == to->rip
+                      : target == to->rip && from->shift == to->shift;
+}
+
+void block_link(struct engine *engine, struct exit *exit, struct block *to)
+{
+    if (exit->to || block_at(engine, exit->from)->stale || !fits(engine, exit, to))
+        return;
+    add_incoming(engine, exit, to);
+    host_link(engine, exit);
 }
 
 void block_replace(struct engine *engine, struct block *old, struct block *block)
@@ -569,6 +647,42 @@ void block_replace(struct engine *engine, struct block *old, struct block *block
     }
     unlink_all(engine, old);
     unregister(engine, old);
+}
+
+/* Links the exits that lead to `from`, and would fit `to`, to that instead; or again, if it is the
+ * same. */
+static void lead_on(struct engine *engine, struct block *from, struct block *to)
+{
+    for (uint32_t next = from->incoming; next;) {
+        struct exit *exit = exit_at(engine, next);
+        next = exit->next;
+        if (!exit->promotes && fits(engine, exit, to)) {
+            unlink_exit(engine, exit);
+            block_link(engine, exit, to);
+        }
+    }
+}
+
+void block_promote(struct engine *engine, struct block *warm, struct block *hot)
+{
+    struct exit *exit;
+    if (!warm->promotion) {
+        exit = cache_allocate(&engine->cache, sizeof *exit, _Alignof(struct exit));
+        if (!exit)
+            return;
+        *exit = (struct exit){.from = cache_offset(&engine->cache, warm), .promotes = true};
+        warm->promotion = cache_offset(&engine->cache, exit);
+    }
+    exit = exit_at(engine, warm->promotion);
+    unlink_exit(engine, exit);
+    add_incoming(engine, exit, hot);
+    if (!host_promote(engine, exit))
+        unlink_exit(engine, exit);
+    lead_on(engine, warm, hot);
+    if (hot->needs_flags && !warm->loaded_needs_flags) {
+        warm->loaded_needs_flags = warm->needs_flags = true;
+        lead_on(engine, warm, warm);
+    }
 }
 
 /* -- Invalidation -- */
@@ -652,6 +766,7 @@ void block_make_room(struct engine *engine)
         evict(engine, block_at(engine, at));
     for (unsigned i = 0; i < engine->spaces; i++)
         forget_returns(engine, &engine->space[i]); /* they may name stubs of the region */
+    forget_jumps_into(engine, region);
     table_remove_region(engine, region);
     cache_advance(cache);
     host_reset(engine);

@@ -138,6 +138,13 @@ bool cache_region_has(const struct cache *cache, const struct cache_region *regi
     return offset < region->arena_end && offset >= region->arena_end - arena_share(cache);
 }
 
+bool cache_region_has_code(const struct cache *cache, const struct cache_region *region,
+                           const uint8_t *code)
+{
+    size_t index = (size_t)(region - cache->region);
+    return (size_t)(code - cache->rx) - index * straight_size(cache) < straight_size(cache);
+}
+
 static size_t room(const struct cache_region *region, enum code_part part)
 {
     return (size_t)(region->part[part].end - region->part[part].at);

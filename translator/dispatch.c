@@ -17,6 +17,7 @@
 #define THRESHOLD_DEFAULT 8
 #define HOT_DEFAULT       2000
 #define CACHE_MB_DEFAULT  32
+#define HOT_AGAIN         16 /* executions until what was hot before is */
 #define VERIFIED_WARM     64 /* runs under --verify after which a block is translated again */
 
 struct translator_options translator_options;
@@ -62,8 +63,9 @@ static bool is_usable(const struct cpu *cpu, const struct block *block)
     return (!block->vectors || vectors_usable(cpu)) && (!block->x87 || x87_usable(cpu));
 }
 
-/* The block at cpu->rip, if there is one. Raises what fetching raises. */
-static struct block *find_block(struct engine *engine, bool unshared)
+/* The block at cpu->rip, which `exit` led to if it is not NULL, if there is one. Raises what
+ * fetching raises. */
+static struct block *find_block(struct engine *engine, const struct exit *exit, bool unshared)
 {
     struct cpu *cpu = engine->cpu;
     gpa_t gpa;
@@ -72,6 +74,7 @@ static struct block *find_block(struct engine *engine, bool unshared)
     gva_t gva = code_linear(cpu);
     if (!mem_fetch(cpu, gva, &gpa))
         return NULL;
+    shift_select(engine, gpa, exit);
     return block_find(engine, gva, gpa, unshared);
 }
 
@@ -82,8 +85,10 @@ static struct block *next_block(struct engine *engine, bool unshared)
     if (must_leave(engine) || engine->verify || !space_select(engine))
         return NULL;
     cpu->insn = NULL; /* a fault in fetching is not an instruction's */
-    struct block *block = find_block(engine, unshared);
+    struct block *block = find_block(engine, NULL, unshared);
     engine->stats.lookups++;
+    if (block)
+        block = block_best(engine, block);
     return block && is_usable(cpu, block) ? block : NULL;
 }
 
@@ -121,6 +126,7 @@ static const void *table_code(struct engine *engine)
     if (entry->rip != cpu->rip)
         return NULL;
     cpu->insn = NULL; /* a fault in fetching is not an instruction's */
+    engine_hot(cpu)->shift = entry->shift;
     return entry->code;
 }
 
@@ -160,7 +166,7 @@ const void *engine_indirect(struct cpu *cpu, uint32_t offset)
                      ? (uint64_t)((int64_t)(target << 16) >> 16) == target
                      : cpu->mode & MODE_FLAT_CS || target <= cpu->seg[SEG_CS].limit;
     if (__builtin_expect(!valid, 0)) { /* the instruction faults: as before it */
-        cpu->rip = site->rip;
+        cpu->rip = site->rip + block_shift(engine, block_at(engine, site->block));
         const struct insn *insn = decoded_insn(engine, offset);
         if (insn->op == OP_RET) {
             int64_t back = -(int64_t)insn->opsize;
@@ -198,12 +204,14 @@ const void *engine_exec(struct cpu *cpu, uint32_t offset)
 {
     struct engine *engine = cpu_engine(cpu);
     const struct site *site = cache_at(&engine->cache, offset);
+    const struct block *block = block_at(engine, site->block);
+    uint64_t shift = block_shift(engine, block);
     uint32_t mode = space_mode(cpu->mode);
 
     engine_join_flags(cpu);
     if (__builtin_expect(engine->count, 0))
         engine_hot(cpu)->instructions += site->index;
-    cpu->rip = site->rip;
+    cpu->rip = site->rip + shift;
     if (site->slow) {
         engine_interpret(engine, offset);
     } else {
@@ -213,8 +221,8 @@ const void *engine_exec(struct cpu *cpu, uint32_t offset)
     }
     engine_split_flags(cpu);
 
-    if (site->end || cpu->rip != site->next || space_mode(cpu->mode) != mode ||
-        block_at(engine, site->block)->stale || must_leave(engine)) {
+    if (site->end || cpu->rip != site->next + shift || space_mode(cpu->mode) != mode ||
+        block->stale || must_leave(engine)) {
         if (__builtin_expect(engine->count, 0))
             engine_hot(cpu)->instructions++;
         return engine_go_on(cpu);
@@ -254,11 +262,16 @@ struct block *translate(struct engine *engine, bool unshared, bool hot)
         return NULL;
 
     uint64_t start = engine->count ? now_ns() : 0;
+    uint64_t shift = engine_hot(engine->cpu)->shift;
+    if (trace->floats)
+        trace_float(trace, shift);
     struct block *block = block_new(engine, trace);
     size_t size = 0;
     if (block) {
         block->unshared = unshared;
         block->hot = hot;
+        if (hot && shift_is_possible(engine, block->rip))
+            block->shift = shift;
         block->countdown = cache_next_end(&engine->cache);
         *block_countdown(engine, block) = (int32_t)engine->options.hot - 1;
         lift(engine, trace, &engine->list);
@@ -299,11 +312,15 @@ struct block *translate(struct engine *engine, bool unshared, bool hot)
 
 struct block *translate_again(struct engine *engine, struct block *block)
 {
-    struct block *hot = translate(engine, block->unshared, true);
-    if (hot)
-        block_replace(engine, block, hot);
-    else
+    struct block *hot = block->floats ? block_find_hot(engine, block) : NULL;
+    if (!hot)
+        hot = translate(engine, block->unshared, true);
+    if (!hot)
         *block_countdown(engine, block) = INT32_MAX; /* it does as it is */
+    else if (block->floats)
+        block_promote(engine, block, hot);
+    else
+        block_replace(engine, block, hot);
     return hot;
 }
 
@@ -322,24 +339,35 @@ static struct counter *counter_of(struct engine *engine, const struct space *spa
     return &engine->counter[(hash >> (64 - COUNTER_BITS) & ~15ull) | (rip & 15)];
 }
 
-/* What looking for the code at cpu->rip and interpreting it will read, each a cache miss. */
-static void prefetch(struct engine *engine)
+/* cpu->rip, without the shift if the code can float. */
+static uint64_t origin_rip(const struct engine *engine)
+{
+    uint64_t rip = engine->cpu->rip;
+    return shift_is_possible(engine, rip) ? rip - engine_hot(engine->cpu)->shift : rip;
+}
+
+/* Selects the shift for cpu->rip, if its page is known, and fetches what looking for its code and
+ * interpreting it will read, each a cache miss. */
+static bool prepare(struct engine *engine, const struct exit *exit)
 {
     const struct cpu *cpu = engine->cpu;
     uint16_t key;
     gpa_t gpa;
-    __builtin_prefetch(counter_of(engine, engine->current_space, cpu->rip, &key));
-    if (interp_cached_gpa(cpu, &gpa)) {
-        block_prefetch(engine, gpa);
-        interp_prefetch(cpu, gpa);
-    }
+    if (!interp_cached_gpa(cpu, &gpa))
+        return false;
+    shift_select(engine, gpa, exit);
+    uint64_t rip = origin_rip(engine);
+    __builtin_prefetch(counter_of(engine, engine->current_space, rip, &key));
+    block_prefetch(engine, rip, gpa);
+    interp_prefetch(cpu, gpa);
+    return true;
 }
 
 /* Counts executions of code that has no block; true when it has become warm, or is `hot` again. */
 static bool is_warm(struct engine *engine, bool *hot)
 {
     uint16_t key;
-    struct counter *counter = counter_of(engine, engine->current_space, engine->cpu->rip, &key);
+    struct counter *counter = counter_of(engine, engine->current_space, origin_rip(engine), &key);
     if (counter->key != key)
         *counter = (struct counter){key, 0};
     *hot |= counter->count == COUNT_HOT;
@@ -353,7 +381,7 @@ static bool is_warm(struct engine *engine, bool *hot)
 static bool stays_cold(struct engine *engine)
 {
     uint16_t key;
-    struct counter *counter = counter_of(engine, engine->current_space, engine->cpu->rip, &key);
+    struct counter *counter = counter_of(engine, engine->current_space, origin_rip(engine), &key);
     if (counter->key != key || counter->count == 0 ||
         counter->count + 1u >= engine->options.threshold)
         return false;
@@ -361,16 +389,22 @@ static bool stays_cold(struct engine *engine)
     return true;
 }
 
-void engine_cool(struct engine *engine, uint64_t rip)
+static struct counter *counter_of_block(struct engine *engine, const struct block *block,
+                                        uint16_t *key)
+{
+    return counter_of(engine, &engine->space[block->space], block_origin(block), key);
+}
+
+void engine_cool(struct engine *engine, const struct block *block)
 {
     uint16_t key;
-    *counter_of(engine, engine->current_space, rip, &key) = (struct counter){0};
+    *counter_of_block(engine, block, &key) = (struct counter){0};
 }
 
 void engine_keep_hot(struct engine *engine, const struct block *block)
 {
     uint16_t key;
-    struct counter *counter = counter_of(engine, &engine->space[block->space], block->rip, &key);
+    struct counter *counter = counter_of_block(engine, block, &key);
     if (!block->unshared)
         *counter = (struct counter){key, COUNT_HOT};
 }
@@ -394,23 +428,40 @@ static struct exit *taken_exit(const struct engine *engine)
     return exit ? exit_at(engine, exit) : NULL;
 }
 
+/* Under --verify nothing counts executions but the runs that were compared. */
+static struct block *verify_again(struct engine *engine, struct block *block)
+{
+    block_verified(block)->runs = 0; /* for another shift */
+    return translate_again(engine, block);
+}
+
+/* The first translation of what is at cpu->rip; NULL as above. */
+static struct block *first_block(struct engine *engine, bool unshared, bool hot)
+{
+    bool floats = shift_is_possible(engine, engine->cpu->rip);
+    struct block *block = translate(engine, unshared, hot && !floats);
+    if (block && hot && floats) /* the hot one needs it to be found */
+        *block_countdown(engine, block) = HOT_AGAIN;
+    return block;
+}
+
 /* Code for cpu->rip, which `exit` led to if it is not NULL. NULL: it is cold, and was interpreted.
  */
 static const void *find_code(struct engine *engine, struct exit *exit, bool unshared)
 {
     struct cpu *cpu = engine->cpu;
-    prefetch(engine);
-    if (!unshared && stays_cold(engine)) {
+    if (prepare(engine, exit) && !unshared && stays_cold(engine)) {
         engine->stats.interpreted++;
         interp_block(cpu);
         return NULL;
     }
-    struct block *block = find_block(engine, unshared);
+    struct block *found = find_block(engine, exit, unshared);
     bool hot_at_once = engine->options.hot == 1;
-    if (!block && (unshared || is_warm(engine, &hot_at_once)))
-        block = translate(engine, unshared, hot_at_once);
-    else if (block && engine->verify && !block->hot && block_verified(block)->runs == VERIFIED_WARM)
-        block = translate_again(engine, block);
+    if (!found && (unshared || is_warm(engine, &hot_at_once)))
+        found = first_block(engine, unshared, hot_at_once);
+    struct block *block = found ? block_best(engine, found) : NULL;
+    if (block && engine->verify && !block->hot && block_verified(block)->runs == VERIFIED_WARM)
+        block = verify_again(engine, block);
     if (!block || !is_usable(cpu, block)) {
         engine->stats.interpreted++;
         interp_block(cpu);
@@ -421,7 +472,7 @@ static const void *find_code(struct engine *engine, struct exit *exit, bool unsh
         return NULL;
     }
     if (exit)
-        block_link(engine, exit, block);
+        block_link(engine, exit, block_at(engine, exit->from)->floats ? found : block);
     else if (!unshared)
         block_enter_table(engine, block);
     return block_entry(engine, block);

@@ -16,6 +16,7 @@
 #define JUMP_BITS   16 /* entries of a jump table */
 #define RETURN_BITS 9  /* of a return table */
 #define SPACES_MAX  64
+#define ORIGIN_BITS 13 /* entries of the table of origins */
 
 struct engine;
 struct block;
@@ -64,7 +65,9 @@ struct engine_hot {
     uint8_t x87_loaded; /* guest x87 state is in the host's, but for the two pointers */
     uint32_t exit;      /* arena offset of the exit that was taken, 0: none */
     struct jump_tables *tables; /* of the current space */
+    uint64_t shift;             /* of the block that is executed, in a space that floats */
     uint64_t scratch;           /* V_T1 */
+    uint64_t found_shift;       /* of what FIND has found */
     uint64_t host_sp;           /* of the dispatcher */
     uint32_t mxcsr_host;        /* what the host register holds while vectors_loaded */
     uint32_t mxcsr_saved;
@@ -95,7 +98,11 @@ static inline struct engine_far *engine_far(struct cpu *cpu)
 struct jump_entry {
     uint64_t rip; /* if empty, one that does not belong here */
     const void *code;
+    uint64_t shift; /* for the code */
+    uint64_t padding;
 };
+#define JUMP_ENTRY_SHIFT 5
+_Static_assert(sizeof(struct jump_entry) == 1 << JUMP_ENTRY_SHIFT, "generated code shifts");
 
 /*
  * Where indirect jumps find code: any address by a hash of it, and returns by where the return
@@ -107,16 +114,17 @@ struct jump_tables {
     struct jump_entry jumps[1u << JUMP_BITS];
 };
 
-/* Byte offset of the entry for a return address that lies there; generated code computes the same.
- * Most stacks are aligned to 16 bytes, the size of an entry, at calls. */
-#define RETURN_MASK (((1 << RETURN_BITS) - 1) << 4)
+/* Byte offset of the entry for a return address that lies there, of twice that address. Most stacks
+ * are aligned to 16 bytes, half the size of an entry, at calls. */
+#define RETURN_MASK (((1 << RETURN_BITS) - 1) << JUMP_ENTRY_SHIFT)
 
 /* Byte offset of the table entry of a target; generated code computes the same. */
 #define JUMP_HASH  0x9e3779b1u
-#define JUMP_SHIFT (32 - 4 - JUMP_BITS)
+#define JUMP_SHIFT (32 - JUMP_ENTRY_SHIFT - JUMP_BITS)
+#define JUMP_MASK  (((1 << JUMP_BITS) - 1) << JUMP_ENTRY_SHIFT)
 static inline uint32_t jump_offset(uint64_t rip)
 {
-    return ((uint32_t)rip * JUMP_HASH >> JUMP_SHIFT) & (((1u << JUMP_BITS) - 1) << 4);
+    return ((uint32_t)rip * JUMP_HASH >> JUMP_SHIFT) & JUMP_MASK;
 }
 
 static inline struct jump_entry *jump_at(struct jump_tables *tables, uint64_t rip)
@@ -128,7 +136,7 @@ static inline struct jump_entry *jump_at(struct jump_tables *tables, uint64_t ri
 static inline struct jump_entry jump_empty(const struct jump_tables *tables,
                                            const struct jump_entry *entry)
 {
-    return (struct jump_entry){entry == tables->jumps, NULL};
+    return (struct jump_entry){.rip = entry == tables->jumps};
 }
 
 /* The mode word as far as it matters to translations. Kernel accesses with and without SMAP in
@@ -142,6 +150,7 @@ static inline uint32_t space_mode(uint32_t mode)
 
 struct space {
     uint32_t mode;     /* space_mode() of all CPU modes that it serves */
+    bool floats;       /* its warm blocks run at any shift (shift.c) */
     uint32_t cs_limit; /* these two only matter without MODE_FLAT_CS */
     uint64_t cs_base;
     struct jump_tables *tables;
@@ -171,6 +180,7 @@ struct trace {
     struct space *space;
     uint32_t mode;
     bool hot;
+    bool floats; /* its block will; then trace_float() */
     uint64_t cs_base, cs_limit;
     unsigned count;
     struct insn insn[TRACE_MAX];
@@ -194,6 +204,8 @@ struct trace {
  * instruction cannot be translated (device memory): interpret it. `hot`: calls are entered and
  * loops unrolled. */
 bool trace_form(struct engine *engine, struct trace *trace, unsigned max_insns, bool hot);
+/* Makes the addresses of a trace those that they are without the shift. */
+void trace_float(struct trace *trace, uint64_t shift);
 /* Can control go there without a fault (limit, not canonical)? */
 bool trace_reaches(const struct trace *trace, uint64_t rip);
 /* Target of a direct branch; false if taking it faults. */
@@ -233,6 +245,7 @@ struct exit {
     uint32_t recipe : 12;       /* computes the flags that are stored; 0: none (recipe.c) */
     uint32_t store_size : 8;    /* bytes of the code that stores flags and jumps; 0: none */
     uint32_t same_page : 1;     /* target lies in a page that the block has already checked */
+    uint32_t promotes : 1;      /* no exit: a warm block's jump to the hot one made of it */
     uint32_t unshared : 1;      /* leads to a block without shared checks */
     uint32_t tail : 1;          /* its jump stands behind the block's straight code */
     uint32_t returns : 1;       /* the return table may name the code that it is linked to */
@@ -278,7 +291,7 @@ static inline const uint8_t *block_page_host(const struct block_page *page)
 
 struct block {
     /* What lookups need, in one cache line. */
-    uint64_t rip;
+    uint64_t rip; /* of floating blocks without the shift */
     gpa_t gpa;
     uint32_t code;         /* entry that checks the guard of its first page */
     uint8_t entry, loaded; /* further entries, behind that: for jumps from the same page; for such
@@ -290,6 +303,7 @@ struct block {
     bool straddles : 1;    /* the first instruction continues in page[1] */
     bool unshared : 1;     /* each access is checked by itself (opt_checks.c) */
     bool hot : 1;          /* translated with all care, not first and small */
+    bool floats : 1;       /* runs at any shift: see shift.c */
     bool loops : 1;        /* iterates inside (opt_loop.c) */
     bool needs_flags : 1;  /* see R4 */
     bool loaded_needs_flags : 1; /* the same for jumps to `loaded` */
@@ -306,11 +320,16 @@ struct block {
     uint32_t countdown; /* warm: number of the count of its executions (cache.countdown) */
     uint32_t older;     /* block that was made before it in its region of the cache */
     uint64_t hash;      /* of its guest bytes, to revalidate it */
+    union {
+        uint64_t shift;     /* hot: the only one for which it is, in a space that floats */
+        uint32_t promotion; /* warm: exit that leads to the hot block made of it; 0: none */
+    };
     struct block_page page[];
     /* Behind the pages: struct range of each range; with --verify struct verified. */
 };
-_Static_assert(sizeof(struct block) == 64, "a cache line");
+_Static_assert(offsetof(struct block, shift) == 64, "a cache line");
 #define BLOCK_ALIGNMENT 32
+#define PROMOTION_RETRY 8192 /* executions of a promoted block at other shifts: then for theirs */
 
 static inline struct range *block_ranges(struct block *block)
 {
@@ -406,6 +425,9 @@ void cache_advance(struct cache *cache);
 /* Is this arena offset in the region? */
 bool cache_region_has(const struct cache *cache, const struct cache_region *region,
                       uint32_t offset);
+/* Is this straight code of a block of the region? */
+bool cache_region_has_code(const struct cache *cache, const struct cache_region *region,
+                           const uint8_t *code);
 /* Makes room for a block's code in a part that grows by pieces, where the region is not full. */
 void cache_prepare(struct cache *cache, enum code_part part);
 /* The warm block whose straight code has this place (an address in the executable view, low 32
@@ -441,6 +463,18 @@ struct block_table {
 /* Recipes by their number, for exits to pass on. */
 #define RECIPES 2048
 
+/* Where code of a page that floats has its origin: what a shift is counted from (shift.c). */
+struct origin {
+    gpa_t gpa;
+    uint64_t page; /* 0: none is known */
+};
+
+/* Shifts of late, and where there was code with them. */
+#define RECENT_SHIFTS 8
+struct recent_shift {
+    uint64_t shift, page;
+};
+
 /* Executions of cold code. */
 struct counter {
     uint16_t key, count;
@@ -470,6 +504,9 @@ struct engine {
     struct block_table table;
     uint32_t page[1u << PAGE_HASH_BITS]; /* lists of struct block_page, by address */
     uint64_t hash_key;                   /* of struct block.hash */
+    struct origin origin[1u << ORIGIN_BITS];
+    struct recent_shift recent_shift[RECENT_SHIFTS];
+    unsigned next_shift; /* the one of them to be replaced */
     struct counter counter[1u << COUNTER_BITS];
     bool distrust_pending; /* memory may have moved: block_distrust_all() before more code runs */
     bool flush_pending;    /* block_make_room() before more code runs */
@@ -502,11 +539,26 @@ static inline struct exit *exit_at(const struct engine *engine, uint32_t offset)
 {
     return cache_at(&engine->cache, offset);
 }
-/* Where an exit leads. */
-static inline uint64_t exit_rip(const struct engine *engine, const struct exit *exit)
+/* How far the block, which is executed, is from its address. */
+static inline uint64_t block_shift(const struct engine *engine, const struct block *block)
+{
+    return block->floats ? engine_hot(engine->cpu)->shift : 0;
+}
+/* The rip, without the shift, of what the block was translated from. */
+static inline uint64_t block_origin(const struct block *block)
+{
+    return block->hot ? block->rip - block->shift : block->rip;
+}
+/* Where an exit leads, without the shift if its block floats. */
+static inline uint64_t exit_target(const struct engine *engine, const struct exit *exit)
 {
     int64_t high = (int64_t)((uint64_t)exit->distance_high << 60) >> 28;
     return block_at(engine, exit->from)->rip + (uint64_t)(high | exit->distance);
+}
+/* Where the exit that has just been taken leads. */
+static inline uint64_t exit_rip(const struct engine *engine, const struct exit *exit)
+{
+    return exit_target(engine, exit) + block_shift(engine, block_at(engine, exit->from));
 }
 static inline const struct warm_check *block_checks(const struct engine *engine,
                                                     const struct block *block)
@@ -527,6 +579,16 @@ static inline const uint8_t *block_entry(const struct engine *engine, const stru
     return block_checked(engine, block) + block->entry;
 }
 
+/* -- shift.c -- */
+
+/* Can translations for the CPU's mode float? */
+bool shift_is_useful(const struct engine *engine);
+/* Does warm code there float, in the current space? */
+bool shift_is_possible(const struct engine *engine, uint64_t rip);
+/* The shift for cpu->rip, which is at `gpa`, becomes the current one if the space floats: that of
+ * the block that `exit` left, if it is not NULL. */
+void shift_select(struct engine *engine, gpa_t gpa, const struct exit *exit);
+
 /* -- block.c -- */
 
 /* Makes the space of the CPU's mode current; false if there are too many (then drop all). */
@@ -537,13 +599,19 @@ void block_table_destroy(struct block_table *table);
 /* Chooses the key of hashes. */
 bool block_hash_create(struct engine *engine, struct error *error);
 bool block_table_is_full(const struct block_table *table);
-/* A valid block at cpu->rip, which is at these addresses; revives one whose bytes are unchanged.
- * May raise #PF for a second page. */
+/* A valid block at cpu->rip, which is at these addresses, for the current shift; revives one whose
+ * bytes are unchanged. In spaces that float it is a warm one. May raise #PF for a second page. */
 struct block *block_find(struct engine *engine, gva_t gva, gpa_t gpa, bool unshared);
-/* Fetches into the host's cache where block_find() will look for a block at cpu->rip. */
-void block_prefetch(const struct engine *engine, gpa_t gpa);
-/* Is there a valid block, in the current space, without looking at the page behind it? */
-bool block_exists(const struct engine *engine, uint64_t rip, gpa_t gpa);
+/* What is executed in place of a block just found: the hot one made of it for the current shift, or
+ * itself. */
+struct block *block_best(const struct engine *engine, struct block *block);
+/* A hot block at cpu->rip, in a space that floats, made of a warm one. */
+struct block *block_find_hot(struct engine *engine, const struct block *warm);
+/* Fetches into the host's cache where block_find() will look for a block by this rip. */
+void block_prefetch(const struct engine *engine, uint64_t rip, gpa_t gpa);
+/* Is there a valid block, not unshared, in the current space, without looking at the page behind
+ * it? If it `floats` rip is without the shift. */
+bool block_exists(const struct engine *engine, uint64_t rip, gpa_t gpa, bool floats);
 /* The description of a block, filled from the trace; NULL: no room. */
 struct block *block_new(struct engine *engine, const struct trace *trace);
 /* Registers a finished block: hash, pages, code marks. */
@@ -552,6 +620,8 @@ void block_link(struct engine *engine, struct exit *exit, struct block *to);
 void block_enter_table(struct engine *engine, const struct block *block);
 /* What leads to `old`, which is dropped, leads to `block` from now on. */
 void block_replace(struct engine *engine, struct block *old, struct block *block);
+/* A floating block leads to the hot one made of it, while the shift is for that. */
+void block_promote(struct engine *engine, struct block *warm, struct block *hot);
 /* Every block must be compared with memory again before it runs. */
 void block_distrust_all(struct engine *engine);
 void block_drop_all(struct engine *engine);
@@ -570,8 +640,8 @@ uint32_t recipe_flags(const struct cpu *cpu, const struct recipe *recipe);
 
 /* -- dispatch.c -- */
 
-/* The code at `rip` in the current space counts as cold again. */
-void engine_cool(struct engine *engine, uint64_t rip);
+/* What the block was translated from counts as cold again. */
+void engine_cool(struct engine *engine, const struct block *block);
 /* What the block was translated from is to be translated hot at once, if it is executed again. */
 void engine_keep_hot(struct engine *engine, const struct block *block);
 
@@ -579,7 +649,8 @@ void engine_keep_hot(struct engine *engine, const struct block *block);
 bool engine_is_full(const struct engine *engine);
 /* Translates what is at cpu->rip; NULL: interpret it. Raises fetch faults. */
 struct block *translate(struct engine *engine, bool unshared, bool hot);
-/* Translates a warm block again, hot, with cpu->rip at its start. NULL as above. */
+/* The hot block of a warm one, with cpu->rip at its start: it is translated again. NULL as above.
+ */
 struct block *translate_again(struct engine *engine, struct block *block);
 
 /* -- lift.c -- */
@@ -671,6 +742,13 @@ size_t host_lower(struct engine *engine, struct block *block, const struct trace
 /* Points an exit at its target, or back at its stub. */
 void host_link(struct engine *engine, const struct exit *exit);
 void host_unlink(struct engine *engine, const struct exit *exit);
+/* Leads a warm block, whose promotion the exit is, to the hot one while the current shift is that
+ * block's. False: no room. host_unlink() undoes it. */
+bool host_promote(struct engine *engine, const struct exit *exit);
+/* Where a floating block is entered its page's check fails from now on, or is made again. False: no
+ * room. */
+void host_disable(struct engine *engine, const struct block *block);
+bool host_enable(struct engine *engine, const struct block *block);
 /* Has the host a native form of this vector instruction? */
 bool host_has_vector(const struct insn *insn);
 /* The same for x87 instructions. */

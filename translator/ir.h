@@ -65,6 +65,7 @@ struct ir {
     bool share_start : 1;   /* the slot has the host address of the range, else the distance */
     bool share_again : 1;   /* the loop's slot has been filled before in the same iteration */
     bool invariant : 1;     /* all iterations of the loop access the same address */
+    bool floats : 1;        /* MEM, LEA, CALL: `imm` moves with the code: the shift is added */
     uint8_t share;          /* MEM: slot of the shared check that covers it, +1; 0 none; behind the
                              * SHARES ordinary ones come those of loops */
     int16_t share_low;      /* start of the range relative to this access */

@@ -71,23 +71,26 @@ static bool set_segment(const struct lift *l, struct ir *ir, unsigned seg)
     return true;
 }
 
+void lift_relative(const struct lift *l, struct ir *ir)
+{
+    if (l->insn->base != REG_IP)
+        return;
+    ir->a = V_ZERO;
+    ir->imm += (int64_t)l->next;
+    if (l->insn->addrsize == 4)
+        ir->imm = (uint32_t)ir->imm;
+    ir->floats = l->trace->floats;
+}
+
 struct ir *lift_memory(struct lift *l, enum ir_op op, unsigned size)
 {
     const struct insn *insn = l->insn;
     struct ir *ir = lift_ir(l, op, size);
-    int64_t disp = insn->disp;
 
     ir->a = insn->base;
     ir->b = insn->index;
-    if (insn->base == REG_IP) {
-        ir->a = V_ZERO;
-        disp += (int64_t)l->next;
-        if (insn->addrsize == 4)
-            disp = (uint32_t)disp;
-    }
-    if (insn->addrsize == 2)
-        disp = (uint16_t)disp;
-    ir->imm = disp;
+    ir->imm = insn->addrsize == 2 ? (uint16_t)insn->disp : insn->disp;
+    lift_relative(l, ir);
     ir->aux = (uint8_t)(insn->scale | insn->addrsize << 4);
     if (!set_segment(l, ir, insn->seg)) {
         l->list->count--;

@@ -32,6 +32,9 @@ struct ir *lift_ir(struct lift *l, enum ir_op op, unsigned size);
 struct ir *lift_dab(struct lift *l, enum ir_op op, unsigned size, unsigned d, unsigned a,
                     unsigned b);
 
+/* If the address, of which all else is set but the size, is relative to rip: makes it constant, and
+ * to float with its block. */
+void lift_relative(const struct lift *l, struct ir *ir);
 /* The memory operand: appends the MEM operation `op` of `size` bytes, after which V_M is the
  * operand. NULL: cannot be expressed (the caller returns false before changing anything else). */
 struct ir *lift_memory(struct lift *l, enum ir_op op, unsigned size);

@@ -133,6 +133,8 @@ static bool lift_call(struct lift *l)
     bool direct = insn->operand[0].kind == OPERAND_REL;
     uint64_t target = 0;
 
+    if (l->trace->floats && size != 8) /* what is pushed is not rip + the shift */
+        return false;
     if (direct) {
         if (!target_of(l, &target))
             return false;
@@ -144,7 +146,9 @@ static bool lift_call(struct lift *l)
     lift_stack(l, IR_MEM_WRITE, size, RSP, -(int64_t)size);
     uint64_t pushed = size == 8 ? l->next : size == 4 ? (uint32_t)l->next : (uint16_t)l->next;
     enum ir_op op = is_noted(l, pushed) ? IR_CALL : IR_MOV;
-    lift_dab(l, op, size, V_M, V_IMM, V_NONE)->imm = (int64_t)pushed;
+    struct ir *ir = lift_dab(l, op, size, V_M, V_IMM, V_NONE);
+    ir->imm = (int64_t)pushed;
+    ir->floats = l->trace->floats;
     lift_stack_move(l, RSP, RSP, -(int64_t)size);
     if (!direct)
         lift_indirect(l, IR_INDIRECT_FOUND);

@@ -76,10 +76,7 @@ static bool lift_lea(struct lift *l)
         lift_dab(l, IR_LEA, insn->opsize, insn->operand[0].reg, insn->base, insn->index);
     ir->imm = insn->disp;
     ir->aux = (uint8_t)(insn->scale | insn->addrsize << 4);
-    if (insn->base == REG_IP) {
-        ir->a = V_ZERO;
-        ir->imm += (int64_t)l->next;
-    }
+    lift_relative(l, ir);
     return true;
 }
 

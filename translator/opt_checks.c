@@ -29,6 +29,7 @@ struct group {
     uint16_t base, index;
     uint8_t scale, seg, address_size;
     bool constant; /* absolute addresses in page `page` */
+    bool floats;   /* likewise, and the shift is added */
     uint64_t page;
 
     int64_t low, high;    /* range relative to the roots */
@@ -111,8 +112,8 @@ static bool describe(const struct checks *c, const struct ir *ir, struct group *
 {
     *key = (struct group){.base = NO_ROOT, .index = NO_ROOT, .seg = ir->seg};
     key->address_size = ir->aux >> 4;
-    if (ir->checked || ir->bit_offset || key->address_size != c->width ||
-        ir->size > (ir->aligned ? 16 : 32))
+    if (ir->checked || ir->bit_offset || (ir->floats && ir->seg != SEG_COUNT) ||
+        key->address_size != c->width || ir->size > (ir->aligned ? 16 : 32))
         return false;
     *offset = ir->imm;
     if (ir->a < 16) {
@@ -129,6 +130,7 @@ static bool describe(const struct checks *c, const struct ir *ir, struct group *
             return *offset == (int32_t)*offset;
         uint64_t address = c->width == 4 ? (uint32_t)*offset : (uint64_t)*offset;
         key->constant = true;
+        key->floats = ir->floats;
         key->page = address >> 12;
         *offset = (int64_t)address;
         return (address & 0xfff) + ir->size <= 4096;
@@ -139,7 +141,7 @@ static bool describe(const struct checks *c, const struct ir *ir, struct group *
 static bool same_key(const struct group *a, const struct group *b)
 {
     return a->base == b->base && a->index == b->index && a->scale == b->scale && a->seg == b->seg &&
-           a->constant == b->constant && a->page == b->page;
+           a->constant == b->constant && a->floats == b->floats && a->page == b->page;
 }
 
 static bool fits(const struct group *g, const struct ir *ir, int64_t offset)
@@ -301,7 +303,7 @@ static bool is_compound(const struct checks *c, const struct ir *ir)
 {
     if (ir->a >= 16 && ir->b >= 16 && ir->seg == SEG_COUNT) {
         uint64_t address = c->width == 4 ? (uint32_t)ir->imm : (uint64_t)ir->imm;
-        return address != (uint64_t)(int32_t)address;
+        return ir->floats || address != (uint64_t)(int32_t)address;
     }
     return ir->b < 16 || ir->seg != SEG_COUNT || c->width == 4 || !host_keeps_register(ir->a);
 }

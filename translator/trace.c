@@ -144,9 +144,11 @@ static bool can_follow(struct engine *engine, const struct trace *trace, uint64_
 static bool is_translated(struct engine *engine, const struct trace *trace, uint64_t rip)
 {
     gva_t gva = linear(trace, rip);
+    if (trace->floats)
+        rip -= engine_hot(engine->cpu)->shift;
     for (unsigned i = 0; i < trace->pages; i++)
         if (trace->page[i].gva == (gva & ~0xfffull))
-            return block_exists(engine, rip, trace->page[i].gpa | (gva & 0xfff));
+            return block_exists(engine, rip, trace->page[i].gpa | (gva & 0xfff), trace->floats);
     return false;
 }
 
@@ -263,6 +265,7 @@ bool trace_form(struct engine *engine, struct trace *trace, unsigned max_insns, 
     trace->space = engine->current_space;
     trace->mode = cpu->mode;
     trace->hot = hot;
+    trace->floats = !hot && shift_is_possible(engine, cpu->rip);
     trace->cs_base = cpu->seg[SEG_CS].base;
     trace->cs_limit = cpu->mode & MODE_CODE64 ? ~0ull : cpu->seg[SEG_CS].limit;
     trace->count = trace->pages = trace->ranges = trace->returns = 0;
@@ -289,4 +292,15 @@ bool trace_form(struct engine *engine, struct trace *trace, unsigned max_insns, 
             unroll(trace, max_insns);
     }
     return trace->count != 0;
+}
+
+void trace_float(struct trace *trace, uint64_t shift)
+{
+    for (unsigned i = 0; i < trace->count; i++) {
+        trace->rip[i] -= shift;
+        trace->next[i] -= shift;
+    }
+    for (unsigned i = 0; i < trace->pages; i++)
+        trace->page[i].gva -= shift;
+    trace->end -= shift;
 }

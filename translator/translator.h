@@ -14,6 +14,8 @@
  *   block    translation of a superblock: one entry, many exits, following direct jumps; first
  *            warm (small), then, when it has run often, hot (fast)
  *   exit     a jump out of a block to a known guest address; linked: patched to go to that block
+ *   shift    how far from its own address a translation is executed; one that floats is for any
+ *            (shift.c)
  *   site     a place in host code that calls the interpreter's function for one guest instruction
  *   slow path  the site of an instruction whose memory check missed or that would fault
  *   space    what besides rip decides a translation: mode word, CS base and limit
@@ -48,6 +50,9 @@
  * - R9: Guest memory is reached only through a TLB entry that matched. Guest addresses never
  *   become host addresses otherwise. Guest instructions cannot raise host signals.
  * - R10: Memory order: x86 hosts order plain accesses as the guest expects; LOCK stays LOCK.
+ * - R11: In a space that floats, hot.shift is the shift of the block that runs: tables give it with
+ *   the code, links keep it, the dispatcher sets it. Floating blocks add it to what the guest sees
+ *   of their addresses.
  */
 #ifndef DOPPEL_TRANSLATOR_TRANSLATOR_H
 #define DOPPEL_TRANSLATOR_TRANSLATOR_H
@@ -60,7 +65,8 @@ struct translator_options {
     bool perf_map;      /* write /tmp/perf-PID.map for perf(1) */
     unsigned cache_mb;  /* size of the code cache; 0: 32 */
     unsigned threshold; /* which execution of an address translates it (1: the first); 0: default */
-    unsigned hot; /* which execution of a block translates it again (1: the first); 0: default */
+    unsigned hot;   /* which execution of a block translates it again (1: the first); 0: default */
+    bool float_all; /* code of any privilege and address may float (shift.c): tests */
     unsigned max_insns; /* guest instructions in a block; 0: default, 1: one at a time (tests) */
 };
 

@@ -70,6 +70,7 @@ struct snapshot {
 struct verify {
     struct engine *engine;
     struct verified *known; /* of the block being compared */
+    uint64_t shift;
     struct cpu_bus *real, proxy;
     enum phase phase;
     bool diverged; /* the translated code asked devices something else */
@@ -363,6 +364,12 @@ static bool touched_devices(const struct verify *v)
     return false;
 }
 
+/* Where the instruction of the block being compared is. */
+static uint64_t rip_of(const struct verify *v, unsigned at)
+{
+    return v->known->at[at].rip + v->shift;
+}
+
 /* Executes the block's instructions until one leaves it, or a loop has gone round often enough;
  * counts those that were completed, for when one faults. */
 static unsigned interpret(struct verify *v, const struct block *block, unsigned max,
@@ -375,7 +382,7 @@ static unsigned interpret(struct verify *v, const struct block *block, unsigned 
     while (n < max) {
         unsigned at = n % block->count;
         const struct insn *insn = &v->known->at[at].insn;
-        if (cpu->rip != v->known->at[at].rip)
+        if (cpu->rip != rip_of(v, at))
             break;
         cpu->insn = insn;
         cpu->next_rip = cpu->rip + insn->length;
@@ -587,14 +594,14 @@ static bool stopped_half_way(const struct verify *v, const struct block *block,
                              const struct snapshot *s, unsigned executed)
 {
     return executed && executed <= block->count && s->vector < 0 &&
-           s->rip == v->known->at[executed - 1].rip && is_repeated(v, executed - 1);
+           s->rip == rip_of(v, executed - 1) && is_repeated(v, executed - 1);
 }
 
 /* Likewise, but the instruction was not counted. */
 static bool left_half_way(const struct verify *v, const struct block *block,
                           const struct snapshot *s, unsigned executed)
 {
-    return executed < block->count && s->vector < 0 && s->rip == v->known->at[executed].rip &&
+    return executed < block->count && s->vector < 0 && s->rip == rip_of(v, executed) &&
            is_repeated(v, executed);
 }
 
@@ -608,6 +615,7 @@ void verify_run(struct engine *engine, struct block *block)
     unsigned executed;
 
     v->known = block_verified(block);
+    v->shift = block_shift(engine, block);
     if (is_system(v, block) || is_random(v, block)) {
         v->skipped++;
         interp_block(cpu);
@@ -646,8 +654,7 @@ void verify_run(struct engine *engine, struct block *block)
      * or a repeated string instruction stopped half-way for an event, which the engines need not
      * notice at the same element: nothing to repeat. */
     if (touched_devices(v) || block->stale ||
-        (expected && cpu->rip == v->known->at[(expected - 1) % block->count].rip &&
-         !block->loops)) {
+        (expected && cpu->rip == rip_of(v, (expected - 1) % block->count) && !block->loops)) {
         v->phase = PHASE_NONE;
         memcpy(&cpu->unwind, &outer, sizeof outer);
         cpu_post(cpu, posted);

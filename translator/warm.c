@@ -50,7 +50,7 @@ static const struct warm_check *go_back(struct engine *engine, const struct bloc
     engine_join_flags(cpu);
     if (recipe)
         cpu->eflags = flags_merge(cpu->eflags, FLAG_ARITH, recipe_flags(cpu, recipe));
-    cpu->rip = block->rip + (uint64_t)(int64_t)check->rip;
+    cpu->rip = block->rip + block_shift(engine, block) + (uint64_t)(int64_t)check->rip;
     if (engine->count)
         engine_hot(cpu)->instructions += check->index;
     return check;
@@ -70,7 +70,7 @@ const void *engine_guard_failed(struct cpu *cpu, uint32_t code)
     const struct block *block = block_around(engine, &code);
     if (code == block->entry) {
         engine_join_flags(cpu);
-        cpu->rip = block->rip;
+        cpu->rip = block->rip + block_shift(engine, block);
     } else {
         go_back(engine, block, code);
     }
@@ -99,14 +99,16 @@ const void *engine_promote(struct cpu *cpu, uint32_t offset)
     struct engine *engine = cpu_engine(cpu);
     struct block *block = block_at(engine, offset);
     engine_join_flags(cpu);
-    cpu->rip = block->rip;
+    cpu->rip = block->rip + block_shift(engine, block);
     cpu->insn = NULL; /* a fault in fetching is not an instruction's */
     if (block->stale || engine_is_full(engine))
         return engine->stubs->leave;
-    block = translate_again(engine, block);
-    if (!block)
+    struct block *hot = block_best(engine, block);
+    if (hot == block)
+        hot = translate_again(engine, block);
+    if (!hot)
         return engine->stubs->leave;
-    block_enter_table(engine, block);
+    block_enter_table(engine, hot);
     engine_split_flags(cpu);
-    return block_entry(engine, block);
+    return block_entry(engine, hot);
 }

@@ -393,11 +393,15 @@ static uint64_t first_seed = 1;
 
 START_TEST(programs_that_invalidate)
 {
-    static const struct translator_options options[] = {{.threshold = 1, .hot = 1},
-                                                        {.threshold = 1},
-                                                        {.threshold = 2, .hot = 5},
-                                                        {.threshold = 1, .hot = 20, .max_insns = 1},
-                                                        {.threshold = 0}};
+    static const struct translator_options options[] = {
+        {.threshold = 1, .hot = 1},
+        {.threshold = 1},
+        {.threshold = 2, .hot = 5},
+        {.threshold = 1, .hot = 20, .max_insns = 1},
+        {.threshold = 0},
+        {.threshold = 1, .float_all = true},
+        {.hot = 5, .float_all = true},
+        {.hot = 20, .max_insns = 1, .float_all = true}};
     enum { WAYS = sizeof options / sizeof options[0] };
     static struct text text;
     struct board *reference = board_new(&accel_interpreter), *translated[WAYS];
@@ -421,8 +425,8 @@ START_TEST(programs_that_invalidate)
             if (programs > WAYS && way != seed % WAYS)
                 continue;
             char how[64];
-            snprintf(how, sizeof how, "threshold %u, instructions %u", options[way].threshold,
-                     options[way].max_insns);
+            snprintf(how, sizeof how, "threshold %u, instructions %u%s", options[way].threshold,
+                     options[way].max_insns, options[way].float_all ? ", floating" : "");
             load(translated[way], &text, values);
             ck_assert(guest_run(translated[way]->guest));
             compare(reference, translated[way], seed, how);

@@ -10,7 +10,7 @@
 #include "cpu/disasm.h"
 #include "cpu/log.h"
 #include "tests/translator/guest.h"
-#include "translator/translator.h"
+#include "translator/engine.h"
 
 #include <check.h>
 #include <signal.h>
@@ -465,14 +465,19 @@ static bool run_bounded(struct guest *guest, bool *gave_up)
 static unsigned programs = 3000;
 static uint64_t seed = 1;
 
+static bool floating; /* code is executed away from where its translations are for */
+
 static void run_random(enum guest_bits bits, unsigned hot, unsigned max_insns)
 {
     static const uint8_t code_sizes[] = {2, 4, 8};
     static uint8_t ram[GUEST_RAM];
     translator_options =
         (struct translator_options){.threshold = 1, .hot = hot, .max_insns = max_insns};
+    translator_options.float_all = floating;
     struct guest *a = guest_new(&accel_interpreter, bits);
     struct guest *b = guest_new(&accel_translator, bits);
+    if (floating)
+        cpu_engine(b->cpu)->recent_shift[0] = (struct recent_shift){-0x765432101000ull, GUEST_CODE};
     random_state = seed * 0x9e3779b97f4a7c15ull + bits;
     for (unsigned i = GUEST_DATA; i < GUEST_DATA + 0x10000; i += 8) {
         uint64_t value = number();
@@ -521,6 +526,19 @@ START_TEST(random_warm)
 }
 END_TEST
 
+START_TEST(random_floating)
+{
+    floating = true;
+    run_random(GUEST_64, 1000000, 0);
+    run_random(GUEST_64, 3, 0);
+    run_random(GUEST_64, 4, 1);
+    only_x87 = true;
+    run_random(GUEST_64, 4, 0);
+    only_x87 = false;
+    floating = false;
+}
+END_TEST
+
 START_TEST(random_64_single)
 {
     run_random(GUEST_64, 3, 1);
@@ -562,6 +580,7 @@ int main(int argc, char **argv)
     tcase_set_timeout(tc, 300);
     tcase_add_test(tc, random_64);
     tcase_add_test(tc, random_warm);
+    tcase_add_test(tc, random_floating);
     tcase_add_test(tc, random_64_single);
     tcase_add_test(tc, random_32);
     tcase_add_test(tc, random_16);

@@ -83,6 +83,10 @@ START_TEST(equal_ends)
         {"pairs of instructions that become hot", {.threshold = 1, .hot = 3, .max_insns = 2}},
         {"counting", {.threshold = 1, .hot = 2, .stats = true}},
         {"verified", {.threshold = 1, .verify = true}},
+        {"floating blocks", {.threshold = 1, .float_all = true}},
+        {"floating blocks that become hot", {.threshold = 1, .hot = 3, .float_all = true}},
+        {"floating single instructions", {.threshold = 1, .max_insns = 1, .float_all = true}},
+        {"floating blocks, verified", {.threshold = 1, .float_all = true, .verify = true}},
     };
     struct guest *wanted = guest_new(&accel_interpreter, programs[_i].bits);
     run_one(wanted, (unsigned)_i);
@@ -177,6 +181,10 @@ START_TEST(small_cache)
         {.threshold = 1, .hot = 10, .max_insns = 3},
         {.threshold = 1, .hot = 3, .stats = true},
         {.threshold = 1, .verify = true},
+        {.threshold = 1, .float_all = true},
+        {.threshold = 1, .hot = 3, .float_all = true},
+        {.threshold = 1, .hot = 10, .max_insns = 3, .float_all = true},
+        {.threshold = 1, .hot = 3, .float_all = true, .verify = true},
     };
     struct guest *reference = guest_new(&accel_interpreter, GUEST_64);
     uint64_t wanted = walk(reference);

@@ -112,9 +112,88 @@ void host_link(struct engine *engine, const struct exit *exit)
     }
 }
 
+/* -- Promotions -- */
+
+/* The jump behind the countdown of a warm block's executions: its displacement. */
+static uint8_t *promotion_jump(const struct engine *engine, const struct block *warm)
+{
+    return engine->cache.rw + warm->code + warm->loaded + COUNTDOWN_SIZE - 4;
+}
+
+/* Where it leads until the block is promoted. */
+static uint8_t *promotion_stub(const struct engine *engine, const struct block *warm)
+{
+    return engine->cache.rw + warm->stubs - (warm->exit_count ? PROMOTE_SIZE : PROMOTE_ALONE_SIZE);
+}
+
+/* Emits a test for the shift, and for flags that are known by a recipe, which the hot block need
+ * not accept. It goes on in the warm block if that fails. Code of the newest region is dropped
+ * after either block. */
+bool host_promote(struct engine *engine, const struct exit *exit)
+{
+    struct block *warm = block_at(engine, exit->from);
+    const struct block *hot = block_at(engine, exit->to);
+    struct cache_region *region = cache_region(&engine->cache);
+    struct emit e = {region->part[CODE_SLOW].at, region->part[CODE_SLOW].end};
+    uint8_t *start = e.at;
+    int32_t *countdown = block_countdown(engine, warm);
+    if (engine->verify) /* counts otherwise */
+        return true;
+    emit_mov_ri(&e, H_RAX, hot->shift);
+    emit_alu_mr(&e, ALU_CMP, 8, cpu_mem(HOT_AT(shift)), H_RAX, false);
+    uint8_t *other = emit_jcc8(&e, CC_NZ);
+    emit_alu_mi(&e, ALU_CMP, 1, cpu_mem(HOT_AT(overflow)), FLAGS_PASSED, false);
+    emit_patch(emit_jcc(&e, CC_NZ), engine->cache.rw + hot->code + hot->entry);
+    emit_patch8(&e, other);
+    emit_byte(&e, 0xf7); /* test dword [rip + disp32], imm32 */
+    emit_byte(&e, 0x05);
+    emit_u32(&e, (uint32_t)((uint8_t *)countdown - cache_rx(&engine->cache, e.at + 8)));
+    emit_u32(&e, PROMOTION_RETRY - 1);
+    emit_patch(emit_jcc(&e, CC_Z), promotion_stub(engine, warm));
+    emit_jmp_to(&e, engine->cache.rw + warm->code + warm->loaded + COUNTDOWN_SIZE);
+    if (!emit_ok(&e))
+        return false;
+    region->part[CODE_SLOW].at = e.at;
+    *countdown = 0;
+    emit_patch(promotion_jump(engine, warm), start);
+    return true;
+}
+
+/* -- Floating blocks that are stale -- */
+
+void host_disable(struct engine *engine, const struct block *block)
+{
+    uint8_t *code = engine->cache.rw + block->code;
+    struct emit e = {code, code + GUARD_CALL_SIZE};
+    emit_call_to(&e, stubs_of(engine)->guard_failed);
+}
+
+bool host_enable(struct engine *engine, const struct block *block)
+{
+    if (cache_is_full(&engine->cache))
+        return false;
+    cache_prepare(&engine->cache, CODE_GUARDS);
+    struct cache_region *region = cache_region(&engine->cache);
+    struct emit slow = {region->part[CODE_SLOW].at, region->part[CODE_SLOW].end};
+    struct trace_page page = {.gva = block->rip & ~0xfffull,
+                              .gpa = block_page_gpa(&block->page[0]),
+                              .host = block_page_host(&block->page[0])};
+    const uint8_t *guard = stubs_guard(engine, &slow, &page, true);
+    region->part[CODE_SLOW].at = slow.at;
+    uint8_t *code = engine->cache.rw + block->code;
+    struct emit e = {code, code + GUARD_CALL_SIZE};
+    emit_call_to(&e, guard);
+    return true;
+}
+
 void host_unlink(struct engine *engine, const struct exit *exit)
 {
     const struct block *from = block_at(engine, exit->from);
+    if (exit->promotes) {
+        if (!engine->verify)
+            emit_patch(promotion_jump(engine, from), promotion_stub(engine, from));
+        return;
+    }
     unsigned number = (unsigned)(exit - exit_at(engine, from->exits));
     if (exit->store_size)
         restore_store(engine, exit);

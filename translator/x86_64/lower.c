@@ -49,6 +49,13 @@ static struct site *site_of(struct lower *l, unsigned index, bool slow)
     return site;
 }
 
+void lower_code_address(struct lower *l, unsigned reg, uint64_t rip)
+{
+    emit_mov_ri(l->e, reg, rip);
+    if (l->block->floats)
+        stubs_add_shift(l->e, reg, 0);
+}
+
 void lower_carried(struct lower *l)
 {
     const struct ir *ir = l->ir;
@@ -361,12 +368,16 @@ static void lower_call(struct lower *l, const struct ir *ir)
     exit->same_page = false;
     exit->returns = true;
     lower_clobber(l);
-    emit_mov_ri(e, H_RAX, (uint64_t)ir->imm);
+    lower_code_address(l, H_RAX, (uint64_t)ir->imm);
     emit_store(e, ir->size, l->m, H_RAX);
     stubs_find_return(e, lower_use(l, RSP, 8, H_RDX), ir->size);
     emit_store(e, 8, host_at(H_RDX, offsetof(struct jump_entry, rip)), H_RAX);
     exit->jump = emit_lea_code(e, H_RAX);
     emit_store(e, 8, host_at(H_RDX, offsetof(struct jump_entry, code)), H_RAX);
+    if (l->trace->space->floats) {
+        emit_load(e, 8, H_RAX, cpu_mem(HOT_AT(shift)));
+        emit_store(e, 8, host_at(H_RDX, offsetof(struct jump_entry, shift)), H_RAX);
+    }
 }
 
 /* Does the operation give the target of the indirect jump that ends its instruction, with nothing
@@ -393,7 +404,7 @@ static void lower_jump_target(struct lower *l)
 }
 
 /* Is there an event, or has the entry for the target in RCX another? Then NZ, by which the caller
- * jumps. RDX: the tables + the offset of the entry. */
+ * jumps. RDX: the tables + the offset of the entry. Gives its displacement. */
 static int32_t find_entry(struct lower *l, const struct ir *ir)
 {
     struct emit *e = l->e;
@@ -410,17 +421,24 @@ static int32_t find_entry(struct lower *l, const struct ir *ir)
         stubs_find_jump(e);
     emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry), H_RCX, false);
     emit_patch8(e, event);
-    return entry + (int32_t)offsetof(struct jump_entry, code);
+    return entry;
 }
+
+#define ENTRY_CODE(entry) host_at(H_RDX, (entry) + (int32_t)offsetof(struct jump_entry, code))
 
 /* Before a call pushes. What the table has is no address that would fault. */
 static void lower_find(struct lower *l, const struct ir *ir)
 {
     lower_clobber(l);
-    int32_t code = find_entry(l, ir);
+    int32_t entry = find_entry(l, ir);
     lower_slow_if(l, CC_NZ);
-    emit_load(l->e, 8, H_RAX, host_at(H_RDX, code));
+    emit_load(l->e, 8, H_RAX, ENTRY_CODE(entry));
     emit_store(l->e, 8, cpu_mem(HOT_AT(scratch)), H_RAX);
+    if (l->trace->space->floats) {
+        emit_load(l->e, 8, H_RAX,
+                  host_at(H_RDX, entry + (int32_t)offsetof(struct jump_entry, shift)));
+        emit_store(l->e, 8, cpu_mem(HOT_AT(found_shift)), H_RAX);
+    }
 }
 
 static void lower_indirect(struct lower *l, const struct ir *ir)
@@ -430,6 +448,10 @@ static void lower_indirect(struct lower *l, const struct ir *ir)
     lower_give_homes(l);
     count_instructions(l, ir->insn + 1u);
     if (ir->aux == IR_INDIRECT_FOUND) {
+        if (l->trace->space->floats) {
+            emit_load(l->e, 8, H_RAX, cpu_mem(HOT_AT(found_shift)));
+            emit_store(l->e, 8, cpu_mem(HOT_AT(shift)), H_RAX);
+        }
         emit_jmp_mem(l->e, cpu_mem(HOT_AT(scratch)));
         return;
     }
@@ -439,11 +461,13 @@ static void lower_indirect(struct lower *l, const struct ir *ir)
         emit_jmp_to(l->e, stubs_of(l->engine)->ret);
         return;
     }
-    int32_t code = find_entry(l, ir);
+    int32_t entry = find_entry(l, ir);
     struct cold *cold = lower_cold(l, COLD_INDIRECT, emit_jcc(l->e, CC_NZ));
     cold->executed = 0;
     cold->returns = ir->aux == IR_INDIRECT_RETURN;
-    emit_jmp_mem(l->e, host_at(H_RDX, code));
+    if (l->trace->space->floats)
+        stubs_take_shift(l->e, entry);
+    emit_jmp_mem(l->e, ENTRY_CODE(entry));
 }
 
 /* A return that the trace expects at a known place. */
@@ -468,13 +492,10 @@ static void emit_guard(struct lower *l, const struct trace_page *page, uint64_t 
     struct emit *e = l->e;
     uint8_t *start = e->at;
     if (!l->block->hot) {
-        emit_call_to(e, stubs_guard(l->engine, &l->cold_code, page));
+        emit_call_to(e, stubs_guard(l->engine, &l->cold_code, page, l->block->floats));
         return;
     }
-    emit_load(e, 8, H_RDX, cpu_mem(CPU_AT(tlb)));
-    emit_mov_ri(e, H_RAX, tlb_code(page->gva, page->host));
-    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, TLB_CODE_AT(page->gva)), H_RAX, false);
-    struct cold *cold = lower_cold(l, COLD_GUARD, emit_jcc(e, CC_NZ));
+    struct cold *cold = lower_cold(l, COLD_GUARD, stubs_test_page(e, page, 0));
     cold->back = start;
     cold->page = page->gva;
     cold->rip = rip;
@@ -565,7 +586,7 @@ static void emit_cold(struct lower *l, struct cold *cold)
         lower_give_homes(l);
         lower_fill_slot(l, &cold->flags);
         count_instructions(l, cold->executed);
-        emit_mov_ri(e, H_RCX, cold->rip);
+        lower_code_address(l, H_RCX, cold->rip);
         emit_jmp_to(e, stubs->lookup);
         break;
     case COLD_INDIRECT:
@@ -579,12 +600,12 @@ static void emit_cold(struct lower *l, struct cold *cold)
         emit_jmp_to(e, cold->returns ? stubs->returned : stubs->indirect);
         break;
     case COLD_VECTORS:
-        emit_mov_ri(e, H_RCX, cold->rip);
+        lower_code_address(l, H_RCX, cold->rip);
         emit_call_to(e, stubs->load_vectors[l->block->vectors]);
         emit_jmp_to(e, cold->back);
         break;
     case COLD_X87:
-        emit_mov_ri(e, H_RCX, cold->rip);
+        lower_code_address(l, H_RCX, cold->rip);
         emit_call_to(e, stubs->load_x87);
         emit_rr(e, 0x84, H_RAX, H_RAX); /* test al, al */
         emit_patch(emit_jcc(e, CC_NZ), cold->back);

@@ -178,6 +178,8 @@ struct lower_exit *lower_unshared_exit(struct lower *l);
 void lower_called_check(struct lower *l, bool shared);
 /* Jumps to the slow path of the current instruction if `cond`. */
 void lower_slow_if(struct lower *l, enum host_cond cond);
+/* `reg` = where code, or what is addressed like that, is; may clobber host EFLAGS. */
+void lower_code_address(struct lower *l, unsigned reg, uint64_t rip);
 /* A loop's last comparison was kept (lower_carries): notes how to compute the flags. The slow path,
  * which keeps nothing, leaves. */
 void lower_carried(struct lower *l);
@@ -282,6 +284,7 @@ enum check_kind check_kind(unsigned span, bool aligned);
 
 /* Shared code that tests whether a page is mapped as it was. */
 struct guard_code {
+    bool floats;
     gva_t gva;
     const uint8_t *host;
     uint8_t *code; /* NULL: none */
@@ -292,6 +295,12 @@ struct guard_code {
 #define STUBS_TOGETHER 24 /* they reach the end by a short jump */
 #define STUBS_SIZE     (STUBS_TOGETHER * STUB_SIZE + 8)
 #define PROMOTE_NUMBER 255 /* no exit: the block has become hot */
+
+/* Code of warm blocks that is found again to be changed. */
+#define COUNTDOWN_SIZE     12 /* of an execution, with the jump when it is the last */
+#define PROMOTE_SIZE       4  /* where that jump leads, in front of the stubs: with exits */
+#define PROMOTE_ALONE_SIZE 10 /* and without */
+#define GUARD_CALL_SIZE    5  /* what floating blocks begin with */
 
 static inline unsigned exit_stub(unsigned number)
 {
@@ -318,9 +327,18 @@ static inline struct x86_stubs *stubs_of(const struct engine *engine)
 }
 
 bool stubs_emit(struct engine *engine, struct x86_stubs *stubs);
-/* The code that tests the page, and returns only if it is mapped as before. Uses all temporaries.
- * If there is none it is emitted, and what it does else to `slow`. */
-const uint8_t *stubs_guard(struct engine *engine, struct emit *slow, const struct trace_page *page);
+/* Tests that the page is mapped as before; gives the jump to be taken if it is not. Uses all
+ * temporaries. */
+uint8_t *stubs_test_page(struct emit *e, const struct trace_page *page, int32_t pushed);
+/* The code that tests the page, and returns only if it is mapped as before, or, if it `floats`,
+ * with the current shift. Uses all temporaries. If there is none it is emitted, and what it does
+ * else to `slow`. */
+const uint8_t *stubs_guard(struct engine *engine, struct emit *slow, const struct trace_page *page,
+                           bool floats);
+/* `reg` += the current shift; clobbers host EFLAGS. `pushed` bytes lie on the stack. */
+void stubs_add_shift(struct emit *e, unsigned reg, int32_t pushed);
+/* The shift of the table entry at RDX becomes the current one; uses RAX. */
+void stubs_take_shift(struct emit *e, int32_t entry);
 #define RETURN_MOVE 8 /* what most returns add to the stack pointer */
 
 /* RDX = the current space's tables + the offset of the entry for the return address that lies at

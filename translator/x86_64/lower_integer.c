@@ -98,7 +98,7 @@ static void lower_lea(struct lower *l, const struct ir *ir)
     struct emit *e = l->e;
     unsigned address_size = ir->aux >> 4;
     struct host_mem mem = {H_NONE, H_NONE, 0, 0};
-    if (ir->a < 16 || ir->b < 16)
+    if (ir->a < 16 || ir->b < 16 || ir->floats)
         mem = lower_address(l, ir);
     /* The narrower of address and operand size decides; 16 bits are computed in 32. */
     unsigned size = ir->size < address_size ? ir->size : address_size;

@@ -320,7 +320,7 @@ bool lower_keeps_shares(const struct lower *l, const struct ir *ir)
     case IR_VECTOR:
         return !lower_vector_uses_rcx(l, ir);
     case IR_LEA:
-        return (ir->a == V_ZERO || in_register(l, ir->a)) &&
+        return !ir->floats && (ir->a == V_ZERO || in_register(l, ir->a)) &&
                (ir->b == V_ZERO || in_register(l, ir->b)) && ir->imm == (int32_t)ir->imm;
     case IR_SHL:
     case IR_SHR:
@@ -380,7 +380,12 @@ static void use_share(struct lower *l, const struct ir *ir)
     l->share[1] = 0;
     if (ir->a == V_ZERO && ir->b == V_ZERO) {
         uint64_t address = wide ? (uint64_t)ir->imm : (uint32_t)ir->imm;
-        if (ir->seg != SEG_COUNT) { /* 64-bit mode: FS, GS */
+        if (ir->floats) {
+            emit_mov_ri(e, H_RCX, (uint64_t)ir->imm);
+            emit_load(e, 8, H_RAX, cpu_mem(HOT_AT(shift)));
+            emit_lea(e, wide ? 8 : 4, H_RCX, (struct host_mem){H_RCX, H_RAX, 0, 0});
+            l->m = (struct host_mem){H_RDX, H_RCX, 0, 0};
+        } else if (ir->seg != SEG_COUNT) { /* 64-bit mode: FS, GS */
             emit_load(e, 8, H_RCX, cpu_mem(SEG_AT(ir->seg, base)));
             l->m = (struct host_mem){H_RDX, H_RCX, 0, (int32_t)ir->imm};
         } else if (address == (uint64_t)(int64_t)(int32_t)address) {
@@ -433,7 +438,7 @@ static void lower_shared_check(struct lower *l, const struct ir *ir)
     unsigned gva = H_RCX;
     struct ir range = *ir;
     range.imm += ir->share_low;
-    if (constant) {
+    if (constant && !ir->floats) {
         emit_mov_ri(e, H_RCX, wide ? (uint64_t)range.imm : (uint32_t)range.imm);
     } else {
         struct host_mem mem = lower_address(l, &range);

@@ -124,6 +124,14 @@ struct host_mem lower_address(struct lower *l, const struct ir *ir)
         mem.index = H_RAX;
     else if (ir->b < 16)
         mem.index = (uint8_t)lower_use(l, ir->b, 8, H_RAX);
+    if (ir->floats) { /* neither base nor index */
+        emit_load(l->e, 8, H_RCX, cpu_mem(HOT_AT(shift)));
+        mem.base = H_RCX;
+        if ((int32_t)ir->imm != ir->imm) {
+            emit_mov_ri(l->e, H_RDX, (uint64_t)ir->imm);
+            return (struct host_mem){H_RDX, H_RCX, 0, 0};
+        }
+    }
     if ((int32_t)ir->imm == ir->imm) {
         mem.disp = (int32_t)ir->imm;
     } else { /* an absolute or RIP-relative address; alone but for 16-bit and moffs forms */

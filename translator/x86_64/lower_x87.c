@@ -80,7 +80,12 @@ void lower_store_pointers(struct lower *l, struct x87_note *note)
         store_data_pointer(l, &l->list->at[note->mem - 1]);
     if (note->insn) {
         uint64_t rip = l->trace->rip[note->insn - 1];
-        if (rip == (uint64_t)(int64_t)(int32_t)rip) {
+        if (l->block->floats) { /* no ADD: host EFLAGS are kept */
+            emit_mov_ri(e, H_RDX, rip);
+            emit_load(e, 8, H_RCX, cpu_mem(HOT_AT(shift)));
+            emit_lea(e, 8, H_RDX, (struct host_mem){H_RDX, H_RCX, 0, 0});
+            emit_store(e, 8, cpu_mem(CPU_AT(x87.ip)), H_RDX);
+        } else if (rip == (uint64_t)(int64_t)(int32_t)rip) {
             emit_store_imm(e, 8, cpu_mem(CPU_AT(x87.ip)), (int32_t)rip);
         } else {
             emit_store_imm(e, 4, cpu_mem(CPU_AT(x87.ip)), (int32_t)rip);

@@ -432,6 +432,17 @@ static uint8_t *emit_query(struct emit *e, const void *fn, bool spills, enum vec
     return start;
 }
 
+void stubs_add_shift(struct emit *e, unsigned reg, int32_t pushed)
+{
+    emit_alu_rm(e, ALU_ADD, 8, reg, at(HOT_AT(shift), pushed));
+}
+
+void stubs_take_shift(struct emit *e, int32_t entry)
+{
+    emit_load(e, 8, H_RAX, host_at(H_RDX, entry + (int32_t)offsetof(struct jump_entry, shift)));
+    emit_store(e, 8, cpu_mem(HOT_AT(shift)), H_RAX);
+}
+
 /* Jumped to with a number for `fn` in EAX, and the target rip in RCX if `jump`. */
 static uint8_t *emit_lookup(struct emit *e, const void *fn, bool jump)
 {
@@ -447,7 +458,8 @@ static uint8_t *emit_lookup(struct emit *e, const void *fn, bool jump)
 
 void stubs_find_return(struct emit *e, unsigned sp, int32_t below)
 {
-    emit_lea(e, 4, H_RDX, host_at(sp, -below));
+    struct host_mem twice = {(uint8_t)sp, (uint8_t)sp, 0, -2 * below};
+    emit_lea(e, 4, H_RDX, twice);
     emit_alu_ri(e, ALU_AND, 4, H_RDX, RETURN_MASK);
     emit_alu_rm(e, ALU_ADD, 8, H_RDX, cpu_mem(HOT_AT(tables)));
 }
@@ -457,7 +469,7 @@ void stubs_find_jump(struct emit *e)
     emit_rr(e, 0x69, H_RDX, H_RCX); /* imul edx, ecx, JUMP_HASH */
     emit_u32(e, JUMP_HASH);
     emit_shift_ri(e, SHIFT_SHR, 4, H_RDX, JUMP_SHIFT);
-    emit_alu_ri(e, ALU_AND, 4, H_RDX, ((1 << JUMP_BITS) - 1) << 4);
+    emit_alu_ri(e, ALU_AND, 4, H_RDX, JUMP_MASK);
     emit_alu_rm(e, ALU_ADD, 8, H_RDX, cpu_mem(HOT_AT(tables)));
 }
 
@@ -472,6 +484,7 @@ static uint8_t *emit_returned(struct emit *e, const struct x86_stubs *stubs)
     stubs_find_jump(e);
     emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry), H_RCX, false);
     emit_patch(emit_jcc(e, CC_NZ), stubs->indirect);
+    stubs_take_shift(e, entry);
     emit_jmp_mem(e, host_at(H_RDX, entry + (int32_t)offsetof(struct jump_entry, code)));
     return start;
 }
@@ -488,6 +501,7 @@ static uint8_t *emit_ret(struct emit *e, const struct x86_stubs *stubs)
     stubs_find_return(e, home_of[RSP], RETURN_MOVE);
     emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, 0), H_RCX, false);
     emit_patch(emit_jcc(e, CC_NZ), stubs->returned);
+    stubs_take_shift(e, 0);
     emit_jmp_mem(e, host_at(H_RDX, offsetof(struct jump_entry, code)));
     return start;
 }
@@ -569,30 +583,61 @@ static void emit_checks(struct emit *e, struct x86_stubs *stubs, const struct cp
     }
 }
 
-const uint8_t *stubs_guard(struct engine *engine, struct emit *slow, const struct trace_page *page)
+uint8_t *stubs_test_page(struct emit *e, const struct trace_page *page, int32_t pushed)
+{
+    emit_load(e, 8, H_RDX, at(CPU_AT(tlb), pushed));
+    emit_mov_ri(e, H_RAX, tlb_code(page->gva, page->host));
+    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, TLB_CODE_AT(page->gva)), H_RAX, false);
+    return emit_jcc(e, CC_NZ);
+}
+
+/* The same with the current shift: then the entry of its TLB slot is for fetching the page, and has
+ * its distance. */
+static void test_floating_page(struct emit *e, bool bmi2, const struct trace_page *page,
+                               uint8_t *miss[2])
+{
+    emit_mov_ri(e, H_RCX, page->gva);
+    stubs_add_shift(e, H_RCX, 8);
+    stubs_find_entry(e, bmi2, H_RCX, 8);
+    emit_mov_ri(e, H_RAX, (uint64_t)(uintptr_t)page->host);
+    emit_alu_rr(e, ALU_SUB, 8, H_RAX, H_RCX);
+    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, fetch)), H_RCX,
+                false);
+    miss[0] = emit_jcc(e, CC_NZ);
+    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend)), H_RAX,
+                false);
+    miss[1] = emit_jcc(e, CC_NZ);
+}
+
+const uint8_t *stubs_guard(struct engine *engine, struct emit *slow, const struct trace_page *page,
+                           bool floats)
 {
     struct x86_stubs *stubs = stubs_of(engine);
     struct guard_code *guard =
         &stubs->guard[(page->gva >> 12 ^ (uintptr_t)page->host >> 16) % GUARDS];
-    if (guard->code && guard->gva == page->gva && guard->host == page->host)
+    if (guard->code && guard->gva == page->gva && guard->host == page->host &&
+        guard->floats == floats)
         return guard->code;
     struct cache_region *region = cache_region(&engine->cache);
     struct emit fast = {region->part[CODE_GUARDS].at, region->part[CODE_GUARDS].end};
-    emit_align(&fast, 32); /* it has 29 bytes */
+    uint8_t *miss[2] = {0};
+    emit_align(&fast, 32); /* most have 29 bytes */
     uint8_t *start = fast.at;
-    emit_load(&fast, 8, H_RDX, at(CPU_AT(tlb), 8));
-    emit_mov_ri(&fast, H_RAX, tlb_code(page->gva, page->host));
-    emit_alu_mr(&fast, ALU_CMP, 8, host_at(H_RDX, TLB_CODE_AT(page->gva)), H_RAX, false);
-    uint8_t *miss = emit_jcc(&fast, CC_NZ);
+    if (floats)
+        test_floating_page(&fast, stubs->bmi2, page, miss);
+    else
+        miss[0] = stubs_test_page(&fast, page, 8);
     emit_byte(&fast, 0xc3);
-    if (emit_ok(&fast))
-        emit_patch(miss, slow->at);
-    emit_mov_ri(slow, H_RCX, page->gva);
+    for (unsigned i = 0; i < 2 && emit_ok(&fast); i++)
+        if (miss[i])
+            emit_patch(miss[i], slow->at);
+    if (!floats)
+        emit_mov_ri(slow, H_RCX, page->gva);
     emit_call_to(slow, stubs->nested_refill_fetch);
     emit_patch(emit_jcc(slow, CC_NZ), start);
     emit_jmp_to(slow, stubs->guard_failed);
     if (emit_ok(&fast) && emit_ok(slow)) {
-        *guard = (struct guard_code){page->gva, page->host, start};
+        *guard = (struct guard_code){floats, page->gva, page->host, start};
         region->part[CODE_GUARDS].at = fast.at;
     }
     return start;
