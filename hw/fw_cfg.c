@@ -14,7 +14,8 @@
  * Items come from the machine's configuration, not from the guest, and are no part of the saved
  * state. No item can be written: a DMA write ends with the error bit.
  *
- * What is large and read once, a kernel and its initial RAM disk, stays in its file.
+ * What is large and read once, a kernel and its initial RAM disk, stays in its file, or is made of
+ * a file while the guest reads it.
  */
 #include "hw/fw_cfg.h"
 #include "hw/alloc.h"
@@ -63,7 +64,9 @@ struct item {
     char name[FILE_NAME_SIZE]; /* files only */
     uint8_t *data;
     size_t size;
-    struct stored *stored; /* instead of `data`, or NULL */
+    struct stored *stored;            /* instead of `data`, or NULL */
+    const struct fw_cfg_maker *maker; /* the same */
+    void *opaque;
 };
 
 /* An entry of the directory, as the guest sees it. */
@@ -130,9 +133,12 @@ static void free_contents(struct item *item)
         close(item->stored->fd);
         free(item->stored->path);
     }
+    if (item->maker && item->maker->destroy)
+        item->maker->destroy(item->opaque);
     free(item->stored);
     free(item->data);
     item->stored = NULL;
+    item->maker = NULL;
     item->data = NULL;
 }
 
@@ -190,6 +196,18 @@ bool fw_cfg_add_stored(struct fw_cfg *fw_cfg, uint16_t key, const char *path, ui
         .path = strdup(path),
     };
     return true;
+}
+
+void fw_cfg_add_made(struct fw_cfg *fw_cfg, uint16_t key, size_t size,
+                     const struct fw_cfg_maker *maker, void *opaque)
+{
+    struct item *item = item_for(fw_cfg, key);
+
+    assert(size <= UINT32_MAX);
+    free_contents(item);
+    item->size = size;
+    item->maker = maker;
+    item->opaque = opaque;
 }
 
 void fw_cfg_add_u16(struct fw_cfg *fw_cfg, uint16_t key, uint16_t value)
@@ -277,8 +295,18 @@ void fw_cfg_keep(struct fw_cfg *fw_cfg, void *memory)
 
 /* -- Selecting and reading -- */
 
+static void rest_makers(struct fw_cfg *fw_cfg)
+{
+    for (size_t i = 0; i < fw_cfg->item_count; i++) {
+        const struct item *item = &fw_cfg->items[i];
+        if (item->maker && item->maker->rest)
+            item->maker->rest(item->opaque);
+    }
+}
+
 static void select_item(struct fw_cfg *fw_cfg, uint16_t key)
 {
+    rest_makers(fw_cfg);
     fw_cfg->selector = key;
     fw_cfg->offset = 0;
     if (fw_cfg->selected)
@@ -316,8 +344,19 @@ static bool read_item(const struct item *item, uint32_t offset, uint8_t *bytes, 
 {
     if (item->stored)
         return read_stored(item->stored, offset, bytes, count);
+    if (item->maker)
+        return item->maker->read(item->opaque, offset, bytes, count);
     memcpy(bytes, item->data + offset, count);
     return true;
+}
+
+bool fw_cfg_read_item(struct fw_cfg *fw_cfg, uint16_t key, uint64_t offset, void *bytes,
+                      size_t count)
+{
+    const struct item *item = find_key(fw_cfg, key);
+
+    return item && offset <= item->size && count <= item->size - offset &&
+           read_item(item, (uint32_t)offset, bytes, count);
 }
 
 static void advance(struct fw_cfg *fw_cfg, uint32_t count)
@@ -435,6 +474,7 @@ static void fw_cfg_reset(struct device *device)
     fw_cfg->selector = FW_CFG_SIGNATURE;
     fw_cfg->offset = 0;
     fw_cfg->dma_high = 0;
+    rest_makers(fw_cfg);
 }
 
 static void fw_cfg_destroy(struct device *device)

@@ -39,6 +39,9 @@ enum fw_cfg_key {
     FW_CFG_IRQ0_OVERRIDE = 0x8002,
     FW_CFG_E820_TABLE = 0x8003,
     FW_CFG_HPET = 0x8004,
+    /* Ours: where the kernel goes that doppel unpacks, and that kernel (bios/kernelboot.S). */
+    FW_CFG_KERNEL_PLACE = 0x8100,
+    FW_CFG_KERNEL_UNPACKED = 0x8101,
 };
 
 struct fw_cfg;
@@ -59,6 +62,23 @@ void fw_cfg_add_file(struct fw_cfg *fw_cfg, const char *name, const void *data, 
  * it cannot be opened or has not that many bytes. */
 bool fw_cfg_add_stored(struct fw_cfg *fw_cfg, uint16_t key, const char *path, uint64_t offset,
                        size_t size, struct error *error);
+
+/* Contents that are made when the guest reads them. It may read in any order, again, and never to
+ * the end; board lock. */
+struct fw_cfg_maker {
+    /* Bytes from `offset` on, all within the item. False: there are none, which the guest hears. */
+    bool (*read)(void *opaque, uint32_t offset, uint8_t *bytes, size_t count);
+    /* The guest has turned to another item: what reading on would need can go. May be NULL. */
+    void (*rest)(void *opaque);
+    void (*destroy)(void *opaque); /* with the item; may be NULL */
+};
+void fw_cfg_add_made(struct fw_cfg *fw_cfg, uint16_t key, size_t size,
+                     const struct fw_cfg_maker *maker, void *opaque);
+
+/* Bytes of an item as the guest would read them. False: it has not that many, or they cannot be
+ * read (any more). */
+bool fw_cfg_read_item(struct fw_cfg *fw_cfg, uint16_t key, uint64_t offset, void *bytes,
+                      size_t count);
 
 /* Contents of a file (owned by fw_cfg, valid until replaced), or NULL. */
 const void *fw_cfg_file(const struct fw_cfg *fw_cfg, const char *name, size_t *size);

@@ -285,6 +285,68 @@ START_TEST(place_in_an_item_is_saved)
 }
 END_TEST
 
+/* Contents that are made: each byte its offset, but none from `maker_end` on. */
+static uint32_t maker_end;
+static unsigned maker_rests, maker_destroyed;
+
+static bool maker_read(void *opaque, uint32_t offset, uint8_t *bytes, size_t count)
+{
+    ck_assert_ptr_eq(opaque, &maker_end);
+    if (offset + count > maker_end)
+        return false;
+    for (size_t i = 0; i < count; i++)
+        bytes[i] = (uint8_t)(offset + i);
+    return true;
+}
+
+static void maker_rest(void *opaque)
+{
+    maker_rests++;
+}
+
+static void maker_destroy(void *opaque)
+{
+    maker_destroyed++;
+}
+
+START_TEST(made_contents_are_asked_for)
+{
+    static const struct fw_cfg_maker maker = {maker_read, maker_rest, maker_destroy};
+    uint8_t bytes[4];
+
+    maker_end = 50000;
+    fw_cfg_add_made(fw_cfg, FW_CFG_KERNEL_UNPACKED, 50000, &maker, &maker_end);
+    select_key(FW_CFG_KERNEL_UNPACKED);
+    ck_assert_uint_eq(next(), 0);
+    ck_assert_uint_eq(dma(4, 1000, 0), 0);
+    memset(ram + BUFFER, 0xee, 60000);
+    ck_assert_uint_eq(dma(2, 55000, BUFFER), 0);
+    for (size_t i = 0; i < 55000; i++)
+        ck_assert_uint_eq(ram[BUFFER + i], i < 48999 ? (uint8_t)(i + 1001) : 0);
+    ck_assert(fw_cfg_read_item(fw_cfg, FW_CFG_KERNEL_UNPACKED, 49996, bytes, 4));
+    ck_assert_mem_eq(bytes, "\x4c\x4d\x4e\x4f", 4);
+    ck_assert(!fw_cfg_read_item(fw_cfg, FW_CFG_KERNEL_UNPACKED, 49997, bytes, 4));
+    ck_assert(!fw_cfg_read_item(fw_cfg, FW_CFG_KERNEL_UNPACKED, UINT64_MAX - 1, bytes, 4));
+    ck_assert(!fw_cfg_read_item(fw_cfg, FW_CFG_INITRD_DATA, 0, bytes, 1));
+    /* What cannot be made is an error, and rests when the guest turns away or is reset. */
+    maker_end = 20000;
+    ck_assert_uint_eq(dma((uint32_t)FW_CFG_KERNEL_UNPACKED << 16 | 8 | 2, 50000, BUFFER), 1);
+    ck_assert_uint_eq(dma(4, 20000, 0), 0);
+    ck_assert_uint_eq(next(), 0);
+    maker_rests = 0;
+    select_key(FW_CFG_ID);
+    ck_assert_uint_eq(maker_rests, 1);
+    device_list_reset(&list);
+    ck_assert_uint_eq(maker_rests, 2);
+    maker_destroyed = 0;
+    fw_cfg_add_bytes(fw_cfg, FW_CFG_KERNEL_UNPACKED, "plain", 5);
+    ck_assert_uint_eq(maker_destroyed, 1);
+    select_key(FW_CFG_KERNEL_UNPACKED);
+    ck_assert_uint_eq(next(), 'p');
+    ck_assert_uint_eq(maker_rests, 2);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("fw_cfg");
@@ -300,6 +362,7 @@ int main(void)
     tcase_add_test(tcase, stored_contents_that_changed_are_an_error);
     tcase_add_test(tcase, select_callback_may_replace_contents);
     tcase_add_test(tcase, place_in_an_item_is_saved);
+    tcase_add_test(tcase, made_contents_are_asked_for);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);
