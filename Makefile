@@ -30,7 +30,7 @@ ifeq ($(SANITIZE),1)
 BUILD := $(BUILD)-sanitize
 SANITIZERS = -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
 endif
-PACKAGES = sdl2 slirp zlib capstone
+PACKAGES = sdl2 slirp zlib liblzma libzstd capstone
 # Immediate, and only once per run: pkg-config is slow. Missing packages are reported by `make deps`.
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
 PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null)
@@ -46,7 +46,7 @@ LDFLAGS_ALL = $(LDFLAGS) $(SANITIZERS) -pthread
 LDLIBS_ALL = $(PKG_LIBS) -lm
 
 # What building and the demo guest need, and what tests and benchmarks need beyond that.
-RUN_PACKAGES = gcc make pkg-config libc6-dev libsdl2-dev libslirp-dev zlib1g-dev libcapstone-dev acpica-tools \
+RUN_PACKAGES = gcc make pkg-config libc6-dev libsdl2-dev libslirp-dev zlib1g-dev liblzma-dev libzstd-dev libcapstone-dev acpica-tools \
     seabios cpio kmod
 TEST_PACKAGES = check clang ovmf ipxe-qemu mtools xz-utils xxd grub-common grub-efi-amd64-bin qemu-system-x86 qemu-utils xvfb xdotool jwm imagemagick \
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static

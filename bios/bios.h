@@ -86,10 +86,12 @@ struct bios_kernel {
     const char *kernel, *initrd, *append;
     const char *module[BIOS_MODULES]; /* "FILE ARGUMENTS" */
     unsigned modules;
+    bool unpack_in_guest; /* a bzImage is not unpacked here, but by its own code */
 };
 
-/* Direct start of a Linux bzImage (32- or 64-bit entry, as the kernel offers), a Multiboot 1 or 2
- * kernel, or an ELF file with a PVH entry; each may be packed with gzip. */
+/* Direct start of a Linux bzImage (32- or 64-bit entry, as the kernel offers, or behind its
+ * decompressor), a Multiboot 1 or 2 kernel, or an ELF file with a PVH entry; each may be packed
+ * with gzip. */
 bool bios_add_kernel(struct fw_cfg *fw_cfg, const struct bios_config *config,
                      const struct bios_kernel *files, struct error *error);
 

@@ -18,17 +18,8 @@ extern const uint8_t bios_kernelboot_rom[], bios_kernelboot_rom_end[];
 
 /* -- The ROM: fields that it has patched (kernelboot.S) -- */
 
-#define ROM_PARAMETERS  0x40
-#define ROM_DESCRIPTORS (ROM_PARAMETERS + 4 * 12)
-
-#define DMA_SELECT      0x08u
-#define DMA_READ        0x02u
-
-static void put_big_endian(uint8_t *bytes, uint64_t value, unsigned size)
-{
-    for (unsigned i = 0; i < size; i++)
-        bytes[i] = (uint8_t)(value >> (8 * (size - 1 - i)));
-}
+#define ROM_PARAMETERS      0x40
+#define ROM_PARAMETER_COUNT 17
 
 static bool add_piece(struct fw_cfg *fw_cfg, const struct kernel_piece *piece, struct error *error)
 {
@@ -42,26 +33,39 @@ static bool add_piece(struct fw_cfg *fw_cfg, const struct kernel_piece *piece, s
 bool kernel_add_rom(struct fw_cfg *fw_cfg, const struct kernel_piece *pieces, unsigned count,
                     const struct kernel_start *start, struct error *error)
 {
-    const uint32_t parameters[] = {
-        start->entry,        start->kind,        count,
-        start->vbe_mode,     start->eax,         start->ebx,
-        start->map_offset,   start->map_stride,  start->map_max,
-        start->count_offset, start->count_scale, start->count_bias,
+    uint32_t parameters[ROM_PARAMETER_COUNT + 3 * KERNEL_PIECES] = {
+        start->entry,
+        start->kind,
+        count,
+        start->vbe_mode,
+        start->eax,
+        start->ebx,
+        start->map_offset,
+        start->map_stride,
+        start->map_max,
+        start->count_offset,
+        start->count_scale,
+        start->count_bias,
+        FW_CFG_KERNEL_PLACE,
+        FW_CFG_KERNEL_UNPACKED,
+        start->unpacked.size,
+        start->unpacked.entry,
+        start->unpacked.table,
     };
     size_t size = (size_t)(bios_kernelboot_rom_end - bios_kernelboot_rom);
     struct table rom = {0};
     bool ok = true;
 
+    for (unsigned i = 0; i < count; i++) {
+        uint32_t *piece = parameters + ROM_PARAMETER_COUNT + 3 * i;
+        piece[0] = pieces[i].key;
+        piece[1] = (uint32_t)pieces[i].size;
+        piece[2] = pieces[i].address;
+        ok = ok && add_piece(fw_cfg, &pieces[i], error);
+    }
     table_append(&rom, bios_kernelboot_rom, size);
     for (unsigned i = 0; i < sizeof parameters / sizeof parameters[0]; i++)
         table_patch(&rom, ROM_PARAMETERS + 4 * i, parameters[i], 4);
-    for (unsigned i = 0; i < count; i++) {
-        uint8_t *descriptor = rom.bytes + ROM_DESCRIPTORS + 16 * i;
-        put_big_endian(descriptor, (uint32_t)pieces[i].key << 16 | DMA_SELECT | DMA_READ, 4);
-        put_big_endian(descriptor + 4, pieces[i].size, 4);
-        put_big_endian(descriptor + 8, pieces[i].address, 8);
-        ok = ok && add_piece(fw_cfg, &pieces[i], error);
-    }
     uint8_t sum = 0;
     for (size_t i = 0; i < size; i++)
         sum = (uint8_t)(sum + rom.bytes[i]);

@@ -14,12 +14,22 @@
 
 enum kernel_entry { ENTRY_LINUX_32, ENTRY_LINUX_64, ENTRY_REGISTERS };
 
+/* A kernel that comes unpacked: an item of fw_cfg (bios/linux_payload.h) that goes where another
+ * item (bios/linux_place.h) says. It takes the place of the first piece, unless it cannot be read.
+ */
+struct kernel_unpacked {
+    uint32_t size;  /* 0: there is none */
+    uint32_t entry; /* from its begin */
+    uint32_t table; /* from its begin: relocations, up to the item's last number; 0: none */
+};
+
 /* What the ROM does after it has pulled the pieces into memory. */
 struct kernel_start {
     enum kernel_entry kind;
     uint32_t entry;
     uint32_t eax, ebx; /* ENTRY_REGISTERS: flat 32-bit mode with these */
     uint32_t vbe_mode; /* Linux: graphics mode, 0 for text */
+    struct kernel_unpacked unpacked;
     /* The memory map: offset from KERNEL_INFO of the first entry (base, length, type as INT 15 E820
      * gives them), bytes from one to the next, how many fit; and where `count * scale + bias` goes.
      */

@@ -7,6 +7,10 @@
  * described and is entered by the 32- or 64-bit boot protocol (Documentation/arch/x86/boot.rst); others
  * are entered in flat protected mode with two registers set (Multiboot, PVH).
  *
+ * A Linux kernel that doppel unpacks (bios/linux_payload.h) is pulled to a place of its own, relocated
+ * and entered where its own decompressor would enter it. If it cannot be pulled, the first piece, which
+ * is the packed kernel, is what starts; otherwise that piece is left out.
+ *
  * bios/kernel.c patches the fields of `parameters` and the checksum before it hands out the image.
  */
     .code16
@@ -16,8 +20,19 @@
     .set BOOT_PARAMS, 0x10000      /* also the segment 0x1000 */
     .set PAGE_TABLES, 0x30000      /* PML4, PDPT, four page directories */
     .set SCRATCH, 0x7000           /* one fw_cfg DMA descriptor, then the GDT pointer */
+    .set PLACE, 0x7020             /* of the unpacked kernel (struct place_answer), 0: there is none */
+    .set PLACE_BIAS, PLACE + 4     /* from an address in its table to the field's place in memory */
+    .set PLACE_DELTA, PLACE + 8    /* by how much it is moved in virtual memory */
+    .set PLACE_SIZE, 12
     .set VBE_INFO, 0x7200          /* blocks of VBE functions 0 and 1, below the boot sector's place */
     .set ENTRY_REGISTERS, 2
+    .set LOADFLAGS, 0x211          /* in boot_params */
+    .set KASLR_FLAG, 2
+    .set TABLE_ZEROS_INVERSE, 3    /* bios/linux_payload.c */
+
+    .set DMA_READ, 2               /* fw_cfg: bits of a descriptor's first field */
+    .set DMA_SELECT, 8
+    .set PULL_BYTES, 0x100000      /* at a time: the machine's other parts wait as long */
 
 _start:
     .word 0xaa55
@@ -54,7 +69,12 @@ parameter_map_max:    .long 0
 parameter_count:      .long 0      /* offset of the number: entries * scale + bias */
 parameter_scale:      .long 0
 parameter_bias:       .long 0
-descriptors:          .space 4 * 16 /* fw_cfg DMA: control, length, address; big-endian */
+parameter_place_key:  .long 0      /* fw_cfg item that says where the unpacked kernel goes */
+parameter_unpacked_key: .long 0    /* ... and that is it */
+parameter_unpacked:   .long 0      /* its size; 0: the kernel unpacks itself */
+parameter_unpacked_entry: .long 0  /* from its begin */
+parameter_table:      .long 0      /* from its begin: relocations, up to the number at the end; or 0 */
+pieces:               .space 4 * 12 /* fw_cfg key, size, address */
 
 manufacturer: .asciz "doppel"
 product:      .asciz "kernel"
@@ -74,27 +94,19 @@ boot:
     sti
 
     /* Pull every piece into place. */
-    xorl %ebx, %ebx
-1:  cmpl %cs:parameter_transfers, %ebx
-    jae 3f
-    movw %bx, %si
-    shlw $4, %si
-    addw $descriptors, %si
     xorw %ax, %ax
     movw %ax, %es
-    movw $SCRATCH, %di
-    movw $8, %cx
-    rep movsw %cs:(%si), %es:(%di)
-    movw $0x518, %dx
-    movl $SCRATCH, %eax
-    bswapl %eax
-    outl %eax, %dx                 /* low half of the address starts the transfer */
-2:  movl %es:SCRATCH, %eax         /* control becomes 0 when done, 1 (big-endian) on error */
-    bswapl %eax
-    testl $~1, %eax
-    jnz 2b
-    testl $1, %eax
-    jnz failed
+    call pull_unpacked
+    sbbl %ebx, %ebx
+    incl %ebx                      /* if there is an unpacked kernel from the second on */
+1:  cmpl %cs:parameter_transfers, %ebx
+    jae 3f
+    imulw $12, %bx, %si
+    movl %cs:pieces(%si), %eax
+    movl %cs:pieces + 4(%si), %ecx
+    movl %cs:pieces + 8(%si), %edi
+    call pull
+    jc failed
     incl %ebx
     jmp 1b
 
@@ -162,6 +174,59 @@ boot:
     pushl $0x10
     pushl %eax
     lretl
+
+/* Pulls the unpacked kernel, if there is one, and sets PLACE; ES: 0. Carry: there is none. */
+pull_unpacked:
+    cmpl $1, %cs:parameter_unpacked
+    jb 1f
+    movl %cs:parameter_place_key, %eax
+    movl $PLACE_SIZE, %ecx
+    movl $PLACE, %edi
+    call pull
+    jc 1f
+    movl %cs:parameter_unpacked_key, %eax
+    movl %cs:parameter_unpacked, %ecx
+    movl %es:PLACE, %edi
+    call pull
+    jnc 2f
+1:  movl $0, %es:PLACE
+2:  ret
+
+/* Pulls ECX bytes of the item with key EAX to EDI by DMA; ES: 0. Carry: they cannot be read. */
+pull:
+    shll $16, %eax
+    orb $(DMA_READ | DMA_SELECT), %al
+    movl %eax, %esi
+1:  movl $PULL_BYTES, %edx
+    cmpl %edx, %ecx
+    jae 2f
+    movl %ecx, %edx
+2:  movl %esi, %eax                /* the descriptor: control, length, address; big-endian */
+    bswapl %eax
+    movl %eax, %es:SCRATCH
+    movl %edx, %eax
+    bswapl %eax
+    movl %eax, %es:SCRATCH + 4
+    movl $0, %es:SCRATCH + 8
+    movl %edi, %eax
+    bswapl %eax
+    movl %eax, %es:SCRATCH + 12
+    addl %edx, %edi
+    subl %edx, %ecx
+    movw $0x518, %dx
+    movl $SCRATCH, %eax
+    bswapl %eax
+    outl %eax, %dx                 /* low half of the address starts the transfer */
+3:  movl %es:SCRATCH, %eax         /* control becomes 0 when done, 1 (big-endian) on error */
+    bswapl %eax
+    testl $~1, %eax
+    jnz 3b
+    shrl $1, %eax
+    jc 4f
+    movl $DMA_READ, %esi           /* on from there */
+    testl %ecx, %ecx               /* leaves no carry */
+    jnz 1b
+4:  ret
 
 /* Sets VBE mode BX with a linear frame buffer and describes it in screen_info (DS: boot_params), as
  * the kernel's own setup code would. Leaves the text screen if the adapter lacks the mode. */
@@ -239,7 +304,14 @@ protected:
     movw %ax, %gs
     movw %ax, %ss
     movl parameter_entry(%ebp), %edx
-    movl $BOOT_PARAMS, %esi
+    cmpl $0, PLACE
+    je 1f
+    cmpl $0, parameter_table(%ebp)
+    je 2f
+    call relocate
+2:  movl parameter_unpacked_entry(%ebp), %edx
+    addl PLACE, %edx
+1:  movl $BOOT_PARAMS, %esi
     cmpl $ENTRY_REGISTERS, parameter_kind(%ebp)
     je enter_with_registers
     cmpl $0, parameter_kind(%ebp)
@@ -253,6 +325,36 @@ enter_with_registers:
     movl parameter_eax(%ebp), %eax
     movl parameter_ebx(%ebp), %ebx
     jmp *%edx
+
+/* Moves the unpacked kernel in virtual memory: adds to the fields that its table names. */
+relocate:
+    orb $KASLR_FLAG, BOOT_PARAMS + LOADFLAGS
+    movl PLACE, %esi
+    movl parameter_unpacked(%ebp), %ecx
+    leal -4(%esi, %ecx), %ecx      /* the end of the table: how many zeros it has */
+    addl parameter_table(%ebp), %esi
+    movl PLACE_BIAS, %ebx
+    movl PLACE_DELTA, %edx
+    lodsl                          /* the zero that it begins with */
+1:  lodsl                          /* 64-bit fields */
+    testl %eax, %eax
+    jz 2f
+    addl %edx, (%eax, %ebx)
+    adcl $0, 4(%eax, %ebx)
+    jmp 1b
+2:  cmpl $TABLE_ZEROS_INVERSE, (%ecx)
+    jne 4f
+3:  lodsl                          /* 32-bit fields that count the other way */
+    testl %eax, %eax
+    jz 4f
+    subl %edx, (%eax, %ebx)
+    jmp 3b
+4:  cmpl %ecx, %esi                /* 32-bit fields */
+    jae 5f
+    lodsl
+    addl %edx, (%eax, %ebx)
+    jmp 4b
+5:  ret
 
     /* Identity map of the first 4 GiB by 2 MiB pages, then 64-bit mode. */
 enter_long_mode:

@@ -1,8 +1,16 @@
 /*
  * Direct start of a Linux bzImage (Linux Documentation/arch/x86/boot.rst): checks the setup header,
  * lays out kernel, initrd, command line and boot_params for the option ROM (kernelboot.S).
+ *
+ * A 64-bit kernel is unpacked here (linux_payload.h) and entered behind its own decompressor, with
+ * all that this would leave to it: the same boot_params, an identity mapping of the first 4 GiB,
+ * zeroed memory behind its segments, a random place (linux_place.h). A kernel for which that cannot
+ * be done is started as it is and unpacks itself.
  */
 #include "bios/kernel.h"
+#include "bios/linux_payload.h"
+#include "bios/linux_place.h"
+#include "cpu/log.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -21,15 +29,20 @@
 #define HEADER_HEAP_END       0x224
 #define HEADER_CMD_LINE_PTR   0x228
 #define HEADER_INITRD_MAX     0x22c
+#define HEADER_ALIGNMENT      0x230
+#define HEADER_RELOCATABLE    0x234
 #define HEADER_XLOADFLAGS     0x236
 #define HEADER_CMDLINE_SIZE   0x238
-#define HEADER_INIT_SIZE      0x260
+#define HEADER_PAYLOAD_OFFSET 0x248
+#define HEADER_PAYLOAD_LENGTH 0x24c
 #define HEADER_PREF_ADDRESS   0x258
+#define HEADER_INIT_SIZE      0x260
 
 #define LOADFLAG_HIGH         0x01
 #define LOADFLAG_HEAP         0x80
 #define XLOADFLAG_64          0x01
 #define PROTOCOL_MIN          0x0206 /* relocatable bzImage with cmdline_size: every kernel since 2.6.22 */
+#define PROTOCOL_64           0x020c /* and later: has xloadflags */
 #define LOADER_UNDEFINED      0xff
 
 /* -- Where things go in guest memory -- */
@@ -39,6 +52,10 @@
 #define COMMAND_LINE     0x20000u
 #define COMMAND_LINE_MAX 0x10000u
 #define KERNEL_BASE      0x100000u
+
+/* Where an unpacked kernel may lie. */
+#define PLACE_LOWEST_MAX (512u << 20)
+#define PLACE_ALIGNMENT  (2u << 20) /* at least */
 
 /* The memory map in boot_params. */
 #define E820_COUNT 0x1e8u
@@ -128,9 +145,122 @@ static bool find_video_mode(const char *command_line, uint32_t *vbe_mode, struct
     return true;
 }
 
+/* -- Unpacking -- */
+
+/* Does a word of the command line begin with, or have to be, `name`? */
+static bool command_line_has(const char *command_line, const char *name, bool whole)
+{
+    size_t length = strlen(name);
+
+    for (const char *word = command_line; *word; word += strcspn(word, " ")) {
+        word += strspn(word, " ");
+        if (strncmp(word, name, length) == 0 &&
+            (!whole || word[length] == ' ' || word[length] == 0))
+            return true;
+    }
+    return false;
+}
+
+/* Words by which the decompressor changes where it puts the kernel. */
+static bool command_line_limits(const char *command_line)
+{
+    static const char *const names[] = {"mem=", "memmap=", "hugepages"};
+
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (command_line_has(command_line, names[i], false))
+            return true;
+    return false;
+}
+
+static bool memory_source_read(void *opaque, uint64_t offset, void *bytes, size_t count)
+{
+    memcpy(bytes, (const uint8_t *)opaque + offset, count);
+    return true;
+}
+
+/* What is known of a kernel before it is placed. */
+struct unpacking {
+    const uint8_t *header;
+    const char *command_line;
+    uint64_t memory_end;
+    struct place_range initrd;
+};
+
+static bool refuse(const char **reason, const char *why)
+{
+    *reason = why;
+    return false;
+}
+
+/* What room the kernel has: to choose from, or only where it prefers to be. */
+static bool find_room(const struct unpacking *unpacking, const struct linux_payload *payload,
+                      bool choose, struct linux_room *room, const char **reason)
+{
+    const uint64_t first[2] = {0};
+    struct linux_place place;
+    uint32_t lowest =
+        choose && payload->preferred > PLACE_LOWEST_MAX ? PLACE_LOWEST_MAX : payload->preferred;
+
+    *room = (struct linux_room){
+        .memory = {lowest, unpacking->memory_end},
+        .taken = unpacking->initrd,
+        .size = get(unpacking->header, HEADER_INIT_SIZE, 4),
+        .mapped_size =
+            payload->file_size > payload->memory_size ? payload->file_size : payload->memory_size,
+        .alignment = get(unpacking->header, HEADER_ALIGNMENT, 4),
+        .preferred = payload->preferred,
+        .link_base = payload_link_base(payload),
+    };
+    if (room->alignment < PLACE_ALIGNMENT || (room->alignment & (room->alignment - 1)) ||
+        payload->preferred % room->alignment || payload->preferred < KERNEL_BASE)
+        return refuse(reason, "its address is not aligned");
+    if (payload->memory_size > room->size)
+        return refuse(reason, "it needs more memory than its header says");
+    uint64_t with_table = (uint64_t)payload->memory_size + payload_table_size(payload) + 4;
+    if (choose && with_table > room->size)
+        room->size = with_table;
+    return (place_choose(room, first, &place) && (choose || place.address == lowest)) ||
+           refuse(reason, "it has too little memory");
+}
+
+/* Adds the kernel unpacked. False with a reason: it has to unpack itself. */
+static bool unpack(struct fw_cfg *fw_cfg, const struct blob *kernel, size_t setup_size,
+                   const struct unpacking *unpacking, struct kernel_unpacked *unpacked,
+                   const char **reason)
+{
+    const uint8_t *header = unpacking->header;
+    uint64_t offset = get(header, HEADER_PAYLOAD_OFFSET, 4);
+    uint64_t length = get(header, HEADER_PAYLOAD_LENGTH, 4);
+    uint64_t preferred = get(header, HEADER_PREF_ADDRESS, 4) |
+                         (uint64_t)get(header, HEADER_PREF_ADDRESS + 4, 4) << 32;
+    struct linux_payload payload;
+    struct linux_room room;
+
+    if (offset > kernel->size - setup_size || length > kernel->size - setup_size - offset)
+        return refuse(reason, "its packed data is cut short");
+    const struct unpack_source source = {memory_source_read, kernel->bytes + setup_size + offset,
+                                         length};
+    if (!payload_inspect(&payload, &source, preferred, reason))
+        return false;
+    bool choose = header[HEADER_RELOCATABLE] && payload_table_size(&payload) &&
+                  !command_line_has(unpacking->command_line, "nokaslr", true);
+    if (choose && command_line_limits(unpacking->command_line))
+        return refuse(reason, "its command line says what memory it may use");
+    if (!find_room(unpacking, &payload, choose, &room, reason))
+        return false;
+    place_add(fw_cfg, FW_CFG_KERNEL_PLACE, payload.preferred, choose ? &room : NULL);
+    unpacked->size =
+        payload_add(fw_cfg, FW_CFG_KERNEL_UNPACKED, &payload, FW_CFG_KERNEL_DATA, offset, choose);
+    unpacked->entry = payload.entry;
+    unpacked->table = choose ? payload.memory_size : 0;
+    return true;
+}
+
+/* -- Laying out -- */
+
 static bool lay_out(struct fw_cfg *fw_cfg, const struct bios_config *config,
-                    const struct blob *kernel, const struct blob *initrd, const char *append,
-                    struct error *error)
+                    const struct blob *kernel, const struct blob *initrd,
+                    const struct bios_kernel *files, struct error *error)
 {
     const uint8_t *file = kernel->bytes;
     uint8_t params[BOOT_PARAMS_SIZE] = {0};
@@ -141,7 +271,7 @@ static bool lay_out(struct fw_cfg *fw_cfg, const struct bios_config *config,
         header_end = 0x290; /* the field after the largest header known */
     memcpy(params + HEADER_SETUP_SECTS, file + HEADER_SETUP_SECTS, header_end - HEADER_SETUP_SECTS);
 
-    const char *command_line = append ? append : "";
+    const char *command_line = files->append ? files->append : "";
     size_t command_line_size = strlen(command_line) + 1;
     uint32_t command_line_max = get(file, HEADER_CMDLINE_SIZE, 4);
     if (command_line_size - 1 > command_line_max || command_line_size > COMMAND_LINE_MAX)
@@ -160,6 +290,12 @@ static bool lay_out(struct fw_cfg *fw_cfg, const struct bios_config *config,
                          "with --memory",
                          (unsigned long long)(config->ram_low + config->ram_high) >> 20);
 
+    struct unpacking unpacking = {
+        .header = file,
+        .command_line = command_line,
+        .memory_end = config->ram_low - FIRMWARE_RESERVE,
+    };
+    unpacking.initrd = (struct place_range){unpacking.memory_end, unpacking.memory_end};
     struct kernel_piece pieces[KERNEL_PIECES];
     unsigned count = 0;
     pieces[count++] = (struct kernel_piece){FW_CFG_KERNEL_DATA, KERNEL_BASE,  file + setup_size,
@@ -178,6 +314,7 @@ static bool lay_out(struct fw_cfg *fw_cfg, const struct bios_config *config,
                                                 .address = address,
                                                 .size = initrd->size,
                                                 .path = initrd->path};
+        unpacking.initrd = (struct place_range){address, address + initrd->size};
     }
     put(params, HEADER_TYPE_OF_LOADER, LOADER_UNDEFINED, 1);
     put(params, HEADER_LOADFLAGS, get(params, HEADER_LOADFLAGS, 1) & ~LOADFLAG_HEAP, 1);
@@ -185,9 +322,9 @@ static bool lay_out(struct fw_cfg *fw_cfg, const struct bios_config *config,
     pieces[count++] = (struct kernel_piece){
         .key = FW_CFG_SETUP_DATA, .address = BOOT_PARAMS, .bytes = params, .size = sizeof params};
 
-    bool long_mode =
-        get(file, HEADER_VERSION, 2) >= 0x020c && (get(file, HEADER_XLOADFLAGS, 2) & XLOADFLAG_64);
-    const struct kernel_start start = {
+    bool long_mode = get(file, HEADER_VERSION, 2) >= PROTOCOL_64 &&
+                     (get(file, HEADER_XLOADFLAGS, 2) & XLOADFLAG_64);
+    struct kernel_start start = {
         .kind = long_mode ? ENTRY_LINUX_64 : ENTRY_LINUX_32,
         .entry = long_mode ? KERNEL_BASE + 0x200 : KERNEL_BASE,
         .vbe_mode = vbe_mode,
@@ -197,6 +334,10 @@ static bool lay_out(struct fw_cfg *fw_cfg, const struct bios_config *config,
         .count_offset = E820_COUNT,
         .count_scale = 1,
     };
+    const char *reason;
+    if (long_mode && !files->unpack_in_guest &&
+        !unpack(fw_cfg, kernel, setup_size, &unpacking, &start.unpacked, &reason))
+        log_guest("the kernel has to unpack itself: %s", reason);
     return kernel_add_rom(fw_cfg, pieces, count, &start, error);
 }
 
@@ -210,5 +351,5 @@ bool linux_add(struct fw_cfg *fw_cfg, const struct bios_config *config,
         return error_set(error, "--module: the kernel '%s' is a Linux bzImage; use --initrd",
                          files->kernel);
     return (!files->initrd || blob_find(&initrd, files->initrd, "initrd", 0x7fffffff, error)) &&
-           lay_out(fw_cfg, config, kernel, files->initrd ? &initrd : NULL, files->append, error);
+           lay_out(fw_cfg, config, kernel, files->initrd ? &initrd : NULL, files, error);
 }

@@ -24,7 +24,7 @@ $(BUILD)/tests/guests/run_guest $(BUILD)/tests/hw/board_guest: $(BUILD)/tests/cp
 # -- What `make check` runs: NAME=COMMAND for tests/check.sh, slow ones first so that they overlap with the rest --
 
 WINDOW_TESTS = keyboard linux graphics tablet vmmouse
-BOOT_TESTS = amd64-verify pentium3 amd64-translator i386-translator amd64-interpreter i386-interpreter network cards netboot disk ahci nvme usb-grub usb-xhci usb-uhci vectors grub-iso grub-floppy display sound-ac97 sound-hda sound-sb16 virtio virtio-grub q35 suspend uefi multiboot
+BOOT_TESTS = amd64-verify pentium3 unpack amd64-translator i386-translator amd64-interpreter i386-interpreter network cards netboot disk ahci nvme usb-grub usb-xhci usb-uhci vectors grub-iso grub-floppy display sound-ac97 sound-hda sound-sb16 virtio virtio-grub q35 suspend uefi multiboot
 LONG_PACKAGES = mmdebstrap uidmap e2fsprogs
 LONG_TESTS = ethtool netboot-all hotplug i386-verify virtio-i386 memtest xen installer resets
 boot_entry = "boot-$(1)=tests/boot/boot.sh $(BUILD) $(1)"

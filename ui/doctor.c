@@ -11,12 +11,14 @@
 #include <capstone/capstone.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <lzma.h>
 #include <slirp/libslirp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 #include <zlib.h>
+#include <zstd.h>
 
 static void report(bool good, const char *subject, const char *text)
 {
@@ -96,8 +98,9 @@ static void check_libraries(void)
     char text[256];
     int major, minor;
     cs_version(&major, &minor);
-    snprintf(text, sizeof text, "libslirp %s, Capstone %d.%d, zlib %s", slirp_version_string(),
-             major, minor, zlibVersion());
+    snprintf(text, sizeof text, "libslirp %s, Capstone %d.%d, zlib %s, liblzma %s, libzstd %s",
+             slirp_version_string(), major, minor, zlibVersion(), lzma_version_string(),
+             ZSTD_versionString());
     report(true, "libraries", text);
 }
 

@@ -331,6 +331,14 @@ static bool set_module(struct run_options *options, const struct option_row *row
     return true;
 }
 
+static bool set_kernel_unpack(struct run_options *options, const struct option_row *row,
+                              const char *value, struct error *error)
+{
+    options->kernel_unpack = value;
+    return strcmp(value, "host") == 0 || strcmp(value, "guest") == 0 ||
+           error_set(error, "--kernel-unpack: '%s' is unknown; use host or guest", value);
+}
+
 static bool set_boot(struct run_options *options, const struct option_row *row, const char *value,
                      struct error *error)
 {
@@ -511,6 +519,8 @@ static const struct option_row rows[] = {
      "start this kernel directly: Linux bzImage, Multiboot 1 or 2, PVH ELF"},
     {0, "initrd", "FILE", set_initrd, "initial RAM disk of the kernel"},
     {0, "append", "TEXT", set_append, "command line of the kernel"},
+    {0, "kernel-unpack", "host|guest", set_kernel_unpack,
+     "who unpacks a bzImage: doppel (default, if it can) or the kernel's own code"},
     {0, "module", "FILE [ARGS]", set_module,
      "module for a Multiboot or PVH kernel, after the initrd; repeatable"},
     {0, "board", "NAME", set_board, "pc (i440FX, default) or q35 (PCI Express, SATA)"},
@@ -636,6 +646,8 @@ static bool check_together(const struct run_options *options, struct error *erro
     if (options->usb == MACHINE_NO_USB &&
         (options->usb_tablet || options->usb_keyboard || drives_on(options, MACHINE_USB)))
         return error_set(error, "--usb none: there is a USB device, which needs a controller");
+    if (options->kernel_unpack && !options->kernel)
+        return error_set(error, "--kernel-unpack needs --kernel");
     if (options->modules && !options->kernel)
         return error_set(error, "--module needs --kernel");
     if (options->kernel && (options->uefi || options->firmware))

@@ -51,6 +51,7 @@ struct run_options {
     unsigned disks;
     struct disk_option cdrom; /* path NULL: none */
     const char *kernel, *initrd, *append;
+    const char *kernel_unpack; /* host, guest, or NULL: host */
     const char *boot;
     const char *net; /* text for net/, NULL: the default (user) */
     enum display_kind display;

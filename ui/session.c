@@ -220,6 +220,7 @@ static bool build_machine(struct session *session, struct net_options *net, stru
         .initrd = options->initrd,
         .append = options->append,
         .modules = options->modules,
+        .unpack_in_guest = options->kernel_unpack && strcmp(options->kernel_unpack, "guest") == 0,
     };
     memcpy(files.module, options->module, sizeof files.module);
     return !options->kernel ||

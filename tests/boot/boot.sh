@@ -57,7 +57,7 @@ i386-interpreter)
     "$console" timeout:600 "${shell_steps[@]}" expect:"42-i686" "${power_off[@]}" -- "${guest[@]}"
     ;;
 amd64-verify)
-    linux amd64 "$quiet" --net none --accel translator --verify
+    linux amd64 "$quiet" --net none --accel translator --verify --kernel-unpack guest
     "$console" timeout:1200 "${shell_steps[@]}" expect:"42-x86_64" "${power_off[@]}" -- "${guest[@]}"
     ;;
 i386-verify)
@@ -301,6 +301,50 @@ suspend)
             --append "doppel.run=echo~mem~>~/sys/power/state;echo~aw''ake~>~/dev/ttyS0;sleep~1;poweroff~-f"
         grep awake "$folder/serial"
     done
+    ;;
+unpack)
+    # The amd64 kernel unpacked by doppel: at a random place, another after a restart; with nokaslr where it is linked
+    # for, as when it unpacks itself; and with a payload for doppel that is good, or damaged in several ways.
+    folder=$(mktemp -d)
+    trap 'rm -rf "$folder"' EXIT
+    where='echo a""t $(grep -w _text /proc/kallsyms) $(grep "Kernel code" /proc/iomem)\n'
+    kernel=$guests/amd64/vmlinuz
+    unpacks() { # unpacks [REASON]: what doppel said: that the kernel has to do it itself, for this reason, or nothing
+        cat "$folder/err"
+        if [ "${1:-}" ]; then grep -q "unpack itself: $1" "$folder/err"; else ! grep -q "unpack itself" "$folder/err"; fi
+    }
+    "$console" expect:"guest:" send:"$where" expect:"Kernel code" send:'reboot -f\n' expect:"Restarting" expect:"guest:" \
+        send:"$where" expect:"Kernel code" "${power_off[@]}" -- "$doppel" run --kernel "$kernel" \
+        --initrd "$guests/amd64/initrd.gz" --append "$quiet" --memory 256M --headless --net none 2>"$folder/err" |
+        tr -d '\r' | grep "^at " | tee "$folder/places"
+    unpacks
+    [ "$(sort -u "$folder/places" | wc -l)" -eq 2 ]
+    for who in host guest; do
+        linux amd64 "$quiet nokaslr" --net none --kernel-unpack $who
+        "$console" expect:"guest:" send:"$where" expect:"at ffffffff81000000 T _text 01000000-" "${power_off[@]}" \
+            -- "${guest[@]}" 2>"$folder/err"
+        unpacks
+    done
+
+    number() { od -An -v -t u4 -j "$1" -N 4 "$kernel" | tr -d ' '; } # number OFFSET: a field of the setup header
+    setup=$((($(od -An -t u1 -j $((0x1f1)) -N 1 "$kernel") + 1) * 512)) offset=$(number $((0x248))) size=$(number $((0x24c)))
+    dd if="$kernel" of="$folder/payload" iflag=skip_bytes,count_bytes skip=$((setup + offset)) count="$size" status=none
+    head -c -4 "$folder/payload" | xz -dc >"$folder/plain"
+    bytes() { printf "$(printf '%08x' "$1" | sed 's/\(..\)\(..\)\(..\)\(..\)/\\x\4\\x\3\\x\2\\x\1/')"; } # of a number
+    boots() { # boots PAYLOAD [REASON]: whether the kernel starts with this payload behind its own
+        cat "$kernel" "$1" >"$folder/kernel"
+        { bytes $(($(stat -Lc %s "$kernel") - setup)) && bytes "$(stat -c %s "$1")"; } |
+            dd of="$folder/kernel" bs=1 seek=$((0x248)) conv=notrunc status=none
+        linux amd64 "$quiet" --net none --kernel "$folder/kernel"
+        "$console" "${shell_steps[@]}" expect:"42-x86_64" "${power_off[@]}" -- "${guest[@]}" 2>"$folder/err"
+        unpacks "${2:-}"
+    }
+    gzip -1 <"$folder/plain" >"$folder/new"
+    boots "$folder/new"
+    { head -c $((size - 16)) "$folder/payload" && head -c 12 /dev/zero && tail -c 4 "$folder/payload"; } >"$folder/new"
+    boots "$folder/new" "its packed data is damaged"
+    { head -c -4 "$folder/plain" && bytes 1; } | gzip -1 >"$folder/new"
+    boots "$folder/new" "one of its relocations lies outside"
     ;;
 multiboot)
     # A game by Multiboot 1: the cannon goes where the keys say. A Linux kernel's ELF file by its PVH entry.

@@ -62,7 +62,7 @@ says "doppel run"
 ends 0 --help
 says "Usage"
 ends 0 help run
-for option in memory accel disk cdrom kernel initrd append boot net display serial headless \
+for option in memory accel disk cdrom kernel initrd append kernel-unpack boot net display serial headless \
     no-reboot exit-port code-cache verify log stats; do
     says "--$option"
 done
@@ -112,6 +112,8 @@ refuse "file name" run --log io:
 refuse "no/such/folder/log" run --headless --log io:no/such/folder/log
 refuse "--kernel" run --headless --initrd x
 refuse "--kernel" run --headless --append x
+refuse "--kernel" run --headless --kernel-unpack guest
+refuse "'firmware'" run --headless --kernel x --kernel-unpack firmware
 
 # -- Memory --
 
