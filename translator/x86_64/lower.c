@@ -483,7 +483,8 @@ static void lower_expect(struct lower *l, const struct ir *ir)
     }
     struct cold *cold = lower_cold(l, COLD_INDIRECT, emit_jcc(l->e, CC_NZ));
     cold->executed = (uint8_t)(ir->insn + 1);
-    cold->poll = true; /* RCX is to be loaded */
+    cold->poll = true;    /* RCX is to be loaded */
+    cold->returns = true; /* code that jumps by returns comes here each time */
 }
 
 /* Goes to `rip` through the jump table unless the page is mapped as when it was translated. */
