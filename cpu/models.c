@@ -53,7 +53,7 @@ static const uint8_t features_v3[] = {
 static const uint8_t features_modern[] = {
     F(AES),      F(PCLMULQDQ), F(XSAVE), F(XSAVEOPT),   F(RDRAND),  F(RDSEED),    F(MOVBE),
     F(FSGSBASE), F(PCID),      F(SMEP),  F(SMAP),       F(INVPCID), F(PAGE1GB),   F(ERMS),
-    F(FSRM),     F(UMIP),      F(RDPID), F(CLFLUSHOPT), F(CLWB),    F(PREFETCHW),
+    F(FSRM),     F(UMIP),      F(RDPID), F(CLFLUSHOPT), F(CLWB),    F(PREFETCHW), F(SERIALIZE),
 };
 
 static const uint8_t features_modern_vectors[] = {

@@ -122,7 +122,7 @@ static bool lift_cpuid(struct lift *l)
 static bool lift_fence(struct lift *l)
 {
     struct ir *ir = lift_ir(l, IR_FENCE, 0);
-    ir->imm = l->insn->op == OP_LFENCE ? 5 : l->insn->op == OP_MFENCE ? 6 : 7;
+    ir->imm = l->insn->op == OP_SFENCE ? 7 : 6; /* the others are no less than MFENCE */
     return true;
 }
 
@@ -210,9 +210,9 @@ lifter *const lifters_system[OP_COUNT] = {
     [OP_STAC] = lift_stac,
     [OP_CLAC] = lift_clac,
     [OP_SWAPGS] = lift_swapgs,
-    [OP_LFENCE] = lift_fence,
     [OP_MFENCE] = lift_fence,
     [OP_SFENCE] = lift_fence,
+    [OP_SERIALIZE] = lift_fence,
     [OP_MOV_CR] = lift_mov_cr,
     [OP_MOV_SREG] = lift_mov_sreg,
     [OP_CMPXCHG8B] = lift_cmpxchg_wide,

@@ -208,6 +208,7 @@ static void fence(struct cpu *cpu, const struct insn *insn)
 EXEC_ONE(LFENCE, fence)
 EXEC_ONE(MFENCE, fence)
 EXEC_ONE(SFENCE, fence)
+EXEC_ONE(SERIALIZE, fence) /* code that was written is always seen */
 
 static void set_ac(struct cpu *cpu, bool ac)
 {

@@ -201,10 +201,10 @@ static bool rex_w_and_66(const struct pair *p)
            isa_rows[p->ours->row].attributes & ISA_D64;
 }
 
-/* Capstone 4 knows RDSEED in its place. */
-static bool rdpid(const struct pair *p)
+/* Capstone 4 knows RDSEED in its place, or nothing. */
+static bool too_new(const struct pair *p)
 {
-    return p->ours->op == OP_RDPID;
+    return p->ours->op == OP_RDPID || p->ours->op == OP_SERIALIZE;
 }
 
 /* 90 with REX.B exchanges R8, whatever prefixes there are. */
@@ -258,7 +258,7 @@ static const struct {
     {"syscall_elsewhere", syscall_elsewhere},
     {"void_rex", void_rex},
     {"xchg_r8", xchg_r8},
-    {"rdpid", rdpid},
+    {"too_new", too_new},
     {"rex_w_and_66", rex_w_and_66},
     {"address_size_prefix", address_size_prefix},
     {"port_rex_w", port_rex_w},
