@@ -15,22 +15,23 @@
 #include <unistd.h>
 
 #define GOLDENS                                                                                    \
-    GOLDEN(atomic)                                                                                 \
-    GOLDEN(call)                                                                                   \
-    GOLDEN(compound)                                                                               \
-    GOLDEN(divide)                                                                                 \
-    GOLDEN(flags)                                                                                  \
-    GOLDEN(indirect)                                                                               \
-    GOLDEN(loop)                                                                                   \
-    GOLDEN(memory)                                                                                 \
-    GOLDEN(multiply)                                                                               \
-    GOLDEN(registers)                                                                              \
-    GOLDEN(shared)                                                                                 \
-    GOLDEN(sse)                                                                                    \
-    GOLDEN(string)                                                                                 \
-    GOLDEN(x87)
+    GOLDEN(atomic, false)                                                                          \
+    GOLDEN(call, false)                                                                            \
+    GOLDEN(compound, false)                                                                        \
+    GOLDEN(divide, false)                                                                          \
+    GOLDEN(flags, false)                                                                           \
+    GOLDEN(floating, true)                                                                         \
+    GOLDEN(indirect, false)                                                                        \
+    GOLDEN(loop, false)                                                                            \
+    GOLDEN(memory, false)                                                                          \
+    GOLDEN(multiply, false)                                                                        \
+    GOLDEN(registers, false)                                                                       \
+    GOLDEN(shared, false)                                                                          \
+    GOLDEN(sse, false)                                                                             \
+    GOLDEN(string, false)                                                                          \
+    GOLDEN(x87, false)
 
-#define GOLDEN(name)                                                                               \
+#define GOLDEN(name, floats)                                                                       \
     extern const uint8_t golden_##name[], golden_##name##_end[];                                   \
     __asm__(".pushsection .rodata\n.global golden_" #name ", golden_" #name "_end\n"               \
             "golden_" #name ":\n.include \"tests/translator/golden/" #name ".s\"\n"                \
@@ -41,8 +42,9 @@ GOLDENS
 static const struct {
     const char *name;
     const uint8_t *start, *end;
+    bool floats;
 } goldens[] = {
-#define GOLDEN(name) {#name, golden_##name, golden_##name##_end},
+#define GOLDEN(name, floats) {#name, golden_##name, golden_##name##_end, floats},
     GOLDENS
 #undef GOLDEN
 };
@@ -95,6 +97,8 @@ static const struct {
     PART(shadow),
     PART(code),
     HOT(overflow),
+    HOT(shift),
+    HOT(found_shift),
     HOT(vectors_loaded),
     HOT(x87_loaded),
     HOT(exit),
@@ -235,7 +239,11 @@ static void write_normalized(FILE *out, const struct text *text)
 static bool write_translation(FILE *out, unsigned n, bool hot)
 {
     static struct text text;
-    translator_options = (struct translator_options){.threshold = 3, .hot = hot ? 1 : 1000000};
+    translator_options = (struct translator_options){.threshold = 3,
+                                                     .hot = !hot                ? 1000000
+                                                            : goldens[n].floats ? 2
+                                                                                : 1,
+                                                     .float_all = goldens[n].floats};
     struct guest *guest = guest_new(&accel_translator, GUEST_64);
     log_file = tmpfile();
     if (!log_file)
