@@ -374,9 +374,14 @@ static void lower_call(struct lower *l, const struct ir *ir)
     emit_store(e, 8, host_at(H_RDX, offsetof(struct jump_entry, rip)), H_RAX);
     exit->jump = emit_lea_code(e, H_RAX);
     emit_store(e, 8, host_at(H_RDX, offsetof(struct jump_entry, code)), H_RAX);
-    if (l->trace->space->floats) {
+    struct host_mem shift = host_at(H_RDX, offsetof(struct jump_entry, shift));
+    if (!l->trace->space->floats)
+        return;
+    if (!l->block->floats && l->block->shift == 0) {
+        emit_store_imm(e, 8, shift, 0);
+    } else {
         emit_load(e, 8, H_RAX, cpu_mem(HOT_AT(shift)));
-        emit_store(e, 8, host_at(H_RDX, offsetof(struct jump_entry, shift)), H_RAX);
+        emit_store(e, 8, shift, H_RAX);
     }
 }
 
