@@ -9,8 +9,12 @@
  *
  * Stores into decoded code arrive through code_listen(): blocks that overlap are unlinked. If one
  * of them is being executed, its end moves to the current instruction. Writes by other threads are
- * queued and taken up when the loop starts again (EVENT_FLUSH_CODE). Block memory is an arena,
- * given back all at once when it is full or when everything is dropped.
+ * queued and taken up when the loop starts again (EVENT_FLUSH_CODE).
+ *
+ * Blocks lie in a ring, one behind the other, and are found by their place: how much had been
+ * written when they were. A place that the ring has written over since is dead, which a comparison
+ * tells. Lists begin with their newest block, so behind a dead one all are: nothing has to be taken
+ * out of lists to make room.
  */
 #include "cpu/interp/interp.h"
 
@@ -23,44 +27,44 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define BLOCK_MAX         32
-#define TABLE_BITS        16
-#define TABLE_SIZE        (1u << TABLE_BITS)
-#define ARENA_SIZE        (12u << 20)
-#define ARENA_SIZE_BESIDE (4u << 20) /* beside an engine that leaves it what runs seldom */
-#define QUEUE_SIZE        64
+#define BLOCK_MAX        32
+#define TABLE_BITS       16
+#define TABLE_SIZE       (1u << TABLE_BITS)
+#define RING_SIZE        (16u << 20)
+#define RING_SIZE_BESIDE (4u << 20) /* beside an engine that leaves it what runs seldom */
+#define QUEUE_SIZE       64
 
-#define NO_PAGE           (~0ull)
+#define NO_PAGE          (~0ull)
 /* Mode bits that change how bytes decode. */
 #define DECODE_MODE (MODE_CODE32 | MODE_CODE64 | MODE_PROTECTED)
 
-struct block;
-
-/* A block stands in the list of each page that its bytes come from. */
-struct link {
-    struct link *next;
-    struct block *block;
-};
+/* Units of UNIT bytes that were written to the ring before; 0: none, as dead as what was
+ * overwritten. */
+typedef uint32_t place;
 
 struct block {
-    gpa_t gpa;         /* of the first byte; NO_PAGE once dropped */
+    gpa_t gpa;         /* of the first byte */
     gpa_t second_page; /* of the page that the only instruction extends to, or NO_PAGE */
     uint32_t mode;     /* & DECODE_MODE */
     uint16_t bytes;
-    uint16_t count;
-    struct block *next; /* in the same slot of the table */
-    struct link link[2];
+    uint16_t count;     /* 0: dropped */
+    place next;         /* in the same slot of the table */
+    place page_next[2]; /* in the lists of the pages that its bytes come from */
     struct insn insn[];
 };
 
-#define BLOCK_BYTES(count) ((sizeof(struct block) + (count) * sizeof(struct insn) + 63) / 64 * 64)
+#define UNIT 32
+#define BLOCK_UNITS(count)                                                                         \
+    ((sizeof(struct block) + (count) * sizeof(struct insn) + UNIT - 1) / UNIT)
+#define ROOM BLOCK_UNITS(BLOCK_MAX) /* kept free for the block being made */
 
 struct interp {
-    struct block *table[TABLE_SIZE];
-    struct link *page[TABLE_SIZE];
-    uint8_t *arena;
-    size_t arena_size, used;
-    unsigned blocks;
+    place table[TABLE_SIZE];
+    place page[TABLE_SIZE];
+    uint8_t *ring;
+    uint32_t units;  /* of the ring, a power of two */
+    place end_place; /* of the newest block's end */
+    uint64_t blocks;
 
     struct block *current;    /* being executed */
     const struct insn *first; /* its first instruction, until its instructions are counted */
@@ -89,50 +93,65 @@ static unsigned page_slot(gpa_t gpa)
     return (unsigned)(gpa >> 12 ^ gpa >> 27) & (TABLE_SIZE - 1);
 }
 
+/* The block at a place of a list, NULL where the list ends. */
+static inline struct block *block_at(const struct interp *interp, place at)
+{
+    if (interp->end_place - at > interp->units - ROOM)
+        return NULL;
+    return (struct block *)(void *)(interp->ring + (size_t)(at & (interp->units - 1)) * UNIT);
+}
+
 static void drop_all(struct interp *interp)
 {
     memset(interp->table, 0, sizeof interp->table);
     memset(interp->page, 0, sizeof interp->page);
-    interp->used = 0;
-    interp->blocks = 0;
+    interp->end_place = interp->units; /* place 0 is dead */
     interp->drop_pending = false;
 }
 
 static void drop_block(struct interp *interp, struct block *block)
 {
-    struct block **slot = &interp->table[table_slot(block->gpa, block->mode)];
-    while (*slot && *slot != block)
-        slot = &(*slot)->next;
-    if (*slot)
-        *slot = block->next;
-    block->gpa = NO_PAGE;
+    place *at = &interp->table[table_slot(block->gpa, block->mode)];
+    for (struct block *other; (other = block_at(interp, *at)); at = &other->next) {
+        if (other == block) {
+            *at = block->next;
+            break;
+        }
+    }
+    block->count = 0;
     if (block == interp->current)
         interp->end = interp->cpu->insn + 1;
+}
+
+/* Does it overlap a range within one page? */
+static bool block_overlaps(const struct block *block, gpa_t gpa, uint64_t size)
+{
+    if (block->second_page == NO_PAGE)
+        return block->gpa < gpa + size && block->gpa + block->bytes > gpa;
+    if (gpa >> 12 == block->gpa >> 12) /* two pieces: rare, so of the second any byte will do */
+        return gpa + size > block->gpa;
+    return gpa >> 12 == block->second_page >> 12;
+}
+
+/* Where a list of a page goes on. A block stands but once in a list that both its pages share. */
+static place *page_next(struct block *block, unsigned slot)
+{
+    return &block->page_next[page_slot(block->gpa) != slot];
 }
 
 /* Drops the blocks that overlap a range within one page. */
 static void drop_range(struct interp *interp, gpa_t gpa, uint64_t size)
 {
-    struct link **link = &interp->page[page_slot(gpa)];
-    while (*link) {
-        struct block *block = (*link)->block;
-        bool dead = block->gpa == NO_PAGE;
-        if (!dead) {
-            gpa_t start = block->gpa, end = block->gpa + block->bytes;
-            bool hit = start < gpa + size && end > gpa;
-            if (block->second_page != NO_PAGE) { /* two pieces: rare, so drop on either page */
-                hit = gpa >> 12 == start >> 12 ? gpa + size > start
-                                               : gpa >> 12 == block->second_page >> 12;
-            }
-            if (hit) {
-                drop_block(interp, block);
-                dead = true;
-            }
-        }
-        if (dead)
-            *link = (*link)->next;
+    unsigned slot = page_slot(gpa);
+    place *at = &interp->page[slot];
+    for (struct block *block; (block = block_at(interp, *at));) {
+        place *next = page_next(block, slot);
+        if (block->count && block_overlaps(block, gpa, size))
+            drop_block(interp, block);
+        if (!block->count)
+            *at = *next;
         else
-            link = &(*link)->next;
+            at = next;
     }
 }
 
@@ -257,24 +276,33 @@ static bool ends_block(const struct insn *insn)
     return insn->prefixes & (PREFIX_REP | PREFIX_REPNE) && row->attributes & (ISA_REP | ISA_REPZ);
 }
 
-static void note_page(struct cpu *cpu, struct block *block, unsigned which, gpa_t gpa,
-                      unsigned size)
+/* Takes a new block into the list of a page. */
+static void note_page(struct cpu *cpu, struct block *block, place at, gpa_t gpa, unsigned size)
 {
     struct interp *interp = cpu->interp;
     unsigned slot = page_slot(gpa);
-    block->link[which] = (struct link){interp->page[slot], block};
-    interp->page[slot] = &block->link[which];
+    if (interp->page[slot] != at) {
+        *page_next(block, slot) = interp->page[slot];
+        interp->page[slot] = at;
+    }
     if (code_mark(cpu->code, gpa, size))
         tlb_protect_page(cpu, gpa);
+}
+
+/* The place of the next block, with room for any. */
+static place make_room(struct interp *interp)
+{
+    if (interp->end_place > UINT32_MAX - 2 * interp->units)
+        drop_all(interp);
+    if (interp->units - (interp->end_place & (interp->units - 1)) < ROOM)
+        interp->end_place = (interp->end_place | (interp->units - 1)) + 1;
+    return interp->end_place;
 }
 
 /* Decodes a block at cpu->rip. NULL if its bytes must not be cached (device memory). */
 static struct block *make_block(struct cpu *cpu)
 {
     struct interp *interp = cpu->interp;
-    if (interp->used + BLOCK_BYTES(BLOCK_MAX) > interp->arena_size)
-        drop_all(interp);
-
     gva_t gva = code_linear(cpu);
     uint64_t limit = bytes_to_limit(cpu);
     gpa_t gpa;
@@ -286,7 +314,8 @@ static struct block *make_block(struct cpu *cpu)
         available = limit;
 
     struct decode_context context = decode_context(cpu);
-    struct block *block = (struct block *)(void *)(interp->arena + interp->used);
+    place at = make_room(interp);
+    struct block *block = block_at(interp, at);
     struct insn *insn = block->insn;
     unsigned count = 0, bytes = 0;
     gpa_t second_page = NO_PAGE;
@@ -305,22 +334,20 @@ static struct block *make_block(struct cpu *cpu)
         count = 1;
     }
 
-    struct block **slot = &interp->table[table_slot(gpa, cpu->mode & DECODE_MODE)];
-    interp->used += BLOCK_BYTES(count);
+    place *slot = &interp->table[table_slot(gpa, cpu->mode & DECODE_MODE)];
+    interp->end_place += BLOCK_UNITS(count);
     interp->blocks++;
-    *block = (struct block){
-        .gpa = gpa,
-        .second_page = second_page,
-        .mode = cpu->mode & DECODE_MODE,
-        .bytes = (uint16_t)bytes,
-        .count = (uint16_t)count,
-        .next = *slot,
-    };
-    *slot = block;
+    block->gpa = gpa;
+    block->second_page = second_page;
+    block->mode = cpu->mode & DECODE_MODE;
+    block->bytes = (uint16_t)bytes;
+    block->count = (uint16_t)count;
+    block->next = *slot;
+    *slot = at;
     unsigned first_bytes = second_page == NO_PAGE ? bytes : 4096 - (unsigned)(gva & 0xfff);
-    note_page(cpu, block, 0, gpa, first_bytes);
+    note_page(cpu, block, at, gpa, first_bytes);
     if (second_page != NO_PAGE)
-        note_page(cpu, block, 1, second_page, bytes - first_bytes);
+        note_page(cpu, block, at, second_page, bytes - first_bytes);
     return block;
 }
 
@@ -362,8 +389,8 @@ static inline struct block *find_block(struct cpu *cpu)
         bytes_to_limit(cpu); /* wraps, or raises */
     if (__builtin_expect(interp_cached_gpa(cpu, &gpa), 1)) {
         uint32_t mode = cpu->mode & DECODE_MODE;
-        struct block *block = cpu->interp->table[table_slot(gpa, mode)];
-        for (; block; block = block->next)
+        place at = cpu->interp->table[table_slot(gpa, mode)];
+        for (struct block *block; (block = block_at(cpu->interp, at)); at = block->next)
             if (block->gpa == gpa && block->mode == mode) {
                 if (__builtin_expect((cpu->mode & MODE_FLAT_CS) && block->second_page == NO_PAGE,
                                      1) ||
@@ -492,7 +519,7 @@ void interp_step(struct cpu *cpu)
 bool interp_create(struct cpu *cpu, struct error *error)
 {
     struct interp *interp = calloc(1, sizeof *interp);
-    size_t size = cpu->accel == &accel_interpreter ? ARENA_SIZE : ARENA_SIZE_BESIDE;
+    size_t size = cpu->accel == &accel_interpreter ? RING_SIZE : RING_SIZE_BESIDE;
     uint8_t *memory = MAP_FAILED;
     if (interp)
         memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -500,8 +527,8 @@ bool interp_create(struct cpu *cpu, struct error *error)
         free(interp);
         return error_set(error, "cannot allocate the interpreter's cache: out of memory");
     }
-    interp->arena = memory;
-    interp->arena_size = size;
+    interp->ring = memory;
+    interp->units = interp->end_place = (uint32_t)(size / UNIT);
     interp->cpu = cpu;
     interp->thread = pthread_self();
     pthread_mutex_init(&interp->lock, NULL);
@@ -516,7 +543,7 @@ void interp_destroy(struct cpu *cpu)
     if (!interp)
         return;
     code_unlisten(cpu->code, interp);
-    munmap(interp->arena, interp->arena_size);
+    munmap(interp->ring, (size_t)interp->units * UNIT);
     pthread_mutex_destroy(&interp->lock);
     free(interp);
     cpu->interp = NULL;
@@ -533,8 +560,8 @@ static void destroy(struct cpu *cpu)
 
 static void stats(struct cpu *cpu, FILE *out)
 {
-    fprintf(out, "interpreter: %llu instructions, %u blocks cached\n",
-            (unsigned long long)cpu->instructions, cpu->interp->blocks);
+    fprintf(out, "interpreter: %llu instructions, %llu blocks decoded\n",
+            (unsigned long long)cpu->instructions, (unsigned long long)cpu->interp->blocks);
 }
 
 const struct accel accel_interpreter = {

@@ -221,6 +221,27 @@ START_TEST(write_by_another_thread)
 }
 END_TEST
 
+/* A straight run of INC EAX that makes more blocks than the interpreter keeps, some of which are
+ * replaced by NOP afterwards: in blocks that are still there, and in others. */
+START_TEST(more_code_than_is_kept)
+{
+    const unsigned start = 0x100000, size = 512 << 10;
+    guest_protected(board);
+    memset(board->ram + start, 0x40, size);
+    board->ram[start + size] = 0xf4;
+    for (unsigned written = 0; written < 40; written++) {
+        gpa_t gpa = start + (gpa_t)size / 40 * written + 7 * written;
+        cpu->rip = start;
+        cpu->gpr[RAX] = 0;
+        cpu->halted = false;
+        ck_assert_int_eq(cpu_run(cpu), CPU_EXIT_HALTED);
+        ck_assert_uint_eq(cpu->gpr[RAX], size - written);
+        board->ram[gpa] = 0x90;
+        code_written(board->code, gpa, 1);
+    }
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("code");
@@ -235,6 +256,7 @@ int main(void)
     tcase_add_test(t, data_beside_code_is_cheap);
     tcase_add_test(t, same_bytes_in_another_mode);
     tcase_add_test(t, write_by_another_thread);
+    tcase_add_test(t, more_code_than_is_kept);
     suite_add_tcase(s, t);
     SRunner *sr = srunner_create(s);
     srunner_set_fork_status(sr, CK_NOFORK);
