@@ -13,6 +13,8 @@
  */
 #include "translator/engine.h"
 
+#include "cpu/interp/interp.h"
+
 #include <string.h>
 
 #define UNROLLED_MAX      48 /* instructions of several iterations of a loop */
@@ -89,7 +91,8 @@ static bool add_insn(struct engine *engine, struct trace *trace, uint64_t rip)
     unsigned available = 4096 - (unsigned)(gva & 0xfff);
     if (available - 1 > to_limit)
         available = (unsigned)to_limit + 1;
-    int length = decode(&context, trace->page[page].host + (gva & 0xfff), available, insn);
+    int length = interp_decode_at(engine->cpu, trace->page[page].gpa | (gva & 0xfff),
+                                  trace->page[page].host + (gva & 0xfff), available, insn);
     if (length) {
         note_bytes(trace, (unsigned)page, gva, (unsigned)length);
     } else {

@@ -32,5 +32,9 @@ void interp_step(struct cpu *cpu);
 
 /* Fetches and decodes the instruction at cpu->rip; raises what fetching it raises. */
 void interp_decode(struct cpu *cpu, struct insn *insn);
+/* decode() of the bytes at `host`, which are at the physical address `gpa`, in the current mode:
+ * a copy if they were decoded to be interpreted before. */
+int interp_decode_at(struct cpu *cpu, gpa_t gpa, const uint8_t *host, size_t available,
+                     struct insn *insn);
 
 #endif

@@ -22,6 +22,7 @@
 #include "cpu/log.h"
 #include "cpu/system.h"
 
+#include <endian.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,13 +51,14 @@ struct block {
     uint16_t count;     /* 0: dropped */
     place next;         /* in the same slot of the table */
     place page_next[2]; /* in the lists of the pages that its bytes come from */
-    struct insn insn[];
+    struct insn insn[]; /* and behind them the bytes, unless there is a second page */
 };
 
 #define UNIT 32
-#define BLOCK_UNITS(count)                                                                         \
-    ((sizeof(struct block) + (count) * sizeof(struct insn) + UNIT - 1) / UNIT)
-#define ROOM BLOCK_UNITS(BLOCK_MAX) /* kept free for the block being made */
+#define BLOCK_UNITS(count, bytes)                                                                  \
+    ((sizeof(struct block) + (count) * sizeof(struct insn) + (bytes) + UNIT - 1) / UNIT)
+/* Kept free for the block being made. */
+#define ROOM BLOCK_UNITS(BLOCK_MAX, (BLOCK_MAX + 1) * INSN_MAX_LENGTH)
 
 struct interp {
     place table[TABLE_SIZE];
@@ -70,6 +72,11 @@ struct interp {
     const struct insn *first; /* its first instruction, until its instructions are counted */
     const struct insn *end;   /* where execution of it stops */
     bool drop_pending;        /* drop_all was asked for while a block was executed */
+    struct {
+        place block; /* where interp_decode_at() is likely to find the next instruction */
+        uint16_t index, offset; /* of it and of its bytes */
+        gpa_t inside;           /* no block will begin there */
+    } next;
 
     pthread_t thread;
     pthread_mutex_t lock; /* guards the queue */
@@ -106,6 +113,7 @@ static void drop_all(struct interp *interp)
     memset(interp->table, 0, sizeof interp->table);
     memset(interp->page, 0, sizeof interp->page);
     interp->end_place = interp->units; /* place 0 is dead */
+    interp->next.block = 0;
     interp->drop_pending = false;
 }
 
@@ -333,9 +341,11 @@ static struct block *make_block(struct cpu *cpu)
         bytes = insn->length;
         count = 1;
     }
+    if (second_page == NO_PAGE)
+        memcpy(&insn[count], host, bytes);
 
     place *slot = &interp->table[table_slot(gpa, cpu->mode & DECODE_MODE)];
-    interp->end_place += BLOCK_UNITS(count);
+    interp->end_place += BLOCK_UNITS(count, bytes);
     interp->blocks++;
     block->gpa = gpa;
     block->second_page = second_page;
@@ -382,23 +392,82 @@ void interp_prefetch(const struct cpu *cpu, gpa_t gpa)
     __builtin_prefetch(&cpu->interp->table[table_slot(gpa, cpu->mode & DECODE_MODE)]);
 }
 
+/* The block that begins there, NULL: none. */
+static inline struct block *look_up(const struct interp *interp, gpa_t gpa, uint32_t mode,
+                                    place *at)
+{
+    struct block *block;
+    *at = interp->table[table_slot(gpa, mode)];
+    while ((block = block_at(interp, *at)) && !(block->gpa == gpa && block->mode == mode))
+        *at = block->next;
+    return block;
+}
+
+/* Are the `length` bytes the same? Eight can be read of both at least. */
+static inline bool same_bytes(const uint8_t *a, const uint8_t *b, unsigned length)
+{
+    uint64_t x, y;
+    if (length > 8)
+        return memcmp(a, b, length) == 0;
+    memcpy(&x, a, sizeof x);
+    memcpy(&y, b, sizeof y);
+    return le64toh(x ^ y) << (64 - 8 * length) == 0;
+}
+
+/* The instruction that was decoded before from the bytes at `gpa`, which are at `host` now. NULL:
+ * none is known. */
+static const struct insn *decoded_before(struct interp *interp, gpa_t gpa, uint32_t mode,
+                                         const uint8_t *host, size_t available)
+{
+    if (gpa == interp->next.inside || available < INSN_MAX_LENGTH)
+        return NULL;
+    const struct block *block = block_at(interp, interp->next.block);
+    if (!block || interp->next.index >= block->count || block->gpa + interp->next.offset != gpa ||
+        block->mode != mode) {
+        block = look_up(interp, gpa, mode, &interp->next.block);
+        if (!block || block->second_page != NO_PAGE)
+            return NULL;
+        interp->next.index = interp->next.offset = 0;
+    }
+    const struct insn *insn = &block->insn[interp->next.index];
+    const uint8_t *bytes = (const uint8_t *)&block->insn[block->count];
+    if (!same_bytes(bytes + interp->next.offset, host, insn->length))
+        return NULL;
+    interp->next.index++;
+    interp->next.offset += insn->length;
+    return insn;
+}
+
+int interp_decode_at(struct cpu *cpu, gpa_t gpa, const uint8_t *host, size_t available,
+                     struct insn *insn)
+{
+    struct interp *interp = cpu->interp;
+    const struct insn *before =
+        decoded_before(interp, gpa, cpu->mode & DECODE_MODE, host, available);
+    if (before) {
+        *insn = *before;
+        return insn->length;
+    }
+    struct decode_context context = decode_context(cpu);
+    int length = decode(&context, host, available, insn);
+    interp->next.inside = length && !ends_block(insn) ? gpa + (unsigned)length : NO_PAGE;
+    return length;
+}
+
 static inline struct block *find_block(struct cpu *cpu)
 {
     gpa_t gpa;
     if (__builtin_expect(!(cpu->mode & MODE_CODE64) && cpu->rip >> 32, 0))
         bytes_to_limit(cpu); /* wraps, or raises */
     if (__builtin_expect(interp_cached_gpa(cpu, &gpa), 1)) {
-        uint32_t mode = cpu->mode & DECODE_MODE;
-        place at = cpu->interp->table[table_slot(gpa, mode)];
-        for (struct block *block; (block = block_at(cpu->interp, at)); at = block->next)
-            if (block->gpa == gpa && block->mode == mode) {
-                if (__builtin_expect((cpu->mode & MODE_FLAT_CS) && block->second_page == NO_PAGE,
-                                     1) ||
-                    block_applies(cpu, block))
-                    return block;
-                drop_block(cpu->interp, block); /* its second page is another one now */
-                break;
-            }
+        place at;
+        struct block *block = look_up(cpu->interp, gpa, cpu->mode & DECODE_MODE, &at);
+        if (block) {
+            if (__builtin_expect((cpu->mode & MODE_FLAT_CS) && block->second_page == NO_PAGE, 1) ||
+                block_applies(cpu, block))
+                return block;
+            drop_block(cpu->interp, block); /* its second page is another one now */
+        }
     }
     return make_block(cpu);
 }

@@ -1,4 +1,6 @@
 /* Code tracking: marks, self-modifying code in all its forms, writes by other threads. */
+#include "cpu/interp/interp.h"
+#include "cpu/isa.h"
 #include "tests/cpu/guest.h"
 
 #include <check.h>
@@ -242,6 +244,30 @@ START_TEST(more_code_than_is_kept)
 }
 END_TEST
 
+START_TEST(decoded_instructions_are_those_of_the_bytes)
+{
+    static const uint8_t other[16] = {0xb8, 5, 0, 0xb0, 6, 0xf4};
+    const uint8_t *host = board->ram + GUEST_CODE;
+    struct insn insn;
+    guest_protected(board);
+    ck_assert_int_eq(GUEST_RUN(board, 0xb8, 1, 2, 3, 4, 0xf4), 256);
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_int_eq(interp_decode_at(cpu, GUEST_CODE, host, 4096, &insn), 5);
+        ck_assert_uint_eq(insn.imm, 0x04030201);
+        ck_assert_int_eq(interp_decode_at(cpu, GUEST_CODE + 5, host + 5, 4091, &insn), 1);
+        ck_assert_uint_eq(isa_rows[insn.row].opcode, 0xf4);
+        /* Not those that were there when they were executed. */
+        ck_assert_int_eq(interp_decode_at(cpu, GUEST_CODE, other, sizeof other, &insn), 5);
+        ck_assert_uint_eq(insn.imm, 0x06b00005);
+        ck_assert_int_eq(interp_decode_at(cpu, GUEST_CODE + 5, other + 3, 13, &insn), 2);
+    }
+    ck_assert_int_eq(interp_decode_at(cpu, GUEST_CODE, host, 4, &insn), 0);
+    cpu->seg[SEG_CS].attr &= ~SEGMENT_DB;
+    cpu_update_mode(cpu);
+    ck_assert_int_eq(interp_decode_at(cpu, GUEST_CODE, host, 4096, &insn), 3);
+}
+END_TEST
+
 int main(void)
 {
     Suite *s = suite_create("code");
@@ -257,6 +283,7 @@ int main(void)
     tcase_add_test(t, same_bytes_in_another_mode);
     tcase_add_test(t, write_by_another_thread);
     tcase_add_test(t, more_code_than_is_kept);
+    tcase_add_test(t, decoded_instructions_are_those_of_the_bytes);
     suite_add_tcase(s, t);
     SRunner *sr = srunner_create(s);
     srunner_set_fork_status(sr, CK_NOFORK);
