@@ -42,6 +42,27 @@ program ways_out, 64
     hlt
 end_program ways_out
 
+# The data pointer of a block's first instruction, before which checks of a chain of carries are done
+program first_pointer, 64
+    mov $0x200000, %edi
+    mov $0x201000, %ebx
+    mov $0x202000, %esi
+    mov $5, %ecx
+    fninit
+1:  fldl 0x28(%rdi)
+    cmp %rdi, 8(%rbx)
+    adcq $3, 0x38(%rsi)
+    adcq $5, 0x48(%rsi)
+    adc %rax, %rax
+    fnstenv 0x100(%rbx)
+    add 0x114(%rbx), %rax # the pointer
+    fstp %st(0)
+    fldcw 0x100(%rbx)
+    dec %ecx
+    jnz 1b
+    hlt
+end_program first_pointer
+
 # Calls, returns, indirect calls and jumps through a table
 program calls, 64
     mov $0x200000, %rbx

@@ -15,6 +15,7 @@
 #define PROGRAMS                                                                                   \
     PROGRAM(loops, GUEST_64)                                                                       \
     PROGRAM(ways_out, GUEST_64)                                                                    \
+    PROGRAM(first_pointer, GUEST_64)                                                               \
     PROGRAM(calls, GUEST_64)                                                                       \
     PROGRAM(returns, GUEST_64)                                                                     \
     PROGRAM(modes, GUEST_64)                                                                       \

@@ -178,8 +178,12 @@ void lower_x87(struct lower *l, const struct ir *ir)
     if (!sets_pointers(insn))
         return;
     l->note.insn = (uint16_t)(ir->insn + 1);
-    if (mem)
-        for (unsigned i = l->at; i-- > 0 && l->list->at[i].insn == ir->insn;)
-            if (ir_is_memory(&l->list->at[i]))
-                l->note.mem = (uint16_t)(i + 1);
+    if (!mem)
+        return;
+    unsigned at =
+        l->at; /* at the block's start, checks of others may stand before it (opt_hoist) */
+    do
+        at--;
+    while (!ir_is_memory(&l->list->at[at]));
+    l->note.mem = (uint16_t)(at + 1);
 }
