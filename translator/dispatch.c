@@ -157,6 +157,11 @@ static const struct insn *decoded_insn(struct engine *engine, uint32_t note)
     return &decoded->insn;
 }
 
+static uint64_t site_shift(struct cpu *cpu, const struct site *site)
+{
+    return __builtin_expect(site->floats, 0) ? engine_hot(cpu)->shift : 0;
+}
+
 const void *engine_indirect(struct cpu *cpu, uint32_t offset)
 {
     struct engine *engine = cpu_engine(cpu);
@@ -166,7 +171,7 @@ const void *engine_indirect(struct cpu *cpu, uint32_t offset)
                      ? (uint64_t)((int64_t)(target << 16) >> 16) == target
                      : cpu->mode & MODE_FLAT_CS || target <= cpu->seg[SEG_CS].limit;
     if (__builtin_expect(!valid, 0)) { /* the instruction faults: as before it */
-        cpu->rip = site->rip + block_shift(engine, block_at(engine, site->block));
+        cpu->rip = site->rip + site_shift(cpu, site);
         const struct insn *insn = decoded_insn(engine, offset);
         if (insn->op == OP_RET) {
             int64_t back = -(int64_t)insn->opsize;
@@ -204,8 +209,7 @@ const void *engine_exec(struct cpu *cpu, uint32_t offset)
 {
     struct engine *engine = cpu_engine(cpu);
     const struct site *site = cache_at(&engine->cache, offset);
-    const struct block *block = block_at(engine, site->block);
-    uint64_t shift = block_shift(engine, block);
+    uint64_t shift = site_shift(cpu, site);
     uint32_t mode = space_mode(cpu->mode);
 
     engine_join_flags(cpu);
@@ -222,7 +226,7 @@ const void *engine_exec(struct cpu *cpu, uint32_t offset)
     engine_split_flags(cpu);
 
     if (site->end || cpu->rip != site->next + shift || space_mode(cpu->mode) != mode ||
-        block->stale || must_leave(engine)) {
+        block_at(engine, site->block)->stale || must_leave(engine)) {
         if (__builtin_expect(engine->count, 0))
             engine_hot(cpu)->instructions++;
         return engine_go_on(cpu);

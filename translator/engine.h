@@ -227,6 +227,7 @@ struct site {
     uint8_t index;      /* of the instruction in the block */
     bool end;           /* leaves the block in any case */
     bool slow;          /* reached only by a slow path: decoded when that is taken */
+    bool floats;        /* its block does: the shift is added to these rips */
     struct insn insn[]; /* one, unless slow */
 };
 

@@ -28,7 +28,8 @@ static struct site *site_of(struct lower *l, unsigned index, bool slow)
                           .next = l->trace->next[index],
                           .block = cache_offset(cache, l->block),
                           .index = (uint8_t)index,
-                          .slow = slow};
+                          .slow = slow,
+                          .floats = l->block->floats};
     if (!slow)
         site->insn[0] = *insn;
     if (last) {
