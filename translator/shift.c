@@ -93,6 +93,8 @@ void shift_select(struct engine *engine, gpa_t gpa, const struct exit *exit)
         return;
     }
     struct origin *origin = origin_of(engine, gpa);
+    if (origin->page && origin->gpa == gpa && page - origin->page == hot->shift)
+        return; /* as it was: most often */
     if (!known)
         shift = origin->page && origin->gpa == gpa ? page - origin->page : guess(engine, page);
     if (!shift_is_possible(engine, page - shift))

@@ -57,6 +57,13 @@ void lower_code_address(struct lower *l, unsigned reg, uint64_t rip)
         stubs_add_shift(l->e, reg, 0);
 }
 
+void lower_shifted(struct lower *l, unsigned size, unsigned reg, uint64_t address, unsigned temp)
+{
+    emit_mov_ri(l->e, reg, address);
+    emit_load(l->e, 8, temp, cpu_mem(HOT_AT(shift)));
+    emit_lea(l->e, size, reg, (struct host_mem){(uint8_t)reg, (uint8_t)temp, 0, 0});
+}
+
 void lower_carried(struct lower *l)
 {
     const struct ir *ir = l->ir;

@@ -180,6 +180,8 @@ void lower_called_check(struct lower *l, bool shared);
 void lower_slow_if(struct lower *l, enum host_cond cond);
 /* `reg` = where code, or what is addressed like that, is; may clobber host EFLAGS. */
 void lower_code_address(struct lower *l, unsigned reg, uint64_t rip);
+/* The same for an address of `size` bytes in a block that floats; keeps host EFLAGS, uses `temp`. */
+void lower_shifted(struct lower *l, unsigned size, unsigned reg, uint64_t address, unsigned temp);
 /* A loop's last comparison was kept (lower_carries): notes how to compute the flags. The slow path,
  * which keeps nothing, leaves. */
 void lower_carried(struct lower *l);

@@ -381,9 +381,7 @@ static void use_share(struct lower *l, const struct ir *ir)
     if (ir->a == V_ZERO && ir->b == V_ZERO) {
         uint64_t address = wide ? (uint64_t)ir->imm : (uint32_t)ir->imm;
         if (ir->floats) {
-            emit_mov_ri(e, H_RCX, (uint64_t)ir->imm);
-            emit_load(e, 8, H_RAX, cpu_mem(HOT_AT(shift)));
-            emit_lea(e, wide ? 8 : 4, H_RCX, (struct host_mem){H_RCX, H_RAX, 0, 0});
+            lower_shifted(l, wide ? 8 : 4, H_RCX, (uint64_t)ir->imm, H_RAX);
             l->m = (struct host_mem){H_RDX, H_RCX, 0, 0};
         } else if (ir->seg != SEG_COUNT) { /* 64-bit mode: FS, GS */
             emit_load(e, 8, H_RCX, cpu_mem(SEG_AT(ir->seg, base)));

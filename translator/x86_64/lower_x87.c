@@ -80,10 +80,8 @@ void lower_store_pointers(struct lower *l, struct x87_note *note)
         store_data_pointer(l, &l->list->at[note->mem - 1]);
     if (note->insn) {
         uint64_t rip = l->trace->rip[note->insn - 1];
-        if (l->block->floats) { /* no ADD: host EFLAGS are kept */
-            emit_mov_ri(e, H_RDX, rip);
-            emit_load(e, 8, H_RCX, cpu_mem(HOT_AT(shift)));
-            emit_lea(e, 8, H_RDX, (struct host_mem){H_RDX, H_RCX, 0, 0});
+        if (l->block->floats) {
+            lower_shifted(l, 8, H_RDX, rip, H_RCX);
             emit_store(e, 8, cpu_mem(CPU_AT(x87.ip)), H_RDX);
         } else if (rip == (uint64_t)(int64_t)(int32_t)rip) {
             emit_store_imm(e, 8, cpu_mem(CPU_AT(x87.ip)), (int32_t)rip);
@@ -180,8 +178,8 @@ void lower_x87(struct lower *l, const struct ir *ir)
     l->note.insn = (uint16_t)(ir->insn + 1);
     if (!mem)
         return;
-    unsigned at =
-        l->at; /* at the block's start, checks of others may stand before it (opt_hoist) */
+    /* The last one: at the block's start, checks of others may stand before it (opt_hoist). */
+    unsigned at = l->at;
     do
         at--;
     while (!ir_is_memory(&l->list->at[at]));
