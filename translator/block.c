@@ -633,8 +633,8 @@ void block_link(struct engine *engine, struct exit *exit, struct block *to)
 {
     if (exit->to || block_at(engine, exit->from)->stale || !fits(engine, exit, to))
         return;
-    add_incoming(engine, exit, to);
-    host_link(engine, exit);
+    if (host_link(engine, exit, to))
+        add_incoming(engine, exit, to);
 }
 
 void block_replace(struct engine *engine, struct block *old, struct block *block)

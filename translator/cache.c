@@ -14,8 +14,8 @@
 
 #define BLOCK_HOST_MAX (32u << 10) /* room that must be left in each part to begin a block */
 #define HOT_PIECE_MIN  (40u << 10) /* straight code of hot blocks grows by as much at least */
-#define GUARDS_PIECE   (4u << 10)
-#define GUARDS_MAX     256 /* of one block */
+#define SHARED_PIECE   (4u << 10)  /* code that blocks share, and that at their exits */
+#define SHARED_MAX     256         /* of one block, or exit */
 #define REGION_MIN     (256u << 10)
 #define ARENA_PER_CODE 2   /* arena bytes per byte of code cache */
 #define ARENA_START    256 /* offset 0 stands for nothing */
@@ -60,7 +60,7 @@ bool cache_create(struct cache *cache, size_t size, struct error *error)
                          size >> 20);
     }
     cache->start = cache->rw;
-    cache->slow = cache->rw + size / 8 * 5; /* most blocks are warm, and have few slow paths */
+    cache->slow = cache->rw + size / 32 * 23; /* most blocks are warm, and have few slow paths */
     cache_reset(cache);
     return true;
 }
@@ -107,6 +107,7 @@ static void clear_region(struct cache *cache, unsigned index)
     region->part[CODE_WARM].end = straight_end;
     region->part[CODE_HOT].at = region->part[CODE_HOT].end = straight_end;
     region->part[CODE_GUARDS].at = region->part[CODE_GUARDS].end = straight_end;
+    region->part[CODE_STORES].at = region->part[CODE_STORES].end = straight_end;
     region->part[CODE_SLOW].at = slow;
     region->part[CODE_SLOW].end = slow + slow_size(cache);
     region->arena_used = index ? index * arena : ARENA_START;
@@ -154,8 +155,8 @@ static size_t room(const struct cache_region *region, enum code_part part)
 static size_t growth(const struct cache *cache, const struct cache_region *region,
                      enum code_part part)
 {
-    if (part == CODE_GUARDS)
-        return room(region, part) < GUARDS_MAX ? GUARDS_PIECE : 0;
+    if (part == CODE_GUARDS || part == CODE_STORES)
+        return room(region, part) < SHARED_MAX ? SHARED_PIECE : 0;
     if (part != CODE_HOT || room(region, part) >= BLOCK_HOST_MAX)
         return 0;
     size_t piece = straight_size(cache) / 8;
@@ -165,7 +166,9 @@ static size_t growth(const struct cache *cache, const struct cache_region *regio
 bool cache_is_full(const struct cache *cache)
 {
     const struct cache_region *region = &cache->region[cache->period % cache->regions];
-    size_t pieces = growth(cache, region, CODE_HOT) + growth(cache, region, CODE_GUARDS);
+    size_t pieces = 0;
+    for (enum code_part part = CODE_HOT; part < CODE_SLOW; part++)
+        pieces += growth(cache, region, part);
     return room(region, CODE_WARM) < BLOCK_HOST_MAX + pieces ||
            room(region, CODE_SLOW) < BLOCK_HOST_MAX ||
            region->arena_used + 4 * BLOCK_HOST_MAX > region->arena_end ||

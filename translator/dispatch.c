@@ -413,23 +413,44 @@ void engine_keep_hot(struct engine *engine, const struct block *block)
         *counter = (struct counter){key, COUNT_HOT};
 }
 
-static void enter(struct engine *engine, const void *code)
-{
-    engine_split_flags(engine->cpu);
-    engine->stubs->enter(engine->cpu, code);
-    engine_join_flags(engine->cpu);
-}
-
-void engine_enter(struct engine *engine, struct block *block)
-{
-    enter(engine, block_entry(engine, block));
-}
-
 /* The exit that was taken last, NULL: none. */
 static struct exit *taken_exit(const struct engine *engine)
 {
     uint32_t exit = engine_hot(engine->cpu)->exit;
     return exit ? exit_at(engine, exit) : NULL;
+}
+
+/* Puts the flags, as they are at an exit, into the slot. */
+static void take_flags(struct cpu *cpu, const struct exit *exit)
+{
+    struct engine_hot *hot = engine_hot(cpu);
+    switch ((enum exit_flags)exit->flags) {
+    case EXIT_STORED:
+        break;
+    case EXIT_IN_HOST:
+        cpu->eflags = (cpu->eflags & ~0xffu) | hot->exit_flags;
+        hot->overflow = hot->exit_overflow;
+        break;
+    case EXIT_BY_RECIPE:
+        hot->overflow = FLAGS_PASSED;
+        hot->passed = exit->recipe;
+    }
+}
+
+static void enter(struct engine *engine, const void *code)
+{
+    struct cpu *cpu = engine->cpu;
+    engine_split_flags(cpu);
+    engine->stubs->enter(cpu, code);
+    const struct exit *exit = taken_exit(engine);
+    if (exit)
+        take_flags(cpu, exit);
+    engine_join_flags(cpu);
+}
+
+void engine_enter(struct engine *engine, struct block *block)
+{
+    enter(engine, block_entry(engine, block));
 }
 
 /* Under --verify nothing counts executions but the runs that were compared. */

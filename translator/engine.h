@@ -63,7 +63,9 @@ struct engine_hot {
     uint8_t
         vectors_loaded; /* enum vectors_kept: guest registers, and MXCSR, that are in the host's */
     uint8_t x87_loaded; /* guest x87 state is in the host's, but for the two pointers */
-    uint32_t exit;      /* arena offset of the exit that was taken, 0: none */
+    uint8_t exit_flags; /* the host's flags at the exit: SF ZF AF PF CF as in EFLAGS */
+    uint8_t exit_overflow;      /* and OF (0, 1) */
+    uint32_t exit;              /* arena offset of the exit that was taken, 0: none */
     struct jump_tables *tables; /* of the current space */
     uint64_t shift;             /* of the block that is executed, in a space that floats */
     uint64_t scratch;           /* V_T1 */
@@ -231,25 +233,33 @@ struct site {
     struct insn insn[]; /* one, unless slow */
 };
 
-/* An exit's jump is linked by its displacement. The code before it that stores flags can be
- * replaced, or be avoided by the conditional jump to it. The exit of a call to where it returns has
- * no jump, but an address for the return table, which is linked in the same way. */
+/* Where the arithmetic flags are when an exit is taken. */
+enum exit_flags {
+    EXIT_STORED, /* in the slot */
+    EXIT_IN_HOST,
+    EXIT_BY_RECIPE /* nowhere, but they can be computed (recipe.c) */
+};
+
+/* An exit's jump is linked by its displacement. Code that stores flags, or notes their recipe, for
+ * a target that asks for it is made then, apart. The exit of a call to where it returns has no
+ * jump, but an address for the return table, which is linked in the same way. */
 struct exit {
-    uint32_t from, to;          /* blocks; to: linked target */
-    uint32_t next, prev;        /* list of exits linked to a block */
-    uint16_t straight;          /* the jump to it, or to what comes before its jump elsewhere:
-                                 * displacement field, behind the block's start; 0: none */
-    uint16_t other;             /* its jump elsewhere: field, behind the block's start if `tail`,
-                                 * else before block.stubs; 0: none */
-    uint32_t distance;          /* target, from the block's rip: low bits */
-    uint32_t distance_high : 4; /* and those above: signed */
-    uint32_t recipe : 12;       /* computes the flags that are stored; 0: none (recipe.c) */
-    uint32_t store_size : 8;    /* bytes of the code that stores flags and jumps; 0: none */
-    uint32_t same_page : 1;     /* target lies in a page that the block has already checked */
-    uint32_t promotes : 1;      /* no exit: a warm block's jump to the hot one made of it */
-    uint32_t unshared : 1;      /* leads to a block without shared checks */
-    uint32_t tail : 1;          /* its jump stands behind the block's straight code */
-    uint32_t returns : 1;       /* the return table may name the code that it is linked to */
+    uint32_t from, to;     /* blocks; to: linked target */
+    uint32_t next, prev;   /* list of exits linked to a block; prev of one that is not linked: the
+                            * code made for it, in the code cache, if `stores` */
+    uint16_t jump;         /* displacement field of its jump, behind the block's start, or
+                            * before block.stubs if `slow` */
+    uint16_t recipe : 12;  /* computes the flags; 0: none */
+    uint16_t flags : 2;    /* enum exit_flags */
+    uint16_t slow : 1;     /* its jump is in a slow path */
+    uint16_t stores : 1;   /* it is linked, or was, by code that stores flags or notes a recipe */
+    uint32_t distance;     /* target, from the block's rip: low bits */
+    int8_t distance_high;  /* and those above */
+    uint8_t same_page : 1; /* target lies in a page that the block has already checked */
+    uint8_t promotes : 1;  /* no exit: a warm block's jump to the hot one made of it */
+    uint8_t unshared : 1;  /* leads to a block without shared checks */
+    uint8_t returns : 1;   /* the return table may name the code that it is linked to */
+    uint8_t room : 1;      /* there is room for code that stores flags where its jump is */
 };
 
 /* A memory check, or guard of a further page, of a warm block, which calls shared code: what is to
@@ -378,6 +388,7 @@ enum code_part {
     CODE_WARM,   /* straight code of warm blocks: grows from the start */
     CODE_HOT,    /* of hot ones: piece by piece from the end */
     CODE_GUARDS, /* tests of pages that warm blocks share: likewise */
+    CODE_STORES, /* what stores flags between an exit and its target: likewise */
     CODE_SLOW,   /* slow paths of both */
     CODE_PARTS
 };
@@ -553,8 +564,8 @@ static inline uint64_t block_origin(const struct block *block)
 /* Where an exit leads, without the shift if its block floats. */
 static inline uint64_t exit_target(const struct engine *engine, const struct exit *exit)
 {
-    int64_t high = (int64_t)((uint64_t)exit->distance_high << 60) >> 28;
-    return block_at(engine, exit->from)->rip + (uint64_t)(high | exit->distance);
+    uint64_t distance = (uint64_t)(int64_t)exit->distance_high << 32 | exit->distance;
+    return block_at(engine, exit->from)->rip + distance;
 }
 /* Where the exit that has just been taken leads. */
 static inline uint64_t exit_rip(const struct engine *engine, const struct exit *exit)
@@ -740,9 +751,10 @@ void host_reset(struct engine *engine);
  * cache is full. */
 size_t host_lower(struct engine *engine, struct block *block, const struct trace *trace,
                   const struct ir_list *list);
-/* Points an exit at its target, or back at its stub. */
-void host_link(struct engine *engine, const struct exit *exit);
-void host_unlink(struct engine *engine, const struct exit *exit);
+/* Points the jump of an exit that is not linked at a target. False: no room for what it needs. */
+bool host_link(struct engine *engine, struct exit *exit, const struct block *to);
+/* Points it back at its stub. */
+void host_unlink(struct engine *engine, struct exit *exit);
 /* Leads a warm block, whose promotion the exit is, to the hot one while the current shift is that
  * block's. False: no room. host_unlink() undoes it. */
 bool host_promote(struct engine *engine, const struct exit *exit);

@@ -325,6 +325,13 @@ void emit_patch(uint8_t *field, const uint8_t *target)
     memcpy(field, &displacement, 4);
 }
 
+uint8_t *emit_patched(uint8_t *field)
+{
+    int32_t displacement;
+    memcpy(&displacement, field, 4);
+    return field + 4 + displacement;
+}
+
 void emit_patch8(struct emit *e, uint8_t *field)
 {
     int64_t distance = e->at - (field + 1);

@@ -162,6 +162,8 @@ uint8_t *emit_jmp8(struct emit *e);
 
 /* Lets the displacement at `field` lead to `target` (both in the writable view). */
 void emit_patch(uint8_t *field, const uint8_t *target);
+/* Where it leads. */
+uint8_t *emit_patched(uint8_t *field);
 void emit_patch8(struct emit *e, uint8_t *field);
 static inline void emit_jmp_to(struct emit *e, const uint8_t *target)
 {

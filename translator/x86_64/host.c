@@ -35,52 +35,13 @@ void host_reset(struct engine *engine)
     memset(stubs->guard, 0, sizeof stubs->guard);
 }
 
+/* -- Links -- */
+
 /* The displacement of an exit's jump. */
 static uint8_t *exit_jump(const struct engine *engine, const struct exit *exit)
 {
     const struct block *from = block_at(engine, exit->from);
-    return engine->cache.rw + (!exit->other ? from->code + exit->straight
-                               : exit->tail ? from->code + exit->other
-                                            : from->stubs - exit->other);
-}
-
-/* That of the conditional jump by which the code before the exit's jump is come to; NULL: none. */
-static uint8_t *exit_early(const struct engine *engine, const struct exit *exit)
-{
-    const struct block *from = block_at(engine, exit->from);
-    return exit->other && exit->straight ? engine->cache.rw + from->code + exit->straight : NULL;
-}
-
-/* What code that stores flags at an exit ends with: LAHF, two stores, a jump. */
-#define STORE_END 15
-
-static struct emit store_end(const struct engine *engine, const struct exit *exit)
-{
-    uint8_t *end = exit_jump(engine, exit) + 4;
-    return (struct emit){end - STORE_END, end};
-}
-
-/* The flags are not stored, nor is anything done in their place but what `recipe` asks for. */
-static void avoid_store(const struct engine *engine, const struct exit *exit, unsigned recipe,
-                        const uint8_t *target)
-{
-    struct emit e = store_end(engine, exit);
-    if (recipe)
-        emit_store_imm(&e, 4, cpu_mem(HOT_AT(overflow)), (int32_t)(recipe << 16 | FLAGS_PASSED));
-    emit_jmp_to(&e, target);
-}
-_Static_assert(offsetof(struct engine_hot, passed) == offsetof(struct engine_hot, overflow) + 2,
-               "one store");
-_Static_assert(HOT_AT(overflow) < 128, "8 bytes and a jump fit");
-
-static void restore_store(const struct engine *engine, const struct exit *exit)
-{
-    struct emit e = store_end(engine, exit);
-    uint8_t *early = exit_early(engine, exit);
-    lower_save_flags(&e);
-    emit_jmp(&e);
-    if (early)
-        emit_patch(early, e.at - exit->store_size);
+    return engine->cache.rw + (exit->slow ? from->stubs - exit->jump : from->code + exit->jump);
 }
 
 /* Does the target accept the exit's recipe? */
@@ -90,26 +51,77 @@ static bool can_pass(const struct engine *engine, const struct exit *exit, const
            !(recipe_registers(&engine->recipe[exit->recipe - 1].recipe) & to->changed);
 }
 
-void host_link(struct engine *engine, const struct exit *exit)
+#define STORING_MAX 64 /* bytes */
+
+/* Where to put what goes between the exit's jump and its target: at the jump, or where that for the
+ * last target was, or in the newest region of the cache, which is dropped after the exit's. */
+static bool find_room(struct engine *engine, const struct exit *exit, struct emit *e)
 {
-    const struct cache *cache = &engine->cache;
-    const struct block *from = block_at(engine, exit->from), *to = block_at(engine, exit->to);
+    uint8_t *start = exit->room     ? exit_jump(engine, exit) - 1
+                     : exit->stores ? engine->cache.rw + exit->prev
+                                    : NULL;
+    if (start) {
+        *e = (struct emit){start, start + STORING_MAX};
+        return true;
+    }
+    if (cache_is_full(&engine->cache))
+        return false;
+    cache_prepare(&engine->cache, CODE_STORES);
+    const struct cache_region *region = cache_region(&engine->cache);
+    *e = (struct emit){region->part[CODE_STORES].at, region->part[CODE_STORES].end};
+    emit_align(e, 16); /* most have 15 bytes */
+    return true;
+}
+
+/* Code that stores the flags as they are at the exit, or notes their recipe if that will do, and
+ * goes on at `target`. NULL: no room. */
+static uint8_t *emit_storing(struct engine *engine, struct exit *exit, const uint8_t *target,
+                             bool pass)
+{
+    struct emit e;
+    if (!find_room(engine, exit, &e))
+        return NULL;
+    uint8_t *start = e.at;
+    if (exit->flags == EXIT_IN_HOST)
+        lower_store_flags(&e);
+    else
+        lower_store_recipe(&stubs_of(engine)->lower, &e, &engine->recipe[exit->recipe - 1].recipe);
+    emit_jmp_to(&e, target);
+    if (!emit_ok(&e))
+        return NULL;
+    if (!exit->room && !exit->stores)
+        cache_region(&engine->cache)->part[CODE_STORES].at = e.at;
+    exit->stores = true;
+    if (pass) { /* shorter */
+        e.at = start;
+        emit_store_imm(&e, 4, cpu_mem(HOT_AT(overflow)),
+                       (int32_t)((unsigned)exit->recipe << 16 | FLAGS_PASSED));
+        emit_jmp_to(&e, target);
+    }
+    return start;
+}
+_Static_assert(offsetof(struct engine_hot, passed) == offsetof(struct engine_hot, overflow) + 2,
+               "one store");
+_Static_assert(HOT_AT(overflow) < 128, "it is the shorter one");
+
+bool host_link(struct engine *engine, struct exit *exit, const struct block *to)
+{
+    const struct block *from = block_at(engine, exit->from);
     /* In blocks that keep vectors or x87 state loaded nothing unloads them. */
     bool loaded = from->vectors >= to->vectors && from->x87 >= to->x87;
     unsigned entry = !exit->same_page ? 0 : loaded ? to->loaded : to->entry;
-    const uint8_t *target = cache->rw + to->code + entry;
-    uint8_t *early = exit_early(engine, exit);
-    emit_patch(exit_jump(engine, exit), target);
+    const uint8_t *target = engine->cache.rw + to->code + entry;
     /* A target that needs no flags can be reached without storing them first (R4). */
-    bool needs_flags = loaded ? to->loaded_needs_flags : to->needs_flags;
-    if (exit->same_page && !needs_flags) {
-        if (early)
-            emit_patch(early, target);
-        else if (exit->store_size)
-            avoid_store(engine, exit, 0, target);
-    } else if (can_pass(engine, exit, to)) {
-        avoid_store(engine, exit, exit->recipe, target);
+    bool needs_flags = !exit->same_page || (loaded ? to->loaded_needs_flags : to->needs_flags);
+    if (needs_flags && exit->flags != EXIT_STORED) {
+        target = emit_storing(engine, exit, target, can_pass(engine, exit, to));
+        if (!target || exit->room)
+            return target != NULL;
+    } else {
+        exit->stores = false;
     }
+    emit_patch(exit_jump(engine, exit), target);
+    return true;
 }
 
 /* -- Promotions -- */
@@ -186,7 +198,7 @@ bool host_enable(struct engine *engine, const struct block *block)
     return true;
 }
 
-void host_unlink(struct engine *engine, const struct exit *exit)
+void host_unlink(struct engine *engine, struct exit *exit)
 {
     const struct block *from = block_at(engine, exit->from);
     if (exit->promotes) {
@@ -195,7 +207,10 @@ void host_unlink(struct engine *engine, const struct exit *exit)
         return;
     }
     unsigned number = (unsigned)(exit - exit_at(engine, from->exits));
-    if (exit->store_size)
-        restore_store(engine, exit);
-    emit_patch(exit_jump(engine, exit), engine->cache.rw + from->stubs + exit_stub(number));
+    uint8_t *jump = exit_jump(engine, exit), *stub = engine->cache.rw + from->stubs;
+    if (exit->room)
+        emit_jmp(&(struct emit){jump - 1, jump + 4});
+    else if (exit->stores)
+        exit->prev = (uint32_t)(emit_patched(jump) - engine->cache.rw);
+    emit_patch(jump, stub + exit_stub(number));
 }

@@ -184,44 +184,67 @@ struct lower_exit *lower_unshared_exit(struct lower *l)
     return exit;
 }
 
-static struct cold *poll_event(struct lower *l, const struct flags *flags, uint64_t rip,
-                               unsigned executed)
+/* Decides how the flags get from the exit to where it leads, if that can be done when it is linked:
+ * nothing is emitted for it before. False: they are to be stored. `poll`: there will be a
+ * comparison in between. */
+static bool pass_flags(const struct lower *l, struct lower_exit *exit, const struct flags *flags,
+                       bool poll)
 {
-    emit_alu_mi(l->e, ALU_CMP, 4, cpu_mem(CPU_AT(event)), 0, false);
-    struct cold *cold = lower_cold(l, COLD_LOOKUP, emit_jcc(l->e, CC_NZ));
-    cold->flags = *flags;
-    cold->flags.host = 0;
-    cold->rip = rip;
-    cold->executed = (uint8_t)executed;
-    return cold;
+    exit->flags = EXIT_STORED;
+    if (!(ALL & ~flags->slot))
+        return true;
+    if (l->count)
+        return false;
+    if (flags->recipe.op != IR_COUNT)
+        exit->recipe = (uint16_t)recipe_number(l->engine, &flags->recipe);
+    if (!poll && !(ALL & ~flags->host))
+        exit->flags = EXIT_IN_HOST;
+    else if (exit->recipe)
+        exit->flags = EXIT_BY_RECIPE;
+    return exit->flags != EXIT_STORED;
 }
 
-/* The jump of an exit, with all that comes before it. */
+/* Room for what host_link() may put there. */
+static void reserve_room(struct lower *l, struct lower_exit *exit)
+{
+    struct emit *e = l->e;
+    uint8_t *start = e->at;
+    if (exit->flags == EXIT_IN_HOST) {
+        lower_store_flags(e);
+    } else if (exit->flags == EXIT_BY_RECIPE) {
+        lower_store_recipe(l, e, &l->engine->recipe[exit->recipe - 1].recipe);
+    }
+    exit->room = e->at != start;
+    uint8_t *end = emit_jmp(e) + 4;
+    if (!emit_ok(e))
+        return;
+    e->at = start;
+    exit->jump = emit_jmp(e);
+    e->at = end;
+}
+
+/* The jump of an exit, with all that comes before it. If there is an event, it leaves as if it were
+ * not linked. */
 static void emit_exit(struct lower *l, struct lower_exit *exit, struct flags *flags, bool poll)
 {
-    unsigned executed = exit->executed;
-    bool stored = !(ALL & ~flags->slot), moved = l->moved;
-    const uint8_t *store = NULL;
+    bool moved = l->moved;
     lower_give_homes(l);
-    if (poll && !stored && flags->recipe.op != IR_COUNT) {
-        poll_event(l, flags, exit->rip, executed);
-        flags->host = 0;
-        poll = false;
-    }
-    if (!stored) {
-        store = !poll && !l->count ? l->e->at : NULL;
-        if (store && flags->recipe.op != IR_COUNT)
-            exit->recipe = (uint16_t)recipe_number(l->engine, &flags->recipe);
+    if (!pass_flags(l, exit, flags, poll))
         lower_fill_slot(l, flags);
-    }
-    count_instructions(l, executed);
+    count_instructions(l, exit->executed);
     if (poll) {
-        struct cold *cold = poll_event(l, flags, exit->rip, executed);
-        cold->executed = 0; /* counted already */
+        emit_alu_mi(l->e, ALU_CMP, 4, cpu_mem(CPU_AT(event)), 0, false);
+        if (exit->room) {
+            exit->leave = emit_jcc(l->e, CC_NZ);
+        } else {
+            exit->jump = emit_jcc(l->e, CC_Z);
+            exit->leave = emit_jmp(l->e);
+        }
     }
-    exit->jump = emit_jmp(l->e);
-    if (store)
-        exit->store_size = (uint8_t)(l->e->at - store);
+    if (exit->room)
+        reserve_room(l, exit);
+    else if (!poll)
+        exit->jump = emit_jmp(l->e);
     lower_assume_homes(l, moved);
 }
 
@@ -300,16 +323,13 @@ static void exit_if(struct lower *l, struct lower_exit *exit, enum host_cond con
 {
     uint8_t *field = emit_jcc(l->e, cond);
     bool pointers = l->note.insn || l->note.mem;
-    bool plain = !poll && !l->count && !pointers && !l->moved;
-    if (plain && !(ALL & ~l->flags.slot)) {
+    if (!poll && !l->count && !pointers && !l->moved && pass_flags(l, exit, &l->flags, false)) {
         exit->jump = field; /* nothing to do on the way */
         return;
     }
     struct cold *cold = lower_cold(l, COLD_EXIT, field);
     cold->exit = exit;
     cold->poll = poll;
-    if (plain)
-        exit->early = field;
 }
 
 static void lower_branch(struct lower *l, const struct ir *ir)
@@ -329,6 +349,7 @@ static void lower_branch(struct lower *l, const struct ir *ir)
         lower_store_pointers(l, &l->note);
         uint8_t *over = emit_jcc(l->e, (enum host_cond)(cond ^ 1));
         struct flags flags = l->flags;
+        exit->room = true;
         emit_exit(l, exit, &flags, true);
         if (emit_ok(l->e))
             emit_patch(over, l->e->at);
@@ -366,6 +387,7 @@ static void lower_jump(struct lower *l, const struct ir *ir)
     }
     struct lower_exit *exit = new_exit(l, (uint64_t)ir->imm, ir->insn);
     struct flags flags = l->flags;
+    exit->room = true;
     emit_exit(l, exit, &flags, is_backward(l, exit->rip));
 }
 
@@ -378,19 +400,18 @@ static void lower_call(struct lower *l, const struct ir *ir)
     lower_clobber(l);
     lower_code_address(l, H_RAX, (uint64_t)ir->imm);
     emit_store(e, ir->size, l->m, H_RAX);
-    stubs_find_return(e, lower_use(l, RSP, 8, H_RDX), ir->size);
+    bool floats = l->trace->space->floats;
+    if (!l->block->hot && ir->size == 8 && l->home[RSP] == home_of[RSP]) {
+        exit->jump = emit_lea_code(e, H_RDX);
+        emit_call_to(e, stubs_of(l->engine)->note_call[floats]);
+        return;
+    }
+    stubs_find_return(e, lower_use(l, RSP, 8, H_RDX), ir->size, 0);
     emit_store(e, 8, host_at(H_RDX, offsetof(struct jump_entry, rip)), H_RAX);
     exit->jump = emit_lea_code(e, H_RAX);
     emit_store(e, 8, host_at(H_RDX, offsetof(struct jump_entry, code)), H_RAX);
-    struct host_mem shift = host_at(H_RDX, offsetof(struct jump_entry, shift));
-    if (!l->trace->space->floats)
-        return;
-    if (!l->block->floats && l->block->shift == 0) {
-        emit_store_imm(e, 8, shift, 0);
-    } else {
-        emit_load(e, 8, H_RAX, cpu_mem(HOT_AT(shift)));
-        emit_store(e, 8, shift, H_RAX);
-    }
+    if (floats)
+        stubs_note_shift(e, !l->block->floats && l->block->shift == 0, 0);
 }
 
 /* Does the operation give the target of the indirect jump that ends its instruction, with nothing
@@ -429,7 +450,7 @@ static int32_t find_entry(struct lower *l, const struct ir *ir)
     l->target = false;
     uint8_t *event = emit_jcc8(e, CC_NZ);
     if (returns)
-        stubs_find_return(e, home_of[RSP], (int32_t)ir->imm);
+        stubs_find_return(e, home_of[RSP], (int32_t)ir->imm, 0);
     else
         stubs_find_jump(e);
     emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry), H_RCX, false);
@@ -638,7 +659,6 @@ static bool is_tail(const struct cold *cold)
 static void emit_tail(struct lower *l)
 {
     l->held = V_NONE;
-    l->tail = l->hot.at;
     for (unsigned i = 0; i < l->colds && !l->failed; i++) /* emitting may add more */
         if (is_tail(&l->cold[i]))
             emit_cold(l, &l->cold[i]);
@@ -666,6 +686,15 @@ static void set_join(struct lower *l, unsigned index)
         return;
     l->join[l->next][index].code = l->e->at;
     l->join[l->next][index].live = l->flags.host;
+}
+
+static void lower_poll(struct lower *l, const struct ir *ir)
+{
+    lower_clobber(l);
+    emit_alu_mi(l->e, ALU_CMP, 4, cpu_mem(CPU_AT(event)), 0, false);
+    struct cold *cold = lower_cold(l, COLD_LOOKUP, emit_jcc(l->e, CC_NZ));
+    cold->rip = (uint64_t)ir->imm;
+    cold->executed = (uint8_t)(ir->insn + 1);
 }
 
 static void lower_one(struct lower *l)
@@ -705,8 +734,7 @@ static void lower_one(struct lower *l)
         lower_system(l, ir);
         break;
     case IR_EVENT:
-        lower_clobber(l);
-        poll_event(l, &l->flags, (uint64_t)ir->imm, ir->insn + 1u);
+        lower_poll(l, ir);
         break;
     case IR_GUARD:
         lower_guard_op(l, ir);
@@ -910,6 +938,8 @@ static void emit_exit_stubs(struct lower *l, const struct exit *exits, uint8_t *
         bool last = number + 1 == STUBS_TOGETHER || i + 1u == l->exits;
         if (l->exit[i].jump && emit_ok(e))
             emit_patch(l->exit[i].jump, e->at);
+        if (l->exit[i].leave && emit_ok(e))
+            emit_patch(l->exit[i].leave, e->at);
         emit_byte(e, 0xb0); /* mov al, imm8 */
         emit_byte(e, (uint8_t)number);
         if (!last) { /* it needs no jump */
@@ -926,18 +956,13 @@ static void emit_exit_stubs(struct lower *l, const struct exit *exits, uint8_t *
     }
 }
 
-/* Displacements of an exit's jumps, relative to the block's code and to its stubs. */
+/* Where the exit's jump is, relative to the block's code or to its stubs. */
 static bool place_exit(const struct lower *l, const struct lower_exit *from, struct exit *exit)
 {
-    bool tail = from->jump >= l->tail && from->jump < l->hot.at;
-    bool elsewhere = tail || (from->jump >= l->slow && from->jump < l->e->at);
-    const uint8_t *straight = elsewhere ? from->early : from->jump;
-    ptrdiff_t behind = straight ? straight - l->start : 0;
-    ptrdiff_t other = !elsewhere ? 0 : tail ? from->jump - l->start : l->e->at - from->jump;
-    exit->tail = tail;
-    exit->straight = (uint16_t)behind;
-    exit->other = (uint16_t)other;
-    return behind <= UINT16_MAX && other <= UINT16_MAX;
+    exit->slow = from->jump >= l->slow && from->jump < l->e->at;
+    ptrdiff_t jump = exit->slow ? l->e->at - from->jump : from->jump - l->start;
+    exit->jump = (uint16_t)jump;
+    return jump <= UINT16_MAX;
 }
 
 /* Describes the exits, and emits where they lead while they are not linked. */
@@ -948,14 +973,15 @@ static void describe_exits(struct lower *l, struct exit *exits)
     l->block->exit_count = (uint16_t)l->exits;
     uint8_t *promote = l->promote ? emit_promote_stub(l) : NULL;
     l->block->stubs = (uint32_t)(l->e->at - cache->rw);
-    for (unsigned i = 0; i < l->exits; i++) {
+    for (unsigned i = 0; i < l->exits && !l->failed; i++) {
         const struct lower_exit *from = &l->exit[i];
         uint64_t distance = from->rip - l->block->rip;
         exits[i] = (struct exit){.from = cache_offset(cache, l->block),
                                  .distance = (uint32_t)distance,
-                                 .distance_high = distance >> 32 & 15,
+                                 .distance_high = (int8_t)(distance >> 32),
                                  .recipe = from->recipe & 0xfff,
-                                 .store_size = from->store_size,
+                                 .flags = from->flags & 3,
+                                 .room = from->room,
                                  .same_page = from->same_page,
                                  .returns = from->returns,
                                  .unshared = from->unshared};

@@ -72,11 +72,13 @@ struct x87_note {
 /* An exit while its block is being lowered: becomes a struct exit. */
 struct lower_exit {
     uint64_t rip;
-    uint8_t *jump, *early;
+    uint8_t *jump;  /* displacements: the jump that is linked */
+    uint8_t *leave; /* and one that never is, taken when there is an event; NULL: none */
     uint16_t recipe;
-    uint8_t store_size;
+    uint8_t flags;    /* enum exit_flags */
     uint8_t executed; /* instructions of the block executed when it is taken */
     bool same_page, unshared, returns;
+    bool room; /* see struct exit */
 };
 
 enum cold_kind {
@@ -132,7 +134,6 @@ struct lower {
     struct emit hot, cold_code;
     struct emit *e;       /* where code goes: hot, or cold_code at the end */
     const uint8_t *start; /* of the block */
-    const uint8_t *tail;  /* of what stands behind its straight code */
     const uint8_t *slow;  /* of its code in the cold part */
     uint8_t *promote;     /* displacement of the jump that is taken when it has become hot */
     struct flags flags;
@@ -180,7 +181,8 @@ void lower_called_check(struct lower *l, bool shared);
 void lower_slow_if(struct lower *l, enum host_cond cond);
 /* `reg` = where code, or what is addressed like that, is; may clobber host EFLAGS. */
 void lower_code_address(struct lower *l, unsigned reg, uint64_t rip);
-/* The same for an address of `size` bytes in a block that floats; keeps host EFLAGS, uses `temp`. */
+/* The same for an address of `size` bytes in a block that floats; keeps host EFLAGS, uses `temp`.
+ */
 void lower_shifted(struct lower *l, unsigned size, unsigned reg, uint64_t address, unsigned temp);
 /* A loop's last comparison was kept (lower_carries): notes how to compute the flags. The slow path,
  * which keeps nothing, leaves. */
@@ -216,7 +218,10 @@ bool lower_keeps_operand(const struct lower *l);
 /* Makes the slot complete; uses RAX. */
 void lower_fill_slot(struct lower *l, struct flags *flags);
 /* Stores host EFLAGS into the slot; uses RAX. */
-void lower_save_flags(struct emit *e);
+void lower_save_flags(struct emit *e, struct host_mem low, struct host_mem overflow);
+void lower_store_flags(struct emit *e);
+/* Code outside of blocks that computes the flags and stores them. Uses RAX. */
+void lower_store_recipe(struct lower *l, struct emit *e, const struct recipe *recipe);
 /* Slot to host EFLAGS; uses RAX. */
 void lower_restore_flags(struct emit *e);
 /* Will those of the current recipe hold until its flags are dead, if nothing else has the flags? */
@@ -315,6 +320,7 @@ struct x86_stubs {
     uint8_t *leave, *lookup, *exit, *indirect, *returned, *ret, *load_vectors[KEEPS_COUNT],
         *load_x87, *refuse, *refill_read, *refill_write, *refill_constant, *refill_fetch, *cpuid,
         *tsc[KEEPS_COUNT], *exit_number, *promote, *nested_refill_fetch, *guard_failed;
+    uint8_t *note_call[2];          /* in a space that floats: [1] */
     uint8_t *check[2][CHECK_KINDS]; /* for reading, writing */
     uint8_t *repeat[2][4];          /* REP STOS, REP MOVS of 1, 2, 4, 8 bytes an element */
     struct guard_code guard[GUARDS];
@@ -344,8 +350,10 @@ void stubs_take_shift(struct emit *e, int32_t entry);
 #define RETURN_MOVE 8 /* what most returns add to the stack pointer */
 
 /* RDX = the current space's tables + the offset of the entry for the return address that lies at
- * the stack pointer, in `sp`, - `below`. */
-void stubs_find_return(struct emit *e, unsigned sp, int32_t below);
+ * the stack pointer, in `sp`, - `below`. `pushed` bytes lie on the stack. */
+void stubs_find_return(struct emit *e, unsigned sp, int32_t below, int32_t pushed);
+/* The entry at RDX gets the current shift, or 0, known to be the same; uses RAX. */
+void stubs_note_shift(struct emit *e, bool zero, int32_t pushed);
 /* RDX = the current space's tables + the offset of the jump entry for the rip in RCX. */
 void stubs_find_jump(struct emit *e);
 /* RDX = the TLB entry for the address in `gva`; `pushed` bytes lie on the stack. */

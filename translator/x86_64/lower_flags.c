@@ -7,12 +7,18 @@
  */
 #include "translator/x86_64/lower.h"
 
-/* Stores host EFLAGS into the slot: SF ZF AF PF CF are the low byte of EFLAGS in LAHF's format. */
-void lower_save_flags(struct emit *e)
+/* Stores host EFLAGS: SF ZF AF PF CF are the low byte of EFLAGS in LAHF's format. */
+void lower_save_flags(struct emit *e, struct host_mem low, struct host_mem overflow)
 {
-    emit_byte(e, 0x9f);                                    /* lahf */
-    emit_rm(e, 0x88, 4, cpu_mem(CPU_AT(eflags)));          /* mov [eflags], ah */
-    emit_rm(e, 0x90 | X_0F, 0, cpu_mem(HOT_AT(overflow))); /* seto [overflow] */
+    emit_byte(e, 0x9f);                   /* lahf */
+    emit_rm(e, 0x88, 4, low);             /* mov [low], ah */
+    emit_rm(e, 0x90 | X_0F, 0, overflow); /* seto [overflow] */
+}
+
+/* The same into the slot. */
+void lower_store_flags(struct emit *e)
+{
+    lower_save_flags(e, cpu_mem(CPU_AT(eflags)), cpu_mem(HOT_AT(overflow)));
 }
 
 /* 0 or 1 plus 127 overflows in a byte or does not: that makes OF, SAHF the others. */
@@ -136,10 +142,19 @@ void lower_clobber(struct lower *l)
     uint16_t needed = ir_observable(l->ir) ? ALL : l->ir->strict;
     if (flags->host && needed & ~flags->slot && !lower_recipe_survives(l)) {
         l->held = V_NONE;
-        lower_save_flags(l->e);
+        lower_store_flags(l->e);
         flags->slot = flags->host;
     }
     flags->host = 0;
+}
+
+void lower_store_recipe(struct lower *l, struct emit *e, const struct recipe *recipe)
+{
+    l->e = e;
+    l->held = V_NONE;
+    lower_assume_homes(l, false);
+    compute_recipe(l, recipe);
+    lower_store_flags(e);
 }
 
 static void compute_host_flags(struct lower *l, struct flags *flags)
@@ -167,7 +182,7 @@ void lower_fill_slot(struct lower *l, struct flags *flags)
     if (ALL & ~flags->host && flags->recipe.op != IR_COUNT)
         compute_host_flags(l, flags);
     l->held = V_NONE;
-    lower_save_flags(l->e);
+    lower_store_flags(l->e);
     flags->slot = ALL;
 }
 

@@ -456,12 +456,23 @@ static uint8_t *emit_lookup(struct emit *e, const void *fn, bool jump)
     return start;
 }
 
-void stubs_find_return(struct emit *e, unsigned sp, int32_t below)
+void stubs_note_shift(struct emit *e, bool zero, int32_t pushed)
+{
+    struct host_mem shift = host_at(H_RDX, offsetof(struct jump_entry, shift));
+    if (zero) {
+        emit_store_imm(e, 8, shift, 0);
+        return;
+    }
+    emit_load(e, 8, H_RAX, at(HOT_AT(shift), pushed));
+    emit_store(e, 8, shift, H_RAX);
+}
+
+void stubs_find_return(struct emit *e, unsigned sp, int32_t below, int32_t pushed)
 {
     struct host_mem twice = {(uint8_t)sp, (uint8_t)sp, 0, -2 * below};
     emit_lea(e, 4, H_RDX, twice);
     emit_alu_ri(e, ALU_AND, 4, H_RDX, RETURN_MASK);
-    emit_alu_rm(e, ALU_ADD, 8, H_RDX, cpu_mem(HOT_AT(tables)));
+    emit_alu_rm(e, ALU_ADD, 8, H_RDX, at(HOT_AT(tables), pushed));
 }
 
 void stubs_find_jump(struct emit *e)
@@ -498,11 +509,28 @@ static uint8_t *emit_ret(struct emit *e, const struct x86_stubs *stubs)
     uint8_t *start = e->at;
     emit_alu_mi(e, ALU_CMP, 4, cpu_mem(CPU_AT(event)), 0, false);
     emit_patch(emit_jcc(e, CC_NZ), stubs->indirect);
-    stubs_find_return(e, home_of[RSP], RETURN_MOVE);
+    stubs_find_return(e, home_of[RSP], RETURN_MOVE, 0);
     emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, 0), H_RCX, false);
     emit_patch(emit_jcc(e, CC_NZ), stubs->returned);
     stubs_take_shift(e, 0);
     emit_jmp_mem(e, host_at(H_RDX, offsetof(struct jump_entry, code)));
+    return start;
+}
+
+/* Called when a return address of 8 bytes, in RAX, is being pushed: notes that what returns to it
+ * goes to the code at RDX. */
+static uint8_t *emit_note_call(struct emit *e, bool floats)
+{
+    emit_align(e, 16);
+    uint8_t *start = e->at;
+    emit_byte(e, 0x52); /* push rdx */
+    stubs_find_return(e, home_of[RSP], 8, 16);
+    emit_store(e, 8, host_at(H_RDX, offsetof(struct jump_entry, rip)), H_RAX);
+    emit_byte(e, 0x58); /* pop rax */
+    emit_store(e, 8, host_at(H_RDX, offsetof(struct jump_entry, code)), H_RAX);
+    if (floats)
+        stubs_note_shift(e, false, 8);
+    emit_byte(e, 0xc3);
     return start;
 }
 
@@ -650,6 +678,7 @@ static uint8_t *emit_exit_number(struct emit *e, const struct engine *engine,
 {
     emit_align(e, 16);
     uint8_t *start = e->at;
+    lower_save_flags(e, cpu_mem(HOT_AT(exit_flags)), cpu_mem(HOT_AT(exit_overflow)));
     emit_rr(e, 0xb6 | X_0F | X_BYTE_RM, H_RAX, H_RAX); /* movzx eax, al */
     emit_alu_ri(e, ALU_CMP, 4, H_RAX, PROMOTE_NUMBER);
     uint8_t *promote = emit_jcc8(e, CC_Z);
@@ -725,6 +754,8 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
 
     stubs->returned = emit_returned(&e, stubs);
     stubs->ret = emit_ret(&e, stubs);
+    stubs->note_call[false] = emit_note_call(&e, false);
+    stubs->note_call[true] = emit_note_call(&e, true);
 
     emit_align(&e, 16);
     stubs->exit = e.at; /* jumped to with the exit in EAX */
