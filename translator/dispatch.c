@@ -22,24 +22,24 @@
 
 struct translator_options translator_options;
 
-/* -- Flags: OF of the slot is apart while generated code runs -- */
+/* -- Flags: the slot is apart from cpu->eflags while generated code runs -- */
 
 void engine_join_flags(struct cpu *cpu)
 {
     struct engine_hot *hot = engine_hot(cpu);
-    uint32_t overflow = hot->overflow;
-    if (overflow == FLAGS_PASSED) {
+    uint16_t slot = hot->slot;
+    if ((slot & 0xff) == FLAGS_PASSED) {
         const struct recipe *recipe = &cpu_engine(cpu)->recipe[hot->passed - 1].recipe;
         cpu->eflags = flags_merge(cpu->eflags, FLAG_ARITH, recipe_flags(cpu, recipe));
         engine_split_flags(cpu);
         return;
     }
-    cpu->eflags = (cpu->eflags & ~(uint32_t)FLAG_OF) | overflow << 11;
+    cpu->eflags = (cpu->eflags & ~(FLAG_OF | 0xffu)) | (uint32_t)(slot & 0xff) << 11 | slot >> 8;
 }
 
 void engine_split_flags(struct cpu *cpu)
 {
-    engine_hot(cpu)->overflow = cpu->eflags >> 11 & 1;
+    engine_hot(cpu)->slot = (uint16_t)(cpu->eflags << 8 | (cpu->eflags >> 11 & 1));
 }
 
 /* -- Called by generated code -- */
@@ -421,18 +421,16 @@ static struct exit *taken_exit(const struct engine *engine)
 }
 
 /* Puts the flags, as they are at an exit, into the slot. */
-static void take_flags(struct cpu *cpu, const struct exit *exit)
+static void take_flags(struct engine_hot *hot, const struct exit *exit)
 {
-    struct engine_hot *hot = engine_hot(cpu);
     switch ((enum exit_flags)exit->flags) {
     case EXIT_STORED:
         break;
     case EXIT_IN_HOST:
-        cpu->eflags = (cpu->eflags & ~0xffu) | hot->exit_flags;
-        hot->overflow = hot->exit_overflow;
+        hot->slot = hot->exit_slot;
         break;
     case EXIT_BY_RECIPE:
-        hot->overflow = FLAGS_PASSED;
+        hot->slot = FLAGS_PASSED;
         hot->passed = exit->recipe;
     }
 }
@@ -444,7 +442,7 @@ static void enter(struct engine *engine, const void *code)
     engine->stubs->enter(cpu, code);
     const struct exit *exit = taken_exit(engine);
     if (exit)
-        take_flags(cpu, exit);
+        take_flags(engine_hot(cpu), exit);
     engine_join_flags(cpu);
 }
 
