@@ -619,7 +619,7 @@ static void add_incoming(struct engine *engine, struct exit *exit, struct block 
  * for? */
 static bool fits(const struct engine *engine, const struct exit *exit, const struct block *to)
 {
-    const struct block *from = block_at(engine, exit->from);
+    const struct block *from = exit_from(engine, exit);
     uint64_t target = exit_target(engine, exit);
     if (from->space != to->space)
         return false;
@@ -631,7 +631,7 @@ static bool fits(const struct engine *engine, const struct exit *exit, const str
 
 void block_link(struct engine *engine, struct exit *exit, struct block *to)
 {
-    if (exit->to || block_at(engine, exit->from)->stale || !fits(engine, exit, to))
+    if (exit->to || exit_from(engine, exit)->stale || !fits(engine, exit, to))
         return;
     if (host_link(engine, exit, to))
         add_incoming(engine, exit, to);
@@ -642,7 +642,7 @@ void block_replace(struct engine *engine, struct block *old, struct block *block
     while (old->incoming) {
         struct exit *exit = exit_at(engine, old->incoming);
         unlink_exit(engine, exit);
-        if (block_at(engine, exit->from) != old)
+        if (exit_from(engine, exit) != old)
             block_link(engine, exit, block);
     }
     unlink_all(engine, old);
@@ -670,7 +670,7 @@ void block_promote(struct engine *engine, struct block *warm, struct block *hot)
         exit = cache_allocate(&engine->cache, sizeof *exit, _Alignof(struct exit));
         if (!exit)
             return;
-        *exit = (struct exit){.from = cache_offset(&engine->cache, warm), .promotes = true};
+        *exit = (struct exit){.distance = cache_offset(&engine->cache, warm), .promotes = true};
         warm->promotion = cache_offset(&engine->cache, exit);
     }
     exit = exit_at(engine, warm->promotion);

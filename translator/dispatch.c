@@ -16,7 +16,7 @@
 
 #define THRESHOLD_DEFAULT 8
 #define HOT_DEFAULT       2000
-#define CACHE_MB_DEFAULT  32
+#define CACHE_MB_DEFAULT  30
 #define HOT_AGAIN         16 /* executions until what was hot before is */
 #define VERIFIED_WARM     64 /* runs under --verify after which a block is translated again */
 
@@ -495,7 +495,7 @@ static const void *find_code(struct engine *engine, struct exit *exit, bool unsh
         return NULL;
     }
     if (exit)
-        block_link(engine, exit, block_at(engine, exit->from)->floats ? found : block);
+        block_link(engine, exit, exit_from(engine, exit)->floats ? found : block);
     else if (!unshared)
         block_enter_table(engine, block);
     return block_entry(engine, block);

@@ -244,23 +244,26 @@ enum exit_flags {
  * a target that asks for it is made then, apart. The exit of a call to where it returns has no
  * jump, but an address for the return table, which is linked in the same way. */
 struct exit {
-    uint32_t from, to;     /* blocks; to: linked target */
+    uint32_t to;           /* block that it is linked to; 0: none */
     uint32_t next, prev;   /* list of exits linked to a block; prev of one that is not linked: the
                             * code made for it, in the code cache, if `stores` */
-    uint16_t jump;         /* displacement field of its jump, behind the block's start, or
-                            * before block.stubs if `slow` */
-    uint16_t recipe : 12;  /* computes the flags; 0: none */
-    uint16_t flags : 2;    /* enum exit_flags */
-    uint16_t slow : 1;     /* its jump is in a slow path */
-    uint16_t stores : 1;   /* it is linked, or was, by code that stores flags or notes a recipe */
-    uint32_t distance;     /* target, from the block's rip: low bits */
+    uint32_t distance;     /* target, from the block's rip: low bits; of a promotion the block */
     int8_t distance_high;  /* and those above */
     uint8_t same_page : 1; /* target lies in a page that the block has already checked */
     uint8_t promotes : 1;  /* no exit: a warm block's jump to the hot one made of it */
     uint8_t unshared : 1;  /* leads to a block without shared checks */
     uint8_t returns : 1;   /* the return table may name the code that it is linked to */
     uint8_t room : 1;      /* there is room for code that stores flags where its jump is */
+    uint16_t back;         /* to its block, in units of EXIT_UNIT bytes */
+    uint16_t jump;         /* displacement field of its jump, behind the block's start, or
+                            * before block.stubs if `slow` */
+    uint16_t recipe : 12;  /* computes the flags; 0: none */
+    uint16_t flags : 2;    /* enum exit_flags */
+    uint16_t slow : 1;     /* its jump is in a slow path */
+    uint16_t stores : 1;   /* it is linked, or was, by code that stores flags or notes a recipe */
 };
+#define EXIT_UNIT 4
+_Static_assert(sizeof(struct exit) == 24 && _Alignof(struct exit) == EXIT_UNIT, "there are many");
 
 /* A memory check, or guard of a further page, of a warm block, which calls shared code: what is to
  * be known when it fails (warm.c). Behind the block's checks stand their recipes. */
@@ -561,16 +564,21 @@ static inline uint64_t block_origin(const struct block *block)
 {
     return block->hot ? block->rip - block->shift : block->rip;
 }
+static inline struct block *exit_from(const struct engine *engine, const struct exit *exit)
+{
+    uint32_t at = cache_offset(&engine->cache, exit);
+    return block_at(engine, exit->promotes ? exit->distance : at - exit->back * EXIT_UNIT);
+}
 /* Where an exit leads, without the shift if its block floats. */
 static inline uint64_t exit_target(const struct engine *engine, const struct exit *exit)
 {
     uint64_t distance = (uint64_t)(int64_t)exit->distance_high << 32 | exit->distance;
-    return block_at(engine, exit->from)->rip + distance;
+    return exit_from(engine, exit)->rip + distance;
 }
 /* Where the exit that has just been taken leads. */
 static inline uint64_t exit_rip(const struct engine *engine, const struct exit *exit)
 {
-    return exit_target(engine, exit) + block_shift(engine, block_at(engine, exit->from));
+    return exit_target(engine, exit) + block_shift(engine, exit_from(engine, exit));
 }
 static inline const struct warm_check *block_checks(const struct engine *engine,
                                                     const struct block *block)

@@ -86,7 +86,7 @@ void shift_select(struct engine *engine, gpa_t gpa, const struct exit *exit)
         return;
     uint64_t page = engine->cpu->rip & ~0xfffull;
     gpa &= ~0xfffull;
-    bool known = exit && &engine->space[block_at(engine, exit->from)->space] == space;
+    bool known = exit && &engine->space[exit_from(engine, exit)->space] == space;
     uint64_t shift = known ? hot->shift : 0;
     if (!shift_is_possible(engine, page)) {
         hot->shift = 0;

@@ -40,7 +40,7 @@ void host_reset(struct engine *engine)
 /* The displacement of an exit's jump. */
 static uint8_t *exit_jump(const struct engine *engine, const struct exit *exit)
 {
-    const struct block *from = block_at(engine, exit->from);
+    const struct block *from = exit_from(engine, exit);
     return engine->cache.rw + (exit->slow ? from->stubs - exit->jump : from->code + exit->jump);
 }
 
@@ -106,7 +106,7 @@ _Static_assert(HOT_AT(slot) < 128, "it is the shorter one");
 
 bool host_link(struct engine *engine, struct exit *exit, const struct block *to)
 {
-    const struct block *from = block_at(engine, exit->from);
+    const struct block *from = exit_from(engine, exit);
     /* In blocks that keep vectors or x87 state loaded nothing unloads them. */
     bool loaded = from->vectors >= to->vectors && from->x87 >= to->x87;
     unsigned entry = !exit->same_page ? 0 : loaded ? to->loaded : to->entry;
@@ -143,7 +143,7 @@ static uint8_t *promotion_stub(const struct engine *engine, const struct block *
  * after either block. */
 bool host_promote(struct engine *engine, const struct exit *exit)
 {
-    struct block *warm = block_at(engine, exit->from);
+    struct block *warm = exit_from(engine, exit);
     const struct block *hot = block_at(engine, exit->to);
     struct cache_region *region = cache_region(&engine->cache);
     struct emit e = {region->part[CODE_SLOW].at, region->part[CODE_SLOW].end};
@@ -200,7 +200,7 @@ bool host_enable(struct engine *engine, const struct block *block)
 
 void host_unlink(struct engine *engine, struct exit *exit)
 {
-    const struct block *from = block_at(engine, exit->from);
+    const struct block *from = exit_from(engine, exit);
     if (exit->promotes) {
         if (!engine->verify)
             emit_patch(promotion_jump(engine, from), promotion_stub(engine, from));

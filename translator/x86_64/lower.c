@@ -969,14 +969,17 @@ static bool place_exit(const struct lower *l, const struct lower_exit *from, str
 static void describe_exits(struct lower *l, struct exit *exits)
 {
     struct cache *cache = &l->engine->cache;
-    l->block->exits = cache_offset(cache, exits);
+    uint32_t at = cache_offset(cache, exits), block = cache_offset(cache, l->block);
+    l->failed |= (at - block) / EXIT_UNIT + l->exits * sizeof(struct exit) > UINT16_MAX;
+    l->block->exits = at;
     l->block->exit_count = (uint16_t)l->exits;
     uint8_t *promote = l->promote ? emit_promote_stub(l) : NULL;
     l->block->stubs = (uint32_t)(l->e->at - cache->rw);
     for (unsigned i = 0; i < l->exits && !l->failed; i++) {
         const struct lower_exit *from = &l->exit[i];
         uint64_t distance = from->rip - l->block->rip;
-        exits[i] = (struct exit){.from = cache_offset(cache, l->block),
+        uint32_t back = cache_offset(cache, &exits[i]) - block;
+        exits[i] = (struct exit){.back = (uint16_t)(back / EXIT_UNIT),
                                  .distance = (uint32_t)distance,
                                  .distance_high = (int8_t)(distance >> 32),
                                  .recipe = from->recipe & 0xfff,

@@ -688,8 +688,11 @@ static uint8_t *emit_exit_number(struct emit *e, const struct engine *engine,
     emit_alu_rr(e, ALU_ADD, 4, H_RAX, H_RDX);
     emit_jmp_to(e, stubs->exit);
     emit_patch8(e, promote);
-    emit_mov_ri(e, H_RCX, (uintptr_t)engine->cache.arena + offsetof(struct exit, from));
-    emit_load(e, 4, H_RAX, (struct host_mem){H_RCX, H_RDX, 0, 0});
+    emit_mov_ri(e, H_RCX, (uintptr_t)engine->cache.arena + offsetof(struct exit, back));
+    emit_load(e, 2, H_RCX, (struct host_mem){H_RCX, H_RDX, 0, 0});
+    emit_shift_ri(e, SHIFT_SHL, 4, H_RCX, __builtin_ctz(EXIT_UNIT));
+    emit_mov_rr(e, 4, H_RAX, H_RDX);
+    emit_alu_rr(e, ALU_SUB, 4, H_RAX, H_RCX);
     emit_jmp_to(e, stubs->promote);
     return start;
 }
