@@ -159,7 +159,7 @@ INLINE gva_t element_address(struct cpu *cpu, const struct insn *insn, unsigned 
                              enum access access)
 {
     uint64_t offset = insn_offset(cpu, insn) + i * size;
-    if (insn->addrsize != 8)
+    if (!(cpu->mode & MODE_CODE64)) /* there what lies behind 4 GiB follows */
         offset = zero_extend(offset, insn->addrsize);
     return segment_linear(cpu, insn->seg, offset, size, access);
 }

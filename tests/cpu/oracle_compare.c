@@ -328,7 +328,8 @@ static bool mxcsr_mm(const struct outcome *o)
 {
     uint32_t mxcsr;
     memcpy(&mxcsr, o->host->fx + FX_MXCSR, sizeof mxcsr);
-    bool load = o->insn->op == OP_LDMXCSR || o->insn->op == OP_VLDMXCSR;
+    bool load =
+        o->insn->op == OP_LDMXCSR || o->insn->op == OP_VLDMXCSR || o->insn->op == OP_FXRSTOR;
     return mxcsr & 1 << 17 || (load && o->ours_here && o->ours->vector == EXC_GP);
 }
 
