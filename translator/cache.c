@@ -15,7 +15,7 @@
 #define BLOCK_HOST_MAX (32u << 10) /* room that must be left in each part to begin a block */
 #define HOT_PIECE_MIN  (40u << 10) /* straight code of hot blocks grows by as much at least */
 #define SHARED_PIECE   (4u << 10)  /* code that blocks share, and that at their exits */
-#define SHARED_MAX     256         /* of one block, or exit */
+#define SHARED_MAX     (TRACE_PAGES * GUARD_CODE_MAX) /* of one block */
 #define REGION_MIN     (256u << 10)
 #define ARENA_PER_CODE 2   /* arena bytes per byte of code cache */
 #define ARENA_START    256 /* offset 0 stands for nothing */

@@ -396,7 +396,9 @@ enum code_part {
     CODE_PARTS
 };
 
-#define REGIONS_MAX 8
+#define GUARD_CODE_MAX 104 /* bytes of such a test, aligned */
+
+#define REGIONS_MAX    8
 
 /* What was translated in one period: a slice of each part and of the arena. */
 struct cache_region {

@@ -192,6 +192,44 @@ START_TEST(hot_code)
 }
 END_TEST
 
+/* A walk through many pages: each block has guards of as many as a block may have. */
+#define WALK_PAGES 480u
+#define WALK       0x500000u /* physical */
+
+START_TEST(many_pages)
+{
+    static const uint8_t start[] = {0xff, 0xd5, 0xf4}; /* call rbp; hlt */
+    /* lea rax, [rax + rax * 2 + 1]; jmp to the next page */
+    static const uint8_t step[] = {0x48, 0x8d, 0x44, 0x40, 0x01, 0xe9, 0xf6, 0x0f, 0, 0};
+    translator_options = (struct translator_options){.threshold = 2, .float_all = true};
+    struct guest *guest = new_guest(&accel_translator);
+    start_process(guest, 1, 1);
+    guest_load(guest, GUEST_CODE, start, sizeof start);
+    uint32_t table = SPACE + 0x2000;
+    put(guest, SPACE + 0x1000, table | 7);
+    uint64_t sum = 0;
+    for (uint32_t i = 0; i < WALK_PAGES; i++) {
+        bool last = i + 1 == WALK_PAGES;
+        put(guest, table + i * 8, (WALK + i * 4096) | 7);
+        guest_load(guest, WALK + i * 4096, last ? (const uint8_t[]){0xc3} : step,
+                   last ? 1 : sizeof step);
+        sum = last ? sum : sum * 3 + 1;
+    }
+    for (unsigned turn = 0; turn < 4; turn++) {
+        struct cpu *cpu = guest->cpu;
+        cpu->rip = GUEST_CODE;
+        cpu->gpr[RAX] = 0;
+        cpu->gpr[RSP] = GUEST_STACK;
+        cpu->gpr[RBP] = (uint64_t)REGION_SLOT << 39 | REGION;
+        cpu->halted = false;
+        ck_assert(guest_run(guest));
+        ck_assert_uint_eq(cpu->gpr[RAX], sum);
+    }
+    ck_assert_uint_le(cpu_engine(guest->cpu)->stats.blocks, WALK_PAGES / TRACE_PAGES + 3);
+    guest_free(guest);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("translator: shifts");
@@ -200,6 +238,7 @@ int main(void)
     tcase_add_test(tc, processes);
     tcase_add_test(tc, sharing);
     tcase_add_test(tc, hot_code);
+    tcase_add_test(tc, many_pages);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);

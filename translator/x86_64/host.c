@@ -191,6 +191,8 @@ bool host_enable(struct engine *engine, const struct block *block)
                               .gpa = block_page_gpa(&block->page[0]),
                               .host = block_page_host(&block->page[0])};
     const uint8_t *guard = stubs_guard(engine, &slow, &page, true);
+    if (!guard)
+        return false;
     region->part[CODE_SLOW].at = slow.at;
     uint8_t *code = engine->cache.rw + block->code;
     struct emit e = {code, code + GUARD_CALL_SIZE};

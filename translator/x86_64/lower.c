@@ -527,7 +527,10 @@ static void emit_guard(struct lower *l, const struct trace_page *page, uint64_t 
     struct emit *e = l->e;
     uint8_t *start = e->at;
     if (!l->block->hot) {
-        emit_call_to(e, stubs_guard(l->engine, &l->cold_code, page, l->block->floats));
+        const uint8_t *guard = stubs_guard(l->engine, &l->cold_code, page, l->block->floats);
+        l->failed |= !guard;
+        if (guard)
+            emit_call_to(e, guard);
         return;
     }
     struct cold *cold = lower_cold(l, COLD_GUARD, stubs_test_page(e, page, 0));

@@ -340,7 +340,7 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs);
 uint8_t *stubs_test_page(struct emit *e, const struct trace_page *page, int32_t pushed);
 /* The code that tests the page, and returns only if it is mapped as before, or, if it `floats`,
  * with the current shift. Uses all temporaries. If there is none it is emitted, and what it does
- * else to `slow`. */
+ * else to `slow`. NULL: no room. */
 const uint8_t *stubs_guard(struct engine *engine, struct emit *slow, const struct trace_page *page,
                            bool floats);
 /* `reg` += the current shift; clobbers host EFLAGS. `pushed` bytes lie on the stack. */

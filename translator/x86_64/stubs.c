@@ -664,7 +664,9 @@ const uint8_t *stubs_guard(struct engine *engine, struct emit *slow, const struc
     emit_call_to(slow, stubs->nested_refill_fetch);
     emit_patch(emit_jcc(slow, CC_NZ), start);
     emit_jmp_to(slow, stubs->guard_failed);
-    if (emit_ok(&fast) && emit_ok(slow)) {
+    if (!emit_ok(&fast))
+        return NULL;
+    if (emit_ok(slow)) {
         *guard = (struct guard_code){floats, page->gva, page->host, start};
         region->part[CODE_GUARDS].at = fast.at;
     }
