@@ -27,19 +27,20 @@ struct translator_options translator_options;
 void engine_join_flags(struct cpu *cpu)
 {
     struct engine_hot *hot = engine_hot(cpu);
-    uint16_t slot = hot->slot;
-    if ((slot & 0xff) == FLAGS_PASSED) {
+    if (hot->overflow == FLAGS_PASSED) {
         const struct recipe *recipe = &cpu_engine(cpu)->recipe[hot->passed - 1].recipe;
         cpu->eflags = flags_merge(cpu->eflags, FLAG_ARITH, recipe_flags(cpu, recipe));
         engine_split_flags(cpu);
         return;
     }
-    cpu->eflags = (cpu->eflags & ~(FLAG_OF | 0xffu)) | (uint32_t)(slot & 0xff) << 11 | slot >> 8;
+    cpu->eflags = (cpu->eflags & ~(FLAG_OF | 0xffu)) | (uint32_t)hot->overflow << 11 | hot->flags;
 }
 
 void engine_split_flags(struct cpu *cpu)
 {
-    engine_hot(cpu)->slot = (uint16_t)(cpu->eflags << 8 | (cpu->eflags >> 11 & 1));
+    struct engine_hot *hot = engine_hot(cpu);
+    hot->overflow = cpu->eflags >> 11 & 1;
+    hot->flags = (uint8_t)cpu->eflags;
 }
 
 /* -- Called by generated code -- */
@@ -427,10 +428,11 @@ static void take_flags(struct engine_hot *hot, const struct exit *exit)
     case EXIT_STORED:
         break;
     case EXIT_IN_HOST:
-        hot->slot = hot->exit_slot;
+        hot->overflow = hot->exit_overflow;
+        hot->flags = hot->exit_flags;
         break;
     case EXIT_BY_RECIPE:
-        hot->slot = FLAGS_PASSED;
+        hot->overflow = FLAGS_PASSED;
         hot->passed = exit->recipe;
     }
 }

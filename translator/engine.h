@@ -57,15 +57,16 @@ struct recipe {
 };
 
 struct engine_hot {
-    /* The low byte is OF (0, 1), the high one SF ZF AF PF CF as the low byte of EFLAGS. Read as
-     * they were written, together. */
-    uint16_t slot;
-    uint16_t passed; /* if `slot` is FLAGS_PASSED: number of the recipe for all of the slot */
+    uint8_t overflow; /* the slot: OF (0, 1) */
+    uint8_t padding;
+    uint16_t passed; /* if `overflow` is FLAGS_PASSED: number of the recipe for all of the slot */
     uint8_t
         vectors_loaded; /* enum vectors_kept: guest registers, and MXCSR, that are in the host's */
     uint8_t x87_loaded; /* guest x87 state is in the host's, but for the two pointers */
-    uint16_t exit_slot; /* the same at the exit, if the host had them */
-    uint32_t exit;      /* arena offset of the exit that was taken, 0: none */
+    uint8_t exit_overflow, exit_flags; /* the same at the exit, if the host had them */
+    uint32_t exit;                     /* arena offset of the exit that was taken, 0: none */
+    uint8_t flags; /* the slot: SF ZF AF PF CF, as the low byte of EFLAGS; stored apart from OF, so
+                    * that loads find each where it was stored */
     struct jump_tables *tables; /* of the current space */
     uint64_t shift;             /* of the block that is executed, in a space that floats */
     uint64_t scratch;           /* V_T1 */

@@ -2,7 +2,7 @@
  * Recipes: flags that can be computed again from registers.
  *
  * An exit passes one on instead of storing flags if its target shows them to faults and events
- * only: hot.slot and hot.passed then name it, and whatever leaves generated code computes the
+ * only: hot.overflow and hot.passed then name it, and whatever leaves generated code computes the
  * flags (engine_join_flags()). The target writes all flags before it changes a register of the
  * recipe, reads a flag, or leaves to another block otherwise than by what may fail or by an event;
  * so the recipe holds as long as the slot would be looked at.

@@ -96,7 +96,7 @@ static const struct {
     PART(instructions),
     PART(shadow),
     PART(code),
-    HOT(slot),
+    HOT(overflow),
     HOT(shift),
     HOT(found_shift),
     HOT(vectors_loaded),

@@ -94,15 +94,15 @@ static uint8_t *emit_storing(struct engine *engine, struct exit *exit, const uin
     exit->stores = true;
     if (pass) { /* shorter */
         e.at = start;
-        emit_store_imm(&e, 4, cpu_mem(HOT_AT(slot)),
+        emit_store_imm(&e, 4, cpu_mem(HOT_AT(overflow)),
                        (int32_t)((unsigned)exit->recipe << 16 | FLAGS_PASSED));
         emit_jmp_to(&e, target);
     }
     return start;
 }
-_Static_assert(offsetof(struct engine_hot, passed) == offsetof(struct engine_hot, slot) + 2,
+_Static_assert(offsetof(struct engine_hot, passed) == offsetof(struct engine_hot, overflow) + 2,
                "one store");
-_Static_assert(HOT_AT(slot) < 128, "it is the shorter one");
+_Static_assert(HOT_AT(overflow) < 128, "it is the shorter one");
 
 bool host_link(struct engine *engine, struct exit *exit, const struct block *to)
 {
@@ -154,7 +154,7 @@ bool host_promote(struct engine *engine, const struct exit *exit)
     emit_mov_ri(&e, H_RAX, hot->shift);
     emit_alu_mr(&e, ALU_CMP, 8, cpu_mem(HOT_AT(shift)), H_RAX, false);
     uint8_t *other = emit_jcc8(&e, CC_NZ);
-    emit_alu_mi(&e, ALU_CMP, 1, cpu_mem(HOT_AT(slot)), FLAGS_PASSED, false);
+    emit_alu_mi(&e, ALU_CMP, 1, cpu_mem(HOT_AT(overflow)), FLAGS_PASSED, false);
     emit_patch(emit_jcc(&e, CC_NZ), engine->cache.rw + hot->code + hot->entry);
     emit_patch8(&e, other);
     emit_byte(&e, 0xf7); /* test dword [rip + disp32], imm32 */

@@ -218,7 +218,7 @@ bool lower_keeps_operand(const struct lower *l);
 /* Makes the slot complete; uses RAX. */
 void lower_fill_slot(struct lower *l, struct flags *flags);
 /* Stores host EFLAGS into the slot; uses RAX. */
-void lower_save_flags(struct emit *e, int32_t where);
+void lower_save_flags(struct emit *e, int32_t low, int32_t overflow);
 void lower_store_flags(struct emit *e);
 /* Code outside of blocks that computes the flags and stores them. Uses RAX. */
 void lower_store_recipe(struct lower *l, struct emit *e, const struct recipe *recipe);

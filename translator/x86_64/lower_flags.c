@@ -8,24 +8,25 @@
 #include "translator/x86_64/lower.h"
 
 /* Stores host EFLAGS: SF ZF AF PF CF are the low byte of EFLAGS in LAHF's format. */
-void lower_save_flags(struct emit *e, int32_t where)
+void lower_save_flags(struct emit *e, int32_t low, int32_t overflow)
 {
-    emit_byte(e, 0x9f);                /* lahf */
-    emit_rr(e, 0x90 | X_0F, 0, H_RAX); /* seto al */
-    emit_store(e, 2, cpu_mem(where), H_RAX);
+    emit_byte(e, 0x9f);                            /* lahf */
+    emit_rm(e, 0x88, 4, cpu_mem(low));             /* mov [low], ah */
+    emit_rm(e, 0x90 | X_0F, 0, cpu_mem(overflow)); /* seto [overflow] */
 }
 
 /* The same into the slot. */
 void lower_store_flags(struct emit *e)
 {
-    lower_save_flags(e, HOT_AT(slot));
+    lower_save_flags(e, HOT_AT(flags), HOT_AT(overflow));
 }
 
 /* 0 or 1 plus 127 overflows in a byte or does not: that makes OF, SAHF the others. */
 void lower_restore_flags(struct emit *e)
 {
-    emit_load(e, 2, H_RAX, cpu_mem(HOT_AT(slot)));
-    emit_byte(e, 0x04); /* add al, 127 */
+    emit_load(e, 1, H_RAX, cpu_mem(HOT_AT(overflow)));
+    emit_rm(e, 0x8a, 4, cpu_mem(HOT_AT(flags))); /* mov ah, [flags] */
+    emit_byte(e, 0x04);                          /* add al, 127 */
     emit_byte(e, 0x7f);
     emit_byte(e, 0x9e); /* sahf */
 }
@@ -196,9 +197,9 @@ enum host_cond lower_condition(struct lower *l, unsigned cond)
         } else { /* one test of the slot */
             unsigned kind = cond >> 1;
             if (kind == 0)
-                emit_alu_mi(l->e, ALU_CMP, 1, cpu_mem(HOT_AT(slot)), 0, false);
+                emit_alu_mi(l->e, ALU_CMP, 1, cpu_mem(HOT_AT(overflow)), 0, false);
             else {
-                emit_rm(l->e, 0xf6, 0, cpu_mem(HOT_AT(slot) + 1));
+                emit_rm(l->e, 0xf6, 0, cpu_mem(HOT_AT(flags)));
                 emit_byte(l->e, bits[kind]);
             }
             flags->host = 0;

@@ -25,10 +25,11 @@ static void lower_flags_read(struct lower *l, const struct ir *ir)
     lower_free_rcx(l);
     emit_load(e, 2, H_RCX, EFLAGS_HIGH);
     emit_alu_ri(e, ALU_AND, 4, H_RCX, HIGH(~(uint32_t)(FLAG_OF | FLAG_RF | FLAG_VM)));
+    emit_load(e, 1, H_RAX, cpu_mem(HOT_AT(overflow)));
+    emit_shift_ri(e, SHIFT_SHL, 4, H_RAX, 11 - 8);
+    emit_alu_rr(e, ALU_OR, 4, H_RCX, H_RAX);
     emit_shift_ri(e, SHIFT_SHL, 4, H_RCX, 8);
-    emit_load(e, 2, H_RAX, cpu_mem(HOT_AT(slot)));
-    emit_shift_ri(e, SHIFT_SHL, 1, H_RAX, 11 - 8);
-    emit_shift_ri(e, SHIFT_ROL, 2, H_RAX, 8);
+    emit_load(e, 1, H_RAX, cpu_mem(HOT_AT(flags)));
     emit_alu_rr(e, ALU_OR, 4, H_RCX, H_RAX);
     emit_store(e, ir->size, l->m, H_RCX);
 }
@@ -61,13 +62,12 @@ static void lower_flags_write(struct lower *l, const struct ir *ir)
     }
     emit_alu_ri(e, ALU_AND, 4, H_RDX, HIGH(plain | (ring0 ? FLAG_IF : 0)));
     emit_alu_mr(e, ALU_XOR, 2, EFLAGS_HIGH, H_RDX, false);
-    emit_mov_rr(e, 4, H_RDX, H_RAX);
-    emit_shift_ri(e, SHIFT_SHR, 4, H_RDX, 11);
-    emit_alu_ri(e, ALU_AND, 4, H_RDX, 1);
+    emit_rr(e, 0xba | X_0F, 4, H_RAX); /* bt eax, 11 */
+    emit_byte(e, 11);
+    emit_rm(e, 0x92 | X_0F, 0, cpu_mem(HOT_AT(overflow))); /* setc */
     emit_alu_ri(e, ALU_AND, 4, H_RAX, FLAG_ARITH & 0xff);
-    emit_shift_ri(e, SHIFT_SHL, 4, H_RAX, 8);
-    emit_lea(e, 4, H_RAX, (struct host_mem){H_RAX, H_RDX, 0, FLAG_FIXED << 8});
-    emit_store(e, 2, cpu_mem(HOT_AT(slot)), H_RAX);
+    emit_alu_ri(e, ALU_OR, 4, H_RAX, FLAG_FIXED);
+    emit_store(e, 1, cpu_mem(HOT_AT(flags)), H_RAX);
     l->flags = SLOT_COMPLETE;
 }
 

@@ -334,7 +334,7 @@ static uint8_t *emit_repeat(struct emit *e, bool bmi2, bool moves, unsigned shif
     emit_rm(e, 0xf6, 0, at(CPU_AT(eflags) + 1, 8)); /* test byte, imm8 */
     emit_byte(e, FLAG_DF >> 8);
     no[n++] = emit_jcc(e, CC_NZ);
-    emit_alu_mi(e, ALU_CMP, 1, at(HOT_AT(slot), 8), FLAGS_PASSED, false);
+    emit_alu_mi(e, ALU_CMP, 1, at(HOT_AT(overflow), 8), FLAGS_PASSED, false);
     no[n++] = emit_jcc(e, CC_Z); /* by a recipe, perhaps of registers that change */
     emit_lea(e, 8, H_RAX, host_at(COUNT, -1));
     emit_alu_ri(e, ALU_CMP, 8, H_RAX, (4096 >> shift) - 1);
@@ -681,7 +681,7 @@ static uint8_t *emit_exit_number(struct emit *e, const struct engine *engine,
     emit_align(e, 16);
     uint8_t *start = e->at;
     emit_rr(e, 0xb6 | X_0F | X_BYTE_RM, H_RCX, H_RAX); /* movzx ecx, al */
-    lower_save_flags(e, HOT_AT(exit_slot));
+    lower_save_flags(e, HOT_AT(exit_flags), HOT_AT(exit_overflow));
     emit_mov_rr(e, 4, H_RAX, H_RCX);
     emit_alu_ri(e, ALU_CMP, 4, H_RAX, PROMOTE_NUMBER);
     uint8_t *promote = emit_jcc8(e, CC_Z);
