@@ -96,6 +96,7 @@ static uint64_t strict; /* bit set of rules that are not applied */
 struct outcome {
     const struct test_case *test;
     const struct user_state *host, *ours;
+    const uint8_t *our_data;
     const struct insn *insn;
     unsigned index;
     bool host_here, ours_here; /* the run ended by an exception of this instruction */
@@ -323,14 +324,53 @@ static bool reads_32(const struct outcome *o)
             is_segment_fault(o->host->vector));
 }
 
+/* Base of the segment of the instruction's memory operand, as doppel has it. */
+static uint64_t operand_base(const struct outcome *o)
+{
+    unsigned seg = o->insn->seg;
+    if (seg == SEG_FS || seg == SEG_GS)
+        return seg == SEG_FS ? o->ours->fs_base : o->ours->gs_base;
+    unsigned selector = o->ours->selector[seg], local = selector >> 3;
+    bool in_table = selector & 4 && local >= 1 && local <= USER_SEGMENTS;
+    return in_table && !is_64(o) ? user_segments[local - 1].base : 0;
+}
+
+/* The 32 bits of memory `offset` bytes into the operand of the instruction that doppel stopped at;
+ * 0 if they are neither code nor data. */
+static uint32_t operand_word(const struct outcome *o, unsigned offset)
+{
+    const struct insn *insn = o->insn;
+    uint64_t address = (uint64_t)insn->disp + offset;
+    if (insn->base == REG_IP)
+        address += o->ours->rip + insn->length;
+    else if (insn->base < 16)
+        address += o->ours->gpr[insn->base];
+    if (insn->index < 16)
+        address += o->ours->gpr[insn->index] << insn->scale;
+    if (insn->addrsize < 8)
+        address &= (1ull << 8 * insn->addrsize) - 1;
+    address += operand_base(o);
+    if (!is_64(o))
+        address = (uint32_t)address;
+    if (address - USER_DATA <= USER_DATA_SIZE - 4)
+        return (uint32_t)part_of(o->our_data, (unsigned)(address - USER_DATA), 4);
+    if (address - USER_CODE > USER_PAGE - 4)
+        return 0;
+    uint8_t code[USER_PAGE];
+    user_place_code(code, o->test->bits, o->test->code, o->test->length);
+    return (uint32_t)part_of(code, (unsigned)(address - USER_CODE), 4);
+}
+
 /* MXCSR.MM (bit 17), "misaligned exception mask", can be set. */
 static bool mxcsr_mm(const struct outcome *o)
 {
-    uint32_t mxcsr;
-    memcpy(&mxcsr, o->host->fx + FX_MXCSR, sizeof mxcsr);
-    bool load =
-        o->insn->op == OP_LDMXCSR || o->insn->op == OP_VLDMXCSR || o->insn->op == OP_FXRSTOR;
-    return mxcsr & 1 << 17 || (load && o->ours_here && o->ours->vector == EXC_GP);
+    const uint32_t mm = 1 << 17;
+    if (part_of(o->host->fx, FX_MXCSR, 4) & mm)
+        return true;
+    bool image = o->insn->op == OP_FXRSTOR;
+    bool load = o->insn->op == OP_LDMXCSR || o->insn->op == OP_VLDMXCSR || image;
+    return load && o->ours_here && o->ours->vector == EXC_GP &&
+           operand_word(o, image ? FX_MXCSR : 0) >> 16 == mm >> 16;
 }
 
 /* -- What manuals leave open -- */
@@ -443,9 +483,10 @@ static struct rule {
 
 /* What the rules overlook, all that apply together. */
 static unsigned overlooked(const struct test_case *test, const uint64_t *features,
-                           const struct user_state *host, const struct user_state *ours)
+                           const struct user_state *host, const struct user_state *ours,
+                           const uint8_t *our_data)
 {
-    struct outcome o = {.test = test, .host = host, .ours = ours};
+    struct outcome o = {.test = test, .host = host, .ours = ours, .our_data = our_data};
     bool used[RULES] = {false};
     unsigned what = 0;
     for (unsigned i = 0; i < test->count; i++) {
@@ -529,7 +570,7 @@ bool case_differs(const struct test_case *test, const uint64_t *features, const 
     uint32_t undefined = undefined_flags(test, features, &host->state);
     if (!differ(test, host, ours, our_data, vectors, undefined, 0, NULL))
         return false;
-    unsigned overlook = overlooked(test, features, &host->state, ours);
+    unsigned overlook = overlooked(test, features, &host->state, ours, our_data);
     return !(overlook & EVERYTHING) &&
            differ(test, host, ours, our_data, vectors, undefined, overlook, out);
 }

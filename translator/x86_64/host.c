@@ -82,10 +82,7 @@ static uint8_t *emit_storing(struct engine *engine, struct exit *exit, const uin
     if (!find_room(engine, exit, &e))
         return NULL;
     uint8_t *start = e.at;
-    if (exit->flags == EXIT_IN_HOST)
-        lower_store_flags(&e);
-    else
-        lower_store_recipe(&stubs_of(engine)->lower, &e, &engine->recipe[exit->recipe - 1].recipe);
+    lower_store_left(&stubs_of(engine)->lower, &e, (enum exit_flags)exit->flags, exit->recipe);
     emit_jmp_to(&e, target);
     if (!emit_ok(&e))
         return NULL;

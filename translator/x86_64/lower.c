@@ -209,11 +209,7 @@ static void reserve_room(struct lower *l, struct lower_exit *exit)
 {
     struct emit *e = l->e;
     uint8_t *start = e->at;
-    if (exit->flags == EXIT_IN_HOST) {
-        lower_store_flags(e);
-    } else if (exit->flags == EXIT_BY_RECIPE) {
-        lower_store_recipe(l, e, &l->engine->recipe[exit->recipe - 1].recipe);
-    }
+    lower_store_left(l, e, exit->flags, exit->recipe);
     exit->room = e->at != start;
     uint8_t *end = emit_jmp(e) + 4;
     if (!emit_ok(e))

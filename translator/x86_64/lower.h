@@ -217,11 +217,14 @@ bool lower_carries(const struct lower *l);
 bool lower_keeps_operand(const struct lower *l);
 /* Makes the slot complete; uses RAX. */
 void lower_fill_slot(struct lower *l, struct flags *flags);
-/* Stores host EFLAGS into the slot; uses RAX. */
+/* Stores host EFLAGS' arithmetic flags: OF as a byte, 0 or 1, at one displacement from the
+ * processor, the others as EFLAGS' low byte at the other. Uses RAX. */
 void lower_save_flags(struct emit *e, int32_t low, int32_t overflow);
+/* The same into the slot. */
 void lower_store_flags(struct emit *e);
-/* Code outside of blocks that computes the flags and stores them. Uses RAX. */
-void lower_store_recipe(struct lower *l, struct emit *e, const struct recipe *recipe);
+/* Stores the flags that an exit left unstored (pass_flags()), when they are wanted after all: code
+ * at its jump or outside of blocks. `recipe` is their recipe's number. Uses RAX. */
+void lower_store_left(struct lower *l, struct emit *e, enum exit_flags flags, unsigned recipe);
 /* Slot to host EFLAGS; uses RAX. */
 void lower_restore_flags(struct emit *e);
 /* Will those of the current recipe hold until its flags are dead, if nothing else has the flags? */

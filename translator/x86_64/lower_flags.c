@@ -7,7 +7,7 @@
  */
 #include "translator/x86_64/lower.h"
 
-/* Stores host EFLAGS: SF ZF AF PF CF are the low byte of EFLAGS in LAHF's format. */
+/* SF ZF AF PF CF are the low byte of EFLAGS in LAHF's format. */
 void lower_save_flags(struct emit *e, int32_t low, int32_t overflow)
 {
     emit_byte(e, 0x9f);                            /* lahf */
@@ -15,7 +15,6 @@ void lower_save_flags(struct emit *e, int32_t low, int32_t overflow)
     emit_rm(e, 0x90 | X_0F, 0, cpu_mem(overflow)); /* seto [overflow] */
 }
 
-/* The same into the slot. */
 void lower_store_flags(struct emit *e)
 {
     lower_save_flags(e, HOT_AT(flags), HOT_AT(overflow));
@@ -148,12 +147,15 @@ void lower_clobber(struct lower *l)
     flags->host = 0;
 }
 
-void lower_store_recipe(struct lower *l, struct emit *e, const struct recipe *recipe)
+void lower_store_left(struct lower *l, struct emit *e, enum exit_flags flags, unsigned recipe)
 {
+    if (flags == EXIT_STORED)
+        return;
     l->e = e;
     l->held = V_NONE;
     lower_assume_homes(l, false);
-    compute_recipe(l, recipe);
+    if (flags == EXIT_BY_RECIPE)
+        compute_recipe(l, &l->engine->recipe[recipe - 1].recipe);
     lower_store_flags(e);
 }
 
