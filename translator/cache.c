@@ -151,6 +151,16 @@ static size_t room(const struct cache_region *region, enum code_part part)
     return (size_t)(region->part[part].end - region->part[part].at);
 }
 
+size_t cache_hot_size(const struct cache *cache)
+{
+    size_t size = 0;
+    for (unsigned i = 0; i < cache->regions; i++) {
+        const uint8_t *end = cache->rw + (i + 1) * straight_size(cache);
+        size += (size_t)(end - cache->region[i].part[CODE_WARM].end);
+    }
+    return size;
+}
+
 /* Bytes by which the part grows now, so that it has room for a block. */
 static size_t growth(const struct cache *cache, const struct cache_region *region,
                      enum code_part part)

@@ -327,6 +327,7 @@ struct block {
     uint16_t changed;            /* and what registers it changes before the last of these */
     uint8_t count;               /* guest instructions */
     uint8_t pages, ranges;
+    uint8_t waits; /* warm: how often it was to become hot, and was not */
     uint16_t exit_count, check_count;
 
     uint32_t incoming;  /* exits linked to it */
@@ -436,6 +437,8 @@ static inline struct cache_region *cache_region(struct cache *cache)
 }
 /* Has the current region no room for another block? */
 bool cache_is_full(const struct cache *cache);
+/* Bytes that straight code of hot blocks takes, with what is shared among blocks. */
+size_t cache_hot_size(const struct cache *cache);
 /* The region that would be overwritten next; NULL: there is only one. */
 struct cache_region *cache_oldest(struct cache *cache);
 /* Makes the oldest region the current one, and empty. */

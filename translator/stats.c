@@ -45,20 +45,19 @@ static void print_size(FILE *out, const char *title, uint64_t blocks, uint64_t i
 
 static void print_use(FILE *out, const struct cache *cache)
 {
-    size_t warm = 0, hot = 0, slow = 0, descriptions = 0;
+    size_t warm = 0, slow = 0, descriptions = 0;
     struct cache empty = *cache;
     cache_reset(&empty);
     for (unsigned i = 0; i < cache->regions; i++) {
         const struct cache_region *used = &cache->region[i], *start = &empty.region[i];
         warm += (size_t)(used->part[CODE_WARM].at - start->part[CODE_WARM].at);
-        hot += (size_t)(start->part[CODE_WARM].end - used->part[CODE_WARM].end);
         slow += (size_t)(used->part[CODE_SLOW].at - start->part[CODE_SLOW].at);
         descriptions += used->arena_used - start->arena_used;
     }
     fprintf(out,
             "  in use: straight code %zu KiB warm, %zu KiB hot, slow paths %zu KiB, "
             "descriptions %zu KiB\n",
-            warm >> 10, hot >> 10, slow >> 10, descriptions >> 10);
+            warm >> 10, cache_hot_size(cache) >> 10, slow >> 10, descriptions >> 10);
 }
 
 void engine_print_stats(struct cpu *cpu, FILE *out)

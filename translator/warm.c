@@ -94,6 +94,19 @@ const void *engine_check_failed(struct cpu *cpu, uint32_t code)
     return engine_go_on(cpu);
 }
 
+/* The more hot code there is, the less the host's caches have room for more of it: a block must
+ * have run as many times again for each of these bytes. */
+#define HOT_EASY (2u << 20)
+
+static bool waits(struct engine *engine, struct block *block)
+{
+    if (block->waits == UINT8_MAX || block->waits >= cache_hot_size(&engine->cache) / HOT_EASY)
+        return false;
+    block->waits++;
+    *block_countdown(engine, block) = (int32_t)engine->options.hot - 1;
+    return true;
+}
+
 const void *engine_promote(struct cpu *cpu, uint32_t offset)
 {
     struct engine *engine = cpu_engine(cpu);
@@ -104,7 +117,7 @@ const void *engine_promote(struct cpu *cpu, uint32_t offset)
     if (block->stale || engine_is_full(engine))
         return engine->stubs->leave;
     struct block *hot = block_best(engine, block);
-    if (hot == block)
+    if (hot == block && !waits(engine, block))
         hot = translate_again(engine, block);
     if (!hot)
         return engine->stubs->leave;
