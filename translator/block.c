@@ -118,16 +118,16 @@ void space_free(struct space *space)
 
 /* A hash of what identifies a block; of all that begin in the same NEIGHBOURS bytes alike but for
  * the low bits. */
-static uint64_t block_key(uint64_t rip, gpa_t gpa, unsigned space, bool unshared)
+static uint64_t block_key(uint64_t rip, gpa_t gpa, unsigned space, enum care care)
 {
     uint64_t place =
-        rip / NEIGHBOURS ^ gpa / NEIGHBOURS << 20 ^ (uint64_t)(space << 1 | unshared) << 56;
+        rip / NEIGHBOURS ^ gpa / NEIGHBOURS << 20 ^ (uint64_t)(space << 2 | care) << 56;
     return (place * 0x9e3779b97f4a7c15ull & ~(NEIGHBOURS - 1)) | rip % NEIGHBOURS;
 }
 
 static uint64_t key_of(const struct block *block)
 {
-    return block_key(block->rip, block->gpa, block->space, block->unshared);
+    return block_key(block->rip, block->gpa, block->space, (enum care)block->care);
 }
 
 /* Neighbours begin in the same LINE entries. */
@@ -440,7 +440,7 @@ static struct block *candidate(const struct engine *engine, uint32_t entry, uint
 void block_prefetch(const struct engine *engine, uint64_t rip, gpa_t gpa)
 {
     unsigned space = (unsigned)(engine->current_space - engine->space);
-    uint64_t key = block_key(rip, gpa, space, false);
+    uint64_t key = block_key(rip, gpa, space, CARE_LEAST);
     __builtin_prefetch(&engine->table.entry[first_entry(&engine->table, key)]);
 }
 
@@ -459,13 +459,14 @@ static bool revive(struct engine *engine, struct block *block)
 struct wanted {
     uint64_t rip, shift;
     gpa_t gpa;
-    bool unshared, floats;
+    enum care care;
+    bool floats;
 };
 
 static bool is_for(const struct block *block, const struct wanted *wanted, unsigned space)
 {
     return block->rip == wanted->rip && block->gpa == wanted->gpa && block->space == space &&
-           block->unshared == wanted->unshared && block->floats == wanted->floats &&
+           block->care == wanted->care && block->floats == wanted->floats &&
            (block->floats || block->shift == wanted->shift);
 }
 
@@ -474,7 +475,7 @@ static struct block *find(struct engine *engine, const struct wanted *wanted, gv
 {
     const struct block_table *table = &engine->table;
     unsigned space = (unsigned)(engine->current_space - engine->space);
-    uint64_t key = block_key(wanted->rip, wanted->gpa, space, wanted->unshared);
+    uint64_t key = block_key(wanted->rip, wanted->gpa, space, wanted->care);
     uint32_t entry;
     for (size_t at = first_entry(table, key); (entry = table->entry[at]);
          at = next_entry(table, at)) {
@@ -489,10 +490,10 @@ static struct block *find(struct engine *engine, const struct wanted *wanted, gv
     return NULL;
 }
 
-struct block *block_find(struct engine *engine, gva_t gva, gpa_t gpa, bool unshared)
+struct block *block_find(struct engine *engine, gva_t gva, gpa_t gpa, enum care care)
 {
     uint64_t rip = engine->cpu->rip;
-    struct wanted wanted = {.rip = rip, .gpa = gpa, .unshared = unshared};
+    struct wanted wanted = {.rip = rip, .gpa = gpa, .care = care};
     if (shift_is_possible(engine, rip)) {
         wanted.floats = true;
         wanted.rip -= engine_hot(engine->cpu)->shift;
@@ -506,7 +507,7 @@ struct block *block_find_hot(struct engine *engine, const struct block *warm)
     struct wanted wanted = {.rip = rip,
                             .shift = engine_hot(engine->cpu)->shift,
                             .gpa = warm->gpa,
-                            .unshared = warm->unshared};
+                            .care = (enum care)warm->care};
     return find(engine, &wanted, rip);
 }
 
@@ -523,7 +524,7 @@ bool block_exists(const struct engine *engine, uint64_t rip, gpa_t gpa, bool flo
     const struct wanted wanted = {.rip = rip, .gpa = gpa, .floats = floats};
     const struct block_table *table = &engine->table;
     unsigned space = (unsigned)(engine->current_space - engine->space);
-    uint64_t key = block_key(rip, gpa, space, false);
+    uint64_t key = block_key(rip, gpa, space, CARE_LEAST);
     uint32_t entry;
     for (size_t at = first_entry(table, key); (entry = table->entry[at]);
          at = next_entry(table, at)) {

@@ -66,7 +66,7 @@ static bool is_usable(const struct cpu *cpu, const struct block *block)
 
 /* The block at cpu->rip, which `exit` led to if it is not NULL, if there is one. Raises what
  * fetching raises. */
-static struct block *find_block(struct engine *engine, const struct exit *exit, bool unshared)
+static struct block *find_block(struct engine *engine, const struct exit *exit, enum care care)
 {
     struct cpu *cpu = engine->cpu;
     gpa_t gpa;
@@ -76,17 +76,17 @@ static struct block *find_block(struct engine *engine, const struct exit *exit, 
     if (!mem_fetch(cpu, gva, &gpa))
         return NULL;
     shift_select(engine, gpa, exit);
-    return block_find(engine, gva, gpa, unshared);
+    return block_find(engine, gva, gpa, care);
 }
 
 /* A block at cpu->rip to go on in without leaving, or NULL. */
-static struct block *next_block(struct engine *engine, bool unshared)
+static struct block *next_block(struct engine *engine, enum care care)
 {
     struct cpu *cpu = engine->cpu;
     if (must_leave(engine) || engine->verify || !space_select(engine))
         return NULL;
     cpu->insn = NULL; /* a fault in fetching is not an instruction's */
-    struct block *block = find_block(engine, NULL, unshared);
+    struct block *block = find_block(engine, NULL, care);
     engine->stats.lookups++;
     if (block)
         block = block_best(engine, block);
@@ -97,7 +97,7 @@ const void *engine_continue(struct cpu *cpu)
 {
     struct engine *engine = cpu_engine(cpu);
     engine_join_flags(cpu);
-    const struct block *block = next_block(engine, false);
+    const struct block *block = next_block(engine, CARE_LEAST);
     if (!block)
         return engine->stubs->leave;
     block_enter_table(engine, block);
@@ -105,13 +105,13 @@ const void *engine_continue(struct cpu *cpu)
     return block_entry(engine, block);
 }
 
-const void *engine_continue_unshared(struct cpu *cpu)
+const void *engine_continue_with(struct cpu *cpu, enum care care)
 {
     struct engine *engine = cpu_engine(cpu);
     engine_join_flags(cpu);
-    const struct block *block = next_block(engine, true);
+    const struct block *block = next_block(engine, care);
     if (!block) {
-        engine->unshared_next = true;
+        engine->care_next = care;
         return engine->stubs->leave;
     }
     engine_split_flags(cpu);
@@ -259,7 +259,7 @@ static size_t trace_bytes(const struct trace *trace)
     return bytes;
 }
 
-struct block *translate(struct engine *engine, bool unshared, bool hot)
+struct block *translate(struct engine *engine, enum care care, bool hot)
 {
     struct trace *trace = &engine->trace;
     unsigned max = engine->options.max_insns;
@@ -273,7 +273,7 @@ struct block *translate(struct engine *engine, bool unshared, bool hot)
     struct block *block = block_new(engine, trace);
     size_t size = 0;
     if (block) {
-        block->unshared = unshared;
+        block->care = care;
         block->hot = hot;
         if (hot && shift_is_possible(engine, block->rip))
             block->shift = shift;
@@ -281,10 +281,10 @@ struct block *translate(struct engine *engine, bool unshared, bool hot)
         *block_countdown(engine, block) = (int32_t)engine->options.hot - 1;
         lift(engine, trace, &engine->list);
         engine->list.loop = false;
-        if (!unshared) {
+        if (care != CARE_MOST) {
             if (hot)
                 opt_loop(&engine->list, trace);
-            opt_checks(&engine->list, trace);
+            opt_checks(&engine->list, trace, care == CARE_PAGES ? engine->cpu : NULL);
             if (hot) {
                 opt_flags(&engine->list);
                 opt_hoist(&engine->list);
@@ -319,7 +319,7 @@ struct block *translate_again(struct engine *engine, struct block *block)
 {
     struct block *hot = block->floats ? block_find_hot(engine, block) : NULL;
     if (!hot)
-        hot = translate(engine, block->unshared, true);
+        hot = translate(engine, (enum care)block->care, true);
     if (!hot)
         *block_countdown(engine, block) = INT32_MAX; /* it does as it is */
     else if (block->floats)
@@ -410,7 +410,7 @@ void engine_keep_hot(struct engine *engine, const struct block *block)
 {
     uint16_t key;
     struct counter *counter = counter_of_block(engine, block, &key);
-    if (!block->unshared)
+    if (block->care == CARE_LEAST)
         *counter = (struct counter){key, COUNT_HOT};
 }
 
@@ -461,10 +461,10 @@ static struct block *verify_again(struct engine *engine, struct block *block)
 }
 
 /* The first translation of what is at cpu->rip; NULL as above. */
-static struct block *first_block(struct engine *engine, bool unshared, bool hot)
+static struct block *first_block(struct engine *engine, enum care care, bool hot)
 {
     bool floats = shift_is_possible(engine, engine->cpu->rip);
-    struct block *block = translate(engine, unshared, hot && !floats);
+    struct block *block = translate(engine, care, hot && !floats);
     if (block && hot && floats) /* the hot one needs it to be found */
         *block_countdown(engine, block) = HOT_AGAIN;
     return block;
@@ -472,18 +472,18 @@ static struct block *first_block(struct engine *engine, bool unshared, bool hot)
 
 /* Code for cpu->rip, which `exit` led to if it is not NULL. NULL: it is cold, and was interpreted.
  */
-static const void *find_code(struct engine *engine, struct exit *exit, bool unshared)
+static const void *find_code(struct engine *engine, struct exit *exit, enum care care)
 {
     struct cpu *cpu = engine->cpu;
-    if (prepare(engine, exit) && !unshared && stays_cold(engine)) {
+    if (prepare(engine, exit) && care == CARE_LEAST && stays_cold(engine)) {
         engine->stats.interpreted++;
         interp_block(cpu);
         return NULL;
     }
-    struct block *found = find_block(engine, exit, unshared);
+    struct block *found = find_block(engine, exit, care);
     bool hot_at_once = engine->options.hot == 1;
-    if (!found && (unshared || is_warm(engine, &hot_at_once)))
-        found = first_block(engine, unshared, hot_at_once);
+    if (!found && (care || is_warm(engine, &hot_at_once)))
+        found = first_block(engine, care, hot_at_once);
     struct block *block = found ? block_best(engine, found) : NULL;
     if (block && engine->verify && !block->hot && block_verified(block)->runs == VERIFIED_WARM)
         block = verify_again(engine, block);
@@ -498,7 +498,7 @@ static const void *find_code(struct engine *engine, struct exit *exit, bool unsh
     }
     if (exit)
         block_link(engine, exit, exit_from(engine, exit)->floats ? found : block);
-    else if (!unshared)
+    else if (care == CARE_LEAST)
         block_enter_table(engine, block);
     return block_entry(engine, block);
 }
@@ -510,7 +510,7 @@ static void run(struct cpu *cpu)
 
     hot->exit = 0;
     hot->vectors_loaded = false;
-    engine->unshared_next = false;
+    engine->care_next = CARE_LEAST;
     /* At first only: later, the guard of what the table has may just have failed. */
     bool ask_table = true;
     while (!must_leave(engine) || engine->flush_pending || engine->distrust_pending) {
@@ -525,8 +525,8 @@ static void run(struct cpu *cpu)
         if (engine->distrust_pending)
             block_distrust_all(engine);
         struct exit *exit = taken_exit(engine);
-        bool unshared = engine->unshared_next || (exit && exit->unshared);
-        engine->unshared_next = false;
+        enum care care = exit ? (enum care)exit->care : engine->care_next;
+        engine->care_next = CARE_LEAST;
         hot->exit = 0;
         if (cpu->mode & MODE_ALIGN) { /* no access would hit the TLB */
             interp_block(cpu);
@@ -535,7 +535,7 @@ static void run(struct cpu *cpu)
         const void *code = ask_table ? table_code(engine) : NULL;
         ask_table = false;
         if (!code)
-            code = find_code(engine, exit, unshared);
+            code = find_code(engine, exit, care);
         if (!code)
             continue;
         engine->stats.entries++;

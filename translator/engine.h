@@ -252,7 +252,7 @@ struct exit {
     int8_t distance_high;  /* and those above */
     uint8_t same_page : 1; /* target lies in a page that the block has already checked */
     uint8_t promotes : 1;  /* no exit: a warm block's jump to the hot one made of it */
-    uint8_t unshared : 1;  /* leads to a block without shared checks */
+    uint8_t care : 2;      /* enum care of the block that it leads to */
     uint8_t returns : 1;   /* the return table may name the code that it is linked to */
     uint8_t room : 1;      /* there is room for code that stores flags where its jump is */
     uint16_t back;         /* to its block, in units of EXIT_UNIT bytes */
@@ -272,7 +272,7 @@ struct warm_check {
     int32_t rip;        /* distance from the block's */
     uint16_t code;      /* the place behind the call, in the block's straight code */
     uint8_t index : 6;  /* of the instruction in the block */
-    uint8_t shared : 1; /* it stands for others: go on in a block that shares no checks */
+    uint8_t shared : 1; /* it stands for others: go on in a block that takes more care */
     uint8_t recipe;     /* its number, + 1; 0: the flags are stored */
 };
 _Static_assert(TRACE_MAX <= 64, "warm_check.index");
@@ -304,6 +304,13 @@ static inline const uint8_t *block_page_host(const struct block_page *page)
     return (const uint8_t *)((uintptr_t)page->host << 12);
 }
 
+/* How careful a block is about the pages that its accesses are in (opt_checks.c). */
+enum care {
+    CARE_LEAST, /* those at constant distances share a check */
+    CARE_PAGES, /* ... if they were in one page when it was translated */
+    CARE_MOST,  /* each is checked by itself */
+};
+
 struct block {
     /* What lookups need, in one cache line. */
     uint64_t rip; /* of floating blocks without the shift */
@@ -316,7 +323,7 @@ struct block {
     bool x87 : 1;          /* keeps the guest's x87 state in the host's */
     bool stale : 1;        /* bytes were overwritten */
     bool straddles : 1;    /* the first instruction continues in page[1] */
-    bool unshared : 1;     /* each access is checked by itself (opt_checks.c) */
+    uint8_t care : 2;      /* enum care */
     bool hot : 1;          /* translated with all care, not first and small */
     bool floats : 1;       /* runs at any shift: see shift.c */
     bool loops : 1;        /* iterates inside (opt_loop.c) */
@@ -531,7 +538,7 @@ struct engine {
     struct counter counter[1u << COUNTER_BITS];
     bool distrust_pending; /* memory may have moved: block_distrust_all() before more code runs */
     bool flush_pending;    /* block_make_room() before more code runs */
-    bool unshared_next;    /* what runs next must share no checks */
+    enum care care_next;   /* how careful what runs next must be */
     bool count;            /* instructions and helper calls are counted */
     struct translator_options options;
     struct trace trace; /* being translated */
@@ -627,7 +634,7 @@ bool block_hash_create(struct engine *engine, struct error *error);
 bool block_table_is_full(const struct block_table *table);
 /* A valid block at cpu->rip, which is at these addresses, for the current shift; revives one whose
  * bytes are unchanged. In spaces that float it is a warm one. May raise #PF for a second page. */
-struct block *block_find(struct engine *engine, gva_t gva, gpa_t gpa, bool unshared);
+struct block *block_find(struct engine *engine, gva_t gva, gpa_t gpa, enum care care);
 /* What is executed in place of a block just found: the hot one made of it for the current shift, or
  * itself. */
 struct block *block_best(const struct engine *engine, struct block *block);
@@ -635,7 +642,7 @@ struct block *block_best(const struct engine *engine, struct block *block);
 struct block *block_find_hot(struct engine *engine, const struct block *warm);
 /* Fetches into the host's cache where block_find() will look for a block by this rip. */
 void block_prefetch(const struct engine *engine, uint64_t rip, gpa_t gpa);
-/* Is there a valid block, not unshared, in the current space, without looking at the page behind
+/* Is there a valid block, of CARE_LEAST, in the current space, without looking at the page behind
  * it? If it `floats` rip is without the shift. */
 bool block_exists(const struct engine *engine, uint64_t rip, gpa_t gpa, bool floats);
 /* The description of a block, filled from the trace; NULL: no room. */
@@ -674,7 +681,7 @@ void engine_keep_hot(struct engine *engine, const struct block *block);
 /* Is there no room for another block? */
 bool engine_is_full(const struct engine *engine);
 /* Translates what is at cpu->rip; NULL: interpret it. Raises fetch faults. */
-struct block *translate(struct engine *engine, bool unshared, bool hot);
+struct block *translate(struct engine *engine, enum care care, bool hot);
 /* The hot block of a warm one, with cpu->rip at its start: it is translated again. NULL as above.
  */
 struct block *translate_again(struct engine *engine, struct block *block);
@@ -692,7 +699,8 @@ void lift(struct engine *engine, const struct trace *trace, struct ir_list *list
 void opt_flags(struct ir_list *list);
 /* Finds out whether the block is a loop that may iterate inside: list->loop. */
 void opt_loop(struct ir_list *list, const struct trace *trace);
-void opt_checks(struct ir_list *list, const struct trace *trace);
+/* `cpu`: for CARE_PAGES, its state at the block's start; else NULL. */
+void opt_checks(struct ir_list *list, const struct trace *trace, const struct cpu *cpu);
 /* After opt_flags(), and before it is done again. */
 void opt_hoist(struct ir_list *list);
 
@@ -709,8 +717,8 @@ const void *engine_exec(struct cpu *cpu, uint32_t site);
 const void *engine_indirect(struct cpu *cpu, uint32_t site);
 /* Host code for cpu->rip, to continue there without leaving; the leaving stub if there is none. */
 const void *engine_continue(struct cpu *cpu);
-/* The same in a block that shares no checks. */
-const void *engine_continue_unshared(struct cpu *cpu);
+/* The same in a block that takes so much care. */
+const void *engine_continue_with(struct cpu *cpu, enum care care);
 /* The same as engine_continue() after an instruction that left its block. Takes the flags as
  * generated code keeps them.
  */

@@ -6,7 +6,9 @@
  * A trace has one entry, so the first access stands before the others; and a translation that was
  * good once stays good until the block ends, because whatever flushes the TLB leaves the block
  * (R7). If the range is not in one page, or some of it needs a slow path, the block is left for one
- * that starts at that instruction and shares nothing (exit.unshared).
+ * that starts at that instruction and takes more care (exit.care). In the first such, accesses
+ * share a check if they are in one page with what registers hold at that time: a stack frame that
+ * lies across the boundary of two pages stays there for a while. In the second nothing is shared.
  *
  * Addresses are compared symbolically: each register is known as root + offset, where a root is a
  * value that the block has not analysed further.
@@ -30,7 +32,7 @@ struct group {
     uint8_t scale, seg, address_size;
     bool constant; /* absolute addresses in page `page` */
     bool floats;   /* likewise, and the shift is added */
-    uint64_t page;
+    uint64_t page; /* of others: where they lie now, for CARE_PAGES */
 
     int64_t low, high;    /* range relative to the roots */
     unsigned first, last; /* operations */
@@ -47,7 +49,8 @@ struct group {
 struct checks {
     struct ir_list *list;
     const struct trace *trace;
-    unsigned width; /* bytes of an address register */
+    const struct cpu *cpu; /* CARE_PAGES: at the block's start; or NULL */
+    unsigned width;        /* bytes of an address register */
     struct symbol symbol[16];
     uint16_t roots;
     unsigned string; /* string instruction: its slow path may move the pointers downwards */
@@ -106,6 +109,25 @@ static bool leaves_between(const struct checks *c, unsigned first, unsigned last
     return false;
 }
 
+/* The page of an access at `offset` from its roots, by what registers hold. False if they are not
+ * known, or it lies in two pages. */
+static bool page_now(const struct checks *c, const struct ir *ir, struct group *key, int64_t offset)
+{
+    uint64_t address = (uint64_t)offset;
+    if ((key->base != NO_ROOT && key->base >= 16) || (key->index != NO_ROOT && key->index >= 16))
+        return false;
+    if (key->base != NO_ROOT)
+        address += c->cpu->gpr[key->base];
+    if (key->index != NO_ROOT)
+        address += c->cpu->gpr[key->index] << key->scale;
+    if (c->width == 4)
+        address = (uint32_t)address;
+    if (ir->seg != SEG_COUNT)
+        address += c->cpu->seg[ir->seg].base;
+    key->page = address >> 12;
+    return (address & 0xfff) + ir->size <= 4096;
+}
+
 /* What group an access would belong to, and its place there. */
 static bool describe(const struct checks *c, const struct ir *ir, struct group *key,
                      int64_t *offset)
@@ -135,7 +157,7 @@ static bool describe(const struct checks *c, const struct ir *ir, struct group *
         *offset = (int64_t)address;
         return (address & 0xfff) + ir->size <= 4096;
     }
-    return true;
+    return !c->cpu || page_now(c, ir, key, *offset);
 }
 
 static bool same_key(const struct group *a, const struct group *b)
@@ -368,7 +390,7 @@ static void mark(struct checks *c, const int slot[GROUPS_MAX])
     }
 }
 
-void opt_checks(struct ir_list *list, const struct trace *trace)
+void opt_checks(struct ir_list *list, const struct trace *trace, const struct cpu *cpu)
 {
     static _Thread_local struct checks checks;
     struct checks *c = &checks;
@@ -377,6 +399,7 @@ void opt_checks(struct ir_list *list, const struct trace *trace)
     memset(c->member, 0, sizeof c->member);
     c->list = list;
     c->trace = trace;
+    c->cpu = cpu;
     c->width = trace->mode & MODE_CODE64 ? 8 : 4;
     c->groups = 0;
     c->string = UINT32_MAX;

@@ -41,7 +41,7 @@ static void look_at_entry(struct ir_list *list)
     list->changed = 0;
     for (unsigned i = 0; i < list->count && !list->passes; i++) {
         const struct ir *ir = &list->at[i];
-        if (ir_observable(ir) || ir_is_memory(ir)) /* an unshared block checks all of them */
+        if (ir_observable(ir) || ir_is_memory(ir)) /* a more careful block checks all of them */
             list->changed = (uint16_t)changed;
         if (ir->kills == FLAG_ARITH && !ir->reads)
             list->passes = true;

@@ -511,7 +511,7 @@ static void report(struct verify *v, struct block *block, unsigned expected, uns
     v->phase = PHASE_NONE;
     unsigned items = log_items;
     log_items |= LOG_IN | LOG_IR | LOG_OUT;
-    translate(engine, block->unshared, block->hot);
+    translate(engine, (enum care)block->care, block->hot);
     log_items = items;
 }
 
@@ -629,7 +629,7 @@ void verify_run(struct engine *engine, struct block *block)
         const struct exit *left = hot->exit ? exit_at(engine, hot->exit) : NULL;
         if (left)
             cpu->rip = exit_rip(engine, left);
-        if (left && !left->unshared)
+        if (left && !left->care)
             hot->exit = 0;
         cpu->instructions += hot->instructions;
         hot->instructions = 0;
@@ -678,13 +678,13 @@ void verify_run(struct engine *engine, struct block *block)
     }
     executed = (unsigned)hot->instructions;
     const struct exit *exit = hot->exit ? exit_at(engine, hot->exit) : NULL;
-    uint32_t next = exit && exit->unshared ? hot->exit : 0;
+    uint32_t next = exit && exit->care ? hot->exit : 0;
     hot->instructions = hot->exit = 0;
     take(cpu, &v->result);
     bool half_way = stopped_half_way(v, block, &v->result, executed) ||
                     (executed < expected && left_half_way(v, block, &v->result, executed));
     bool before_fault = v->reference.vector >= 0 && v->result.vector < 0 && executed == expected;
-    /* An event, a page guard, to share no checks. */
+    /* An event, a page guard, to share fewer checks. */
     if (!half_way && (executed < expected || before_fault)) {
         expected = shorten(v, block, executed);
         pages = v->pages;
@@ -722,7 +722,7 @@ void verify_run(struct engine *engine, struct block *block)
     cpu_update_mode(cpu);
     v->blocks++;
     if (!cpu->failed)
-        hot->exit = next; /* the dispatcher goes on with unshared checks */
+        hot->exit = next; /* the dispatcher goes on with more care */
     finish(v, expected);
 }
 

@@ -15,6 +15,9 @@
 
 #include "cpu/interp/flags.h"
 
+/* Executions that a shared check's failure counts as: in hot blocks it is only a jump. */
+#define FAILURE 32
+
 /* The block's check or guard whose call ends at this place of its straight code. */
 static const struct warm_check *check_of(const struct engine *engine, const struct block *block,
                                          uint32_t code)
@@ -84,8 +87,9 @@ const void *engine_check_failed(struct cpu *cpu, uint32_t code)
     const struct block *block = block_around(engine, &code);
     const struct warm_check *check = go_back(engine, block, code);
     if (check->shared) {
+        *block_countdown(engine, block) -= FAILURE;
         engine_split_flags(cpu);
-        return engine_continue_unshared(cpu);
+        return engine_continue_with(cpu, CARE_MOST);
     }
     engine_interpret(engine, cache_offset(&engine->cache, check));
     if (engine->count)

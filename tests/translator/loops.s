@@ -102,6 +102,26 @@ loop stack
     jne 1b
 end_loop stack
 
+# A frame that stays where it is, across the border or not, and one that moves once
+loop frame
+1:  mov (%rdi), %rax
+    add %rax, 0x18(%rdi)
+    movups 0x20(%rdi), %xmm1
+    paddd %xmm1, %xmm2
+    movups %xmm2, 0x30(%rdi)
+    adc 0x44(%rdi), %r8d
+    testb $2, 0x4c(%rdi, %rbx)
+    jz 2f
+    incq 0x58(%rdi)
+    sub %r8d, 0x70(%rsi)
+2:  mov %r8d, 0x64(%rsi)
+    cmp $2, %ebx
+    jne 3f
+    lea -9(%rsi), %rsi
+3:  dec %ebx
+    jnz 1b
+end_loop frame
+
 # Copies of the body are in two pages by turns; members by the host address of their range
 loop alternate
     xor %ecx, %ecx

@@ -22,6 +22,7 @@
     LOOP(modify)                                                                                   \
     LOOP(members)                                                                                  \
     LOOP(stack)                                                                                    \
+    LOOP(frame)                                                                                    \
     LOOP(alternate)                                                                                \
     LOOP(tables)                                                                                   \
     LOOP(sparse)                                                                                   \

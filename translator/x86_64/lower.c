@@ -163,6 +163,11 @@ static bool page_is_checked(const struct lower *l, uint64_t rip, unsigned index)
     return false;
 }
 
+static bool is_backward(const struct lower *l, uint64_t target)
+{
+    return target <= l->trace->rip[l->ir->insn];
+}
+
 static struct lower_exit *new_exit(struct lower *l, uint64_t rip, unsigned index)
 {
     if (l->exits == EXITS_MAX) {
@@ -172,15 +177,19 @@ static struct lower_exit *new_exit(struct lower *l, uint64_t rip, unsigned index
     struct lower_exit *exit = &l->exit[l->exits++];
     *exit = (struct lower_exit){
         .rip = rip, .executed = (uint8_t)(index + 1), .same_page = page_is_checked(l, rip, index)};
+    /* What did not fit together in one iteration does not in the next either. */
+    if (l->block->care == CARE_PAGES && is_backward(l, rip))
+        exit->care = CARE_PAGES;
     return exit;
 }
 
-struct lower_exit *lower_unshared_exit(struct lower *l)
+struct lower_exit *lower_careful_exit(struct lower *l)
 {
     unsigned index = l->ir->insn;
     struct lower_exit *exit = new_exit(l, l->trace->rip[index], index);
     exit->executed = (uint8_t)index;
-    exit->unshared = true;
+    exit->careful = true;
+    exit->care = (enum care)(l->block->care + 1);
     return exit;
 }
 
@@ -242,11 +251,6 @@ static void emit_exit(struct lower *l, struct lower_exit *exit, struct flags *fl
     else if (!poll)
         exit->jump = emit_jmp(l->e);
     lower_assume_homes(l, moved);
-}
-
-static bool is_backward(const struct lower *l, uint64_t target)
-{
-    return target <= l->trace->rip[l->ir->insn];
 }
 
 /* -- Loops (opt_loop.c) -- */
@@ -652,7 +656,7 @@ static void emit_cold(struct lower *l, struct cold *cold)
  * code. */
 static bool is_tail(const struct cold *cold)
 {
-    return cold->kind == COLD_EXIT && !cold->exit->unshared;
+    return cold->kind == COLD_EXIT && !cold->exit->careful;
 }
 
 static void emit_tail(struct lower *l)
@@ -986,7 +990,7 @@ static void describe_exits(struct lower *l, struct exit *exits)
                                  .room = from->room,
                                  .same_page = from->same_page,
                                  .returns = from->returns,
-                                 .unshared = from->unshared};
+                                 .care = from->care & 3};
         l->failed |= !place_exit(l, from, &exits[i]);
     }
     emit_exit_stubs(l, exits, promote);

@@ -77,8 +77,10 @@ struct lower_exit {
     uint16_t recipe;
     uint8_t flags;    /* enum exit_flags */
     uint8_t executed; /* instructions of the block executed when it is taken */
-    bool same_page, unshared, returns;
-    bool room; /* see struct exit */
+    bool same_page, returns;
+    enum care care; /* of the block that it leads to */
+    bool careful;   /* because a shared check failed */
+    bool room;      /* see struct exit */
 };
 
 enum cold_kind {
@@ -173,7 +175,7 @@ struct lower {
 
 struct cold *lower_cold(struct lower *l, enum cold_kind kind, uint8_t *field);
 /* The exit of the current instruction to a block that starts there and shares no checks. */
-struct lower_exit *lower_unshared_exit(struct lower *l);
+struct lower_exit *lower_careful_exit(struct lower *l);
 /* Notes that a call just emitted was a check of the current instruction; `shared`: if it fails, go
  * on in a block that shares no checks. */
 void lower_called_check(struct lower *l, bool shared);
@@ -317,11 +319,17 @@ static inline unsigned exit_stub(unsigned number)
     return number / STUBS_TOGETHER * STUBS_SIZE + number % STUBS_TOGETHER * STUB_SIZE;
 }
 
+/* Places in a TLB entry. */
+enum {
+    READ_TAG = offsetof(struct tlb_entry, read),
+    WRITE_TAG = offsetof(struct tlb_entry, write),
+};
+
 struct x86_stubs {
     struct host_stubs host;
     /* writable-view addresses */
     uint8_t *leave, *lookup, *exit, *indirect, *returned, *ret, *load_vectors[KEEPS_COUNT],
-        *load_x87, *refuse, *refill_read, *refill_write, *refill_constant, *refill_fetch, *cpuid,
+        *load_x87, *refuse, *refill[2], *refill_constant[2], *refill_fetch, *cpuid,
         *tsc[KEEPS_COUNT], *exit_number, *promote, *nested_refill_fetch, *guard_failed;
     uint8_t *note_call[2];          /* in a space that floats: [1] */
     uint8_t *check[2][CHECK_KINDS]; /* for reading, writing */

@@ -37,7 +37,7 @@ static uint8_t *load_element(struct lower *l, struct host_mem to, unsigned size)
     emit_alu_ri(e, ALU_AND, 4, H_RDX, (int32_t)(TLB_ENTRIES - 1) << 5);
     emit_alu_rm(e, ALU_ADD, 8, H_RDX, cpu_mem(CPU_AT(tlb)));
     emit_mov_rr(e, 8, H_RAX, H_RCX);
-    emit_alu_rm(e, ALU_XOR, 8, H_RAX, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, read)));
+    emit_alu_rm(e, ALU_XOR, 8, H_RAX, host_at(H_RDX, READ_TAG));
     emit_alu_ri(e, ALU_CMP, 8, H_RAX, 4096 - (int32_t)size);
     uint8_t *slow = emit_jcc(e, CC_A);
     emit_load(e, 8, H_RDX, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend)));

@@ -30,8 +30,7 @@
 
 static int32_t tag_of(const struct ir *ir)
 {
-    return ir->op == IR_MEM_READ && !ir->share_write ? (int32_t)offsetof(struct tlb_entry, read)
-                                                     : (int32_t)offsetof(struct tlb_entry, write);
+    return ir->op == IR_MEM_READ && !ir->share_write ? READ_TAG : WRITE_TAG;
 }
 
 /* An address known now: its TLB entry has a known place. */
@@ -59,7 +58,7 @@ static void lower_constant(struct lower *l, const struct ir *ir, uint64_t gva)
     cold->back = check;
     cold->gva = H_NONE;
     cold->page = page;
-    cold->write = tag_of(ir) == (int32_t)offsetof(struct tlb_entry, write);
+    cold->write = tag_of(ir) == WRITE_TAG;
     l->returns[cold->index] = true;
     emit_load(e, 8, H_RDX, host_at(H_RDX, entry + (int32_t)offsetof(struct tlb_entry, addend)));
 }
@@ -153,14 +152,14 @@ static void check_alignment(struct lower *l, bool shared)
     emit_byte(l->e, 15);
     uint8_t *field = emit_jcc(l->e, CC_NZ);
     if (shared)
-        lower_cold(l, COLD_EXIT, field)->exit = lower_unshared_exit(l);
+        lower_cold(l, COLD_EXIT, field)->exit = lower_careful_exit(l);
     else
         lower_cold(l, COLD_SLOW, field);
 }
 
 /* The TLB check of `span` bytes at register `gva`; host distance in RDX. */
 static struct cold *emit_check(struct lower *l, const struct ir *ir, unsigned gva, unsigned span,
-                               bool aligned, struct lower_exit *unshared)
+                               bool aligned, struct lower_exit *careful)
 {
     struct emit *e = l->e;
     find_entry(l, gva);
@@ -174,7 +173,7 @@ static struct cold *emit_check(struct lower *l, const struct ir *ir, unsigned gv
         cold = lower_cold(l, COLD_REFILL, emit_jcc(e, CC_NZ));
     } else {
         if (aligned) /* tags are page addresses: the low bits are the address's own */
-            check_alignment(l, unshared != NULL);
+            check_alignment(l, careful != NULL);
         emit_alu_ri(e, ALU_CMP, 8, H_RAX, 4096 - (int32_t)span);
         cold = lower_cold(l, COLD_REFILL, emit_jcc(e, CC_A));
     }
@@ -182,29 +181,29 @@ static struct cold *emit_check(struct lower *l, const struct ir *ir, unsigned gv
     cold->gva = (uint8_t)gva;
     cold->write = ir->op != IR_MEM_READ || ir->share_write;
     cold->span = (uint16_t)span;
-    cold->exit = unshared;
-    l->returns[cold->index] |= !unshared;
+    cold->exit = careful;
+    l->returns[cold->index] |= !careful;
     return cold;
 }
 
 /* The same by a slot of the loop. */
 static void emit_slot_check(struct lower *l, const struct ir *ir, unsigned gva,
-                            struct lower_exit *unshared)
+                            struct lower_exit *careful)
 {
     struct emit *e = l->e;
     unsigned slot = ir->share - 1u - SHARES;
     emit_mov_rr(e, 8, H_RAX, gva);
     emit_alu_rm(e, ALU_XOR, 8, H_RAX, loop_slot_mem(slot, page));
     if (ir->share_aligned)
-        check_alignment(l, unshared != NULL);
+        check_alignment(l, careful != NULL);
     emit_alu_rm(e, ALU_CMP, 8, H_RAX, loop_slot_mem(slot, bound));
     struct cold *cold = lower_cold(l, COLD_SLOT, emit_jcc(e, CC_NC));
     cold->slot = (uint8_t)(slot + 1);
     cold->gva = (uint8_t)gva;
     cold->span = ir->share_span;
     cold->write = ir->op != IR_MEM_READ || ir->share_write;
-    cold->exit = unshared;
-    l->returns[cold->index] |= !unshared;
+    cold->exit = careful;
+    l->returns[cold->index] |= !careful;
     cold->back = e->at;
     emit_load(e, 8, H_RDX, loop_slot_mem(slot, distance));
     cold->after = e->at;
@@ -228,8 +227,7 @@ static void pass_beside_code(struct lower *l, const struct cold *cold)
 static void lower_slot_miss(struct lower *l, struct cold *cold)
 {
     struct emit *e = l->e;
-    int32_t tag = (int32_t)(cold->write ? offsetof(struct tlb_entry, write)
-                                        : offsetof(struct tlb_entry, read));
+    int32_t tag = cold->write ? WRITE_TAG : READ_TAG;
     uint8_t *filled = cold->back;
     find_entry(l, cold->gva);
     cold->back = e->at;
@@ -252,7 +250,7 @@ void lower_refill(struct lower *l, struct cold *cold)
         lower_slot_miss(l, cold);
     if (cold->gva == H_NONE) {
         emit_mov_ri(e, H_RCX, cold->page);
-        emit_call_to(e, cold->write ? stubs->refill_constant : stubs->refill_read);
+        emit_call_to(e, stubs->refill_constant[cold->write]);
         emit_patch(emit_jcc(e, CC_NZ), cold->back);
         return;
     }
@@ -260,7 +258,7 @@ void lower_refill(struct lower *l, struct cold *cold)
         emit_mov_rr(e, 8, H_RCX, cold->gva);
     if (cold->write)
         emit_mov_ri(e, H_RAX, cold->span);
-    emit_call_to(e, cold->write ? stubs->refill_write : stubs->refill_read);
+    emit_call_to(e, stubs->refill[cold->write]);
     if (cold->write && cold->slot) {
         uint8_t *failed = emit_jcc8(e, CC_Z);
         pass_beside_code(l, cold);
@@ -431,7 +429,7 @@ static void lower_shared_check(struct lower *l, const struct ir *ir)
 {
     struct emit *e = l->e;
     bool warm = !l->block->hot, constant = ir->a == V_ZERO && ir->b == V_ZERO;
-    struct lower_exit *unshared = warm || ir->share_alone ? NULL : lower_unshared_exit(l);
+    struct lower_exit *careful = warm || ir->share_alone ? NULL : lower_careful_exit(l);
     bool of_loop = ir->share > SHARES, wide = ir->aux >> 4 == 8;
     unsigned gva = H_RCX;
     struct ir range = *ir;
@@ -454,10 +452,10 @@ static void lower_shared_check(struct lower *l, const struct ir *ir)
         return;
     }
     if (of_loop && (l->next || ir->share_again)) {
-        emit_slot_check(l, ir, gva, unshared);
+        emit_slot_check(l, ir, gva, careful);
         note_share(l, ir, gva, true);
     } else {
-        struct cold *cold = emit_check(l, ir, gva, ir->share_span, ir->share_aligned, unshared);
+        struct cold *cold = emit_check(l, ir, gva, ir->share_span, ir->share_aligned, careful);
         if (constant) /* stands for more of the page than it checks */
             cold->span = SPAN_PAGE;
         if (of_loop && !ir->invariant) {

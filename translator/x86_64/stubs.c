@@ -234,7 +234,7 @@ static void emit_pass_beside_code(struct emit *e, const struct cpu *cpu, int32_t
     for (unsigned i = 0; i < sizeof saved; i++)
         emit_store(e, 8, host_at(H_RSP, -8 * ((int32_t)i + 1)), saved[i]);
     emit_mov_rr(e, 8, FROM, H_RCX); /* offset in the page, if the tag is this page's slow one */
-    emit_alu_rm(e, ALU_XOR, 8, FROM, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, write)));
+    emit_alu_rm(e, ALU_XOR, 8, FROM, host_at(H_RDX, WRITE_TAG));
     emit_alu_ri(e, ALU_XOR, 8, FROM, TLB_SLOW);
     emit_lea(e, 8, LAST, (struct host_mem){LAST, FROM, 0, -1});
     emit_alu_ri(e, ALU_CMP, 8, LAST, 4095);
@@ -281,16 +281,35 @@ static void emit_pass_beside_code(struct emit *e, const struct cpu *cpu, int32_t
         emit_load(e, 8, saved[i], host_at(H_RSP, -8 * ((int32_t)i + 1)));
 }
 
+/* Returns Z if the entry at RDX is for the page of the address in RCX: what fails then goes beyond
+ * the page, and no refill helps. Keeps RAX. */
+static void emit_test_crossing(struct emit *e, int32_t tag)
+{
+    emit_store(e, 8, host_at(H_RSP, -8), H_RAX);
+    emit_mov_rr(e, 8, H_RAX, H_RCX);
+    emit_alu_rm(e, ALU_XOR, 8, H_RAX, host_at(H_RDX, tag));
+    emit_alu_ri(e, ALU_CMP, 8, H_RAX, 4095);
+    uint8_t *other = emit_jcc8(e, CC_A);
+    emit_alu_rr(e, ALU_XOR, 4, H_RAX, H_RAX);
+    emit_byte(e, 0xc3);
+    emit_patch8(e, other);
+    emit_load(e, 8, H_RAX, host_at(H_RSP, -8));
+}
+
+#define NO_ENTRY (-1)
+
 /* Called with the address in RCX; keeps all homes and vectors, RCX and RDX; NZ if filled. The C
- * function uses general registers only. `pushed` bytes lie on the stack, its return address
- * included. */
-static uint8_t *emit_refill(struct emit *e, bool (*fn)(struct cpu *cpu, gva_t gva),
+ * function uses general registers only. RDX is the entry that failed, and `tag` the place of the
+ * access's tag in it, or NO_ENTRY. `pushed` bytes lie on the stack, its return address included. */
+static uint8_t *emit_refill(struct emit *e, bool (*fn)(struct cpu *cpu, gva_t gva), int32_t tag,
                             const struct cpu *beside_code, int32_t pushed)
 {
     static const uint8_t kept[] = {H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
     const int32_t frame = (int32_t)sizeof kept * 8 + (pushed & 8); /* with `pushed`: aligned */
     emit_align(e, 16);
     uint8_t *start = e->at;
+    if (tag != NO_ENTRY)
+        emit_test_crossing(e, tag);
     if (beside_code)
         emit_pass_beside_code(e, beside_code, pushed);
     emit_lea(e, 8, H_RSP, host_at(H_RSP, -frame));
@@ -344,10 +363,10 @@ static uint8_t *emit_repeat(struct emit *e, bool bmi2, bool moves, unsigned shif
     if (shift)
         emit_shift_ri(e, SHIFT_SHL, 4, H_RCX, shift);
     if (moves) {
-        no[n++] = emit_run_check(e, bmi2, H_RSI, (int32_t)offsetof(struct tlb_entry, read));
+        no[n++] = emit_run_check(e, bmi2, H_RSI, READ_TAG);
         emit_store(e, 8, source, H_RDX);
     }
-    no[n++] = emit_run_check(e, bmi2, H_RDI, (int32_t)offsetof(struct tlb_entry, write));
+    no[n++] = emit_run_check(e, bmi2, H_RDI, WRITE_TAG);
     emit_alu_rr(e, ALU_ADD, 8, H_RDI, H_RDX);
     if (moves)
         emit_alu_rm(e, ALU_ADD, 8, H_RSI, source);
@@ -561,8 +580,7 @@ static uint8_t *emit_check_call(struct emit *e, const struct x86_stubs *stubs, u
 {
     bool aligned = kind >= CHECK_ALIGNED;
     unsigned span = kind == CHECK_PAGE ? 1 : 1u << (aligned ? kind - CHECK_ALIGNED + 4 : kind);
-    int32_t tag = write ? (int32_t)offsetof(struct tlb_entry, write)
-                        : (int32_t)offsetof(struct tlb_entry, read);
+    int32_t tag = write ? WRITE_TAG : READ_TAG;
     emit_align(e, 16);
     uint8_t *start = e->at;
     stubs_find_entry(e, stubs->bmi2, H_RCX, 8);
@@ -601,8 +619,8 @@ static uint8_t *emit_failed(struct emit *e, const void *fn)
 
 static void emit_checks(struct emit *e, struct x86_stubs *stubs, const struct cpu *cpu)
 {
-    const uint8_t *read = emit_refill(e, refill_read, NULL, 16);
-    const uint8_t *write = emit_refill(e, refill_write, cpu, 16);
+    const uint8_t *read = emit_refill(e, refill_read, READ_TAG, NULL, 16);
+    const uint8_t *write = emit_refill(e, refill_write, WRITE_TAG, cpu, 16);
     const uint8_t *failed = emit_failed(e, (const void *)engine_check_failed);
     stubs->guard_failed = emit_failed(e, (const void *)engine_guard_failed);
     for (unsigned kind = 0; kind < CHECK_KINDS; kind++) {
@@ -744,16 +762,17 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
         stubs->exec[kept][1] = emit_exec(&e, stubs, (enum vectors_kept)kept, true);
         stubs->tsc[kept] = emit_query(&e, (const void *)cpu_tsc, true, (enum vectors_kept)kept);
     }
-    stubs->refill_read = emit_refill(&e, refill_read, NULL, 8);
-    stubs->refill_write = emit_refill(&e, refill_write, engine->cpu, 8);
-    stubs->refill_constant = emit_refill(&e, refill_write, NULL, 8); /* RDX is no entry */
+    stubs->refill[false] = emit_refill(&e, refill_read, READ_TAG, NULL, 8);
+    stubs->refill[true] = emit_refill(&e, refill_write, WRITE_TAG, engine->cpu, 8);
+    stubs->refill_constant[false] = emit_refill(&e, refill_read, NO_ENTRY, NULL, 8);
+    stubs->refill_constant[true] = emit_refill(&e, refill_write, NO_ENTRY, NULL, 8);
     stubs->cpuid = emit_cpuid(&e);
     for (unsigned shift = 0; shift < 4; shift++) {
         stubs->repeat[false][shift] = emit_repeat(&e, stubs->bmi2, false, shift);
         stubs->repeat[true][shift] = emit_repeat(&e, stubs->bmi2, true, shift);
     }
-    stubs->refill_fetch = emit_refill(&e, refill_fetch, NULL, 8);
-    stubs->nested_refill_fetch = emit_refill(&e, refill_fetch, NULL, 16);
+    stubs->refill_fetch = emit_refill(&e, refill_fetch, NO_ENTRY, NULL, 8);
+    stubs->nested_refill_fetch = emit_refill(&e, refill_fetch, NO_ENTRY, NULL, 16);
     stubs->load_x87 = emit_query(&e, (const void *)x87_load, false, KEEPS_NONE);
     stubs->lookup = emit_lookup(&e, (const void *)engine_continue, true);
     stubs->indirect = emit_lookup(&e, (const void *)engine_indirect, true);
