@@ -289,6 +289,7 @@ struct block *translate(struct engine *engine, enum care care, bool hot)
                 opt_flags(&engine->list);
                 opt_hoist(&engine->list);
             }
+            opt_stack(&engine->list);
         }
         opt_flags(&engine->list);
         log_trace(trace);

@@ -703,6 +703,8 @@ void opt_loop(struct ir_list *list, const struct trace *trace);
 void opt_checks(struct ir_list *list, const struct trace *trace, const struct cpu *cpu);
 /* After opt_flags(), and before it is done again. */
 void opt_hoist(struct ir_list *list);
+/* After opt_checks(). */
+void opt_stack(struct ir_list *list);
 
 /* -- dispatch.c: called by generated code on the stack below struct cpu -- */
 
