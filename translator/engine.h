@@ -70,13 +70,14 @@ struct engine_hot {
     struct jump_tables *tables; /* of the current space */
     uint64_t shift;             /* of the block that is executed, in a space that floats */
     uint64_t scratch;           /* V_T1 */
+    uint64_t high[4];           /* R12 to R15 while generated code runs: short displacements */
+    uint64_t share[SHARES];     /* what shared checks have found: ir.share_start */
+    uint64_t carry;             /* V_CARRY */
     uint64_t found_shift;       /* of what FIND has found */
     uint64_t host_sp;           /* of the dispatcher */
     uint32_t mxcsr_host;        /* what the host register holds while vectors_loaded */
     uint32_t mxcsr_saved;
     uint64_t instructions;             /* retired in translated code, counted with --stats */
-    uint64_t share[SHARES];            /* what shared checks have found: ir.share_start */
-    uint64_t carry;                    /* V_CARRY */
     struct loop_slot loop[LOOP_SLOTS]; /* valid within a block that iterates (opt_loop) */
 };
 

@@ -108,6 +108,8 @@ static const struct {
     HOT(mxcsr_host),
     HOT(mxcsr_saved),
     HOT(instructions),
+    {offsetof(struct cpu, engine) + offsetof(struct engine_hot, high),
+     sizeof(((struct engine_hot *)0)->high), sizeof(uint64_t), "hot.high"},
     {offsetof(struct cpu, engine) + offsetof(struct engine_hot, share),
      sizeof(((struct engine_hot *)0)->share), sizeof(uint64_t), "hot.share"},
 };

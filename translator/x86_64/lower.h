@@ -35,7 +35,8 @@
     ((int32_t)(offsetof(struct cpu, engine) + offsetof(struct engine_hot, member)))
 #define FAR_AT(member)                                                                             \
     ((int32_t)(offsetof(struct cpu, engine_far) + offsetof(struct engine_far, member)))
-#define GPR_AT(reg) (CPU_AT(gpr) + (int32_t)(reg)*8)
+/* Where generated code has a register that is in memory. */
+#define GPR_AT(reg) ((reg) < R12 ? CPU_AT(gpr) + (int32_t)(reg)*8 : HOT_AT(high[(reg)-R12]))
 
 /* Displacement of tlb.code of a page from its TLB. */
 #define TLB_CODE_AT(gva) ((int32_t)(offsetof(struct tlb, code) + tlb_index(gva) * sizeof(uint64_t)))

@@ -26,18 +26,29 @@ static struct host_mem at(int32_t offset, int32_t pushed)
     return host_at(H_RSP, offset + pushed);
 }
 
+/* Homes hold other values afterwards. */
 static void store_homes(struct emit *e, int32_t pushed)
 {
-    for (unsigned i = 0; i < 16; i++)
-        if (home_of[i] != H_NONE)
-            emit_store(e, 8, at(GPR_AT(i), pushed), home_of[i]);
+    for (unsigned i = 0; i < 16; i++) {
+        unsigned home = home_of[i];
+        if (home == H_NONE) {
+            home = home_of[RAX];
+            emit_load(e, 8, home, at(GPR_AT(i), pushed));
+        }
+        emit_store(e, 8, at(CPU_AT(gpr[i]), pushed), home);
+    }
 }
 
 static void load_homes(struct emit *e, int32_t pushed)
 {
-    for (unsigned i = 0; i < 16; i++)
-        if (home_of[i] != H_NONE)
-            emit_load(e, 8, home_of[i], at(GPR_AT(i), pushed));
+    for (unsigned i = 16; i-- > 0;) {
+        unsigned home = home_of[i];
+        if (home == H_NONE)
+            home = home_of[RAX];
+        emit_load(e, 8, home, at(CPU_AT(gpr[i]), pushed));
+        if (home_of[i] == H_NONE)
+            emit_store(e, 8, at(GPR_AT(i), pushed), home);
+    }
 }
 
 #define STMXCSR_EXT 3
