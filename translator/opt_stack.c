@@ -17,6 +17,19 @@ static bool is_on_stack(const struct ir *ir)
     return ir_is_memory(ir) && ir->a == RSP && ir->b != RSP && ir->aux >> 4 == 8;
 }
 
+/* A slow path executes the whole instruction and goes on behind it: the step has to be there. A
+ * shared check that fails leaves the block before the instruction. */
+static bool has_slow_path(const struct ir_list *list, unsigned step)
+{
+    for (unsigned at = step; at-- > 0 && list->at[at].insn == list->at[step].insn;) {
+        const struct ir *ir = &list->at[at];
+        bool leaves = ir_is_memory(ir) && ir->share_check && !ir->share_alone;
+        if (ir_observable(ir) && !leaves)
+            return true;
+    }
+    return false;
+}
+
 /* May a step come behind the operation instead of before it? */
 static bool can_pass(const struct ir *ir)
 {
@@ -31,6 +44,8 @@ static bool join_next(struct ir_list *list, unsigned at)
 {
     int64_t by = list->at[at].imm;
     unsigned end = at + 1;
+    if (has_slow_path(list, at))
+        return false;
     for (; end < list->count && !is_step(&list->at[end]); end++) {
         const struct ir *ir = &list->at[end];
         int64_t imm = ir->imm + by;
