@@ -105,13 +105,13 @@ const void *engine_continue(struct cpu *cpu)
     return block_entry(engine, block);
 }
 
-const void *engine_continue_with(struct cpu *cpu, enum care care)
+const void *engine_continue_careful(struct cpu *cpu)
 {
     struct engine *engine = cpu_engine(cpu);
     engine_join_flags(cpu);
-    const struct block *block = next_block(engine, care);
+    const struct block *block = next_block(engine, CARE_MOST);
     if (!block) {
-        engine->care_next = care;
+        engine->care_next = CARE_MOST;
         return engine->stubs->leave;
     }
     engine_split_flags(cpu);

@@ -273,7 +273,7 @@ struct warm_check {
     int32_t rip;        /* distance from the block's */
     uint16_t code;      /* the place behind the call, in the block's straight code */
     uint8_t index : 6;  /* of the instruction in the block */
-    uint8_t shared : 1; /* it stands for others: go on in a block that takes more care */
+    uint8_t shared : 1; /* it stands for others: go on in a block of CARE_MOST */
     uint8_t recipe;     /* its number, + 1; 0: the flags are stored */
 };
 _Static_assert(TRACE_MAX <= 64, "warm_check.index");
@@ -720,8 +720,8 @@ const void *engine_exec(struct cpu *cpu, uint32_t site);
 const void *engine_indirect(struct cpu *cpu, uint32_t site);
 /* Host code for cpu->rip, to continue there without leaving; the leaving stub if there is none. */
 const void *engine_continue(struct cpu *cpu);
-/* The same in a block that takes so much care. */
-const void *engine_continue_with(struct cpu *cpu, enum care care);
+/* The same in a block of CARE_MOST. */
+const void *engine_continue_careful(struct cpu *cpu);
 /* The same as engine_continue() after an instruction that left its block. Takes the flags as
  * generated code keeps them.
  */

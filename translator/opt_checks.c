@@ -8,7 +8,8 @@
  * (R7). If the range is not in one page, or some of it needs a slow path, the block is left for one
  * that starts at that instruction and takes more care (exit.care). In the first such, accesses
  * share a check if they are in one page with what registers hold at that time: a stack frame that
- * lies across the boundary of two pages stays there for a while. In the second nothing is shared.
+ * lies across the boundary of two pages stays there for a while. In the second nothing is shared;
+ * warm blocks go to it at once.
  *
  * Addresses are compared symbolically: each register is known as root + offset, where a root is a
  * value that the block has not analysed further.

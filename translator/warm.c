@@ -90,7 +90,7 @@ const void *engine_check_failed(struct cpu *cpu, uint32_t code)
         if (!engine->verify) /* then only runs that were compared count */
             *block_countdown(engine, block) -= FAILURE;
         engine_split_flags(cpu);
-        return engine_continue_with(cpu, CARE_MOST);
+        return engine_continue_careful(cpu);
     }
     engine_interpret(engine, cache_offset(&engine->cache, check));
     if (engine->count)

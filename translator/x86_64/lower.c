@@ -188,7 +188,6 @@ struct lower_exit *lower_careful_exit(struct lower *l)
     unsigned index = l->ir->insn;
     struct lower_exit *exit = new_exit(l, l->trace->rip[index], index);
     exit->executed = (uint8_t)index;
-    exit->careful = true;
     exit->care = (enum care)(l->block->care + 1);
     return exit;
 }
@@ -654,16 +653,16 @@ static void emit_cold(struct lower *l, struct cold *cold)
 
 /* Exits that are taken as often as any: the code before their jumps stands behind the straight
  * code. */
-static bool is_tail(const struct cold *cold)
+static bool is_tail(const struct lower *l, const struct cold *cold)
 {
-    return cold->kind == COLD_EXIT && !cold->exit->careful;
+    return cold->kind == COLD_EXIT && cold->exit->care <= l->block->care;
 }
 
 static void emit_tail(struct lower *l)
 {
     l->held = V_NONE;
     for (unsigned i = 0; i < l->colds && !l->failed; i++) /* emitting may add more */
-        if (is_tail(&l->cold[i]))
+        if (is_tail(l, &l->cold[i]))
             emit_cold(l, &l->cold[i]);
 }
 
@@ -671,7 +670,7 @@ static void emit_slow_paths(struct lower *l)
 {
     l->e = &l->cold_code;
     for (unsigned i = 0; i < l->colds && !l->failed; i++)
-        if (!is_tail(&l->cold[i]))
+        if (!is_tail(l, &l->cold[i]))
             emit_cold(l, &l->cold[i]);
 }
 

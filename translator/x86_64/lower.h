@@ -80,7 +80,6 @@ struct lower_exit {
     uint8_t executed; /* instructions of the block executed when it is taken */
     bool same_page, returns;
     enum care care; /* of the block that it leads to */
-    bool careful;   /* because a shared check failed */
     bool room;      /* see struct exit */
 };
 
