@@ -161,21 +161,20 @@ static void bus_write(struct cpu *cpu, gpa_t gpa, const void *data, size_t size)
 
 /* A page that was resolved for an access: where its bytes are. */
 struct place {
-    struct tlb_entry *entry;
+    struct tlb *tlb;
     struct tlb_info *info;
     gva_t gva;
 };
 
 static struct place resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva, enum access access)
 {
-    struct place place = {.gva = gva};
-    place.entry = paging_resolve(cpu, mmu, gva, access, &place.info);
-    return place;
+    return (struct place){
+        .tlb = cpu->mmu[mmu], .info = paging_resolve(cpu, mmu, gva, access), .gva = gva};
 }
 
 static uint8_t *place_host(const struct place *place)
 {
-    return (uint8_t *)(place->gva + place->entry->addend);
+    return (uint8_t *)place->tlb->host[tlb_index(place->gva)] + (place->gva & 0xfff);
 }
 
 static gpa_t place_gpa(const struct place *place)
@@ -201,7 +200,8 @@ static void announce_store(struct cpu *cpu, const struct place *place)
 /* What a store to RAM owes to decoded code and dirty logs; then lets later stores hit if it can. */
 static void settle_store(struct cpu *cpu, const struct place *place, size_t size)
 {
-    if (place->entry->write == (place->gva & ~0xfffull))
+    uint64_t *tag = &place->tlb->tag[ACCESS_WRITE][tlb_index(place->gva)];
+    if (*tag == (place->gva & ~0xfffull))
         return;
     gpa_t gpa = place_gpa(place);
     code_written(cpu->code, gpa, size);
@@ -210,7 +210,7 @@ static void settle_store(struct cpu *cpu, const struct place *place, size_t size
         place->info->log = false;
     }
     if (!code_page_marked(cpu->code, gpa))
-        place->entry->write = place->gva & ~0xfffull;
+        *tag = place->gva & ~0xfffull;
 }
 
 static void place_write(struct cpu *cpu, const struct place *place, const void *data, size_t size)
@@ -319,9 +319,9 @@ uint64_t mem_rmw_slow(struct cpu *cpu, gva_t gva, unsigned size)
 
 uint64_t mem_read_as(struct cpu *cpu, enum mmu_index mmu, gva_t gva, unsigned size)
 {
-    const struct tlb_entry *entry = &cpu->mmu[mmu]->entry[tlb_index(gva)];
-    if (__builtin_expect((gva ^ entry->read) <= 4096 - size, 1))
-        return host_read((const uint8_t *)(gva + entry->addend), size);
+    const uint8_t *host = tlb_find(cpu->mmu[mmu], ACCESS_READ, gva, size);
+    if (host)
+        return host_read(host, size);
     uint64_t value = 0;
     if (!is_canonical(gva) || !is_canonical(gva + size - 1))
         cpu_raise_gp(cpu, 0);
@@ -336,9 +336,9 @@ uint64_t mem_read_as(struct cpu *cpu, enum mmu_index mmu, gva_t gva, unsigned si
 
 void mem_write_as(struct cpu *cpu, enum mmu_index mmu, gva_t gva, uint64_t value, unsigned size)
 {
-    const struct tlb_entry *entry = &cpu->mmu[mmu]->entry[tlb_index(gva)];
-    if (__builtin_expect((gva ^ entry->write) <= 4096 - size, 1)) {
-        host_write((uint8_t *)(gva + entry->addend), value, size);
+    uint8_t *host = tlb_find(cpu->mmu[mmu], ACCESS_WRITE, gva, size);
+    if (host) {
+        host_write(host, value, size);
         return;
     }
     if (!is_canonical(gva) || !is_canonical(gva + size - 1))
@@ -392,18 +392,12 @@ void mem_probe_read(struct cpu *cpu, gva_t gva, size_t size)
 
 void *mem_host_read(struct cpu *cpu, gva_t gva, size_t size)
 {
-    const struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(gva)];
-    if (size > 4096 || (gva ^ entry->read) > 4096 - size)
-        return NULL;
-    return (void *)(gva + entry->addend);
+    return size > 4096 ? NULL : tlb_find(cpu->tlb, ACCESS_READ, gva, size);
 }
 
 void *mem_host_write(struct cpu *cpu, gva_t gva, size_t size)
 {
-    const struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(gva)];
-    if (size > 4096 || (gva ^ entry->write) > 4096 - size)
-        return NULL;
-    return (void *)(gva + entry->addend);
+    return size > 4096 ? NULL : tlb_find(cpu->tlb, ACCESS_WRITE, gva, size);
 }
 
 void *mem_host_modify(struct cpu *cpu, gva_t gva, size_t size)
@@ -422,15 +416,16 @@ void *mem_host_modify(struct cpu *cpu, gva_t gva, size_t size)
 const uint8_t *mem_fetch(struct cpu *cpu, gva_t gva, gpa_t *gpa)
 {
     enum mmu_index mmu = cpu_mmu(cpu);
-    const struct tlb_entry *entry = &cpu->mmu[mmu]->entry[tlb_index(gva)];
-    struct tlb_info *info = &cpu->mmu[mmu]->info[tlb_index(gva)];
-    if (__builtin_expect((gva ^ entry->fetch) > 4095, 0)) {
-        if (!is_canonical(gva))
-            cpu_raise_gp(cpu, 0);
-        entry = paging_resolve(cpu, mmu, gva, ACCESS_FETCH, &info);
+    const uint8_t *host = tlb_find(cpu->mmu[mmu], ACCESS_FETCH, gva, 1);
+    if (host) {
+        *gpa = cpu->mmu[mmu]->info[tlb_index(gva)].gpa | (gva & 0xfff);
+        return host;
     }
-    *gpa = info->gpa | (gva & 0xfff);
-    return info->host ? (const uint8_t *)(gva + entry->addend) : NULL;
+    if (!is_canonical(gva))
+        cpu_raise_gp(cpu, 0);
+    struct place place = resolve(cpu, mmu, gva, ACCESS_FETCH);
+    *gpa = place_gpa(&place);
+    return place.info->host ? place_host(&place) : NULL;
 }
 
 /* -- Segments -- */

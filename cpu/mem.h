@@ -38,8 +38,6 @@ void *mem_host_write(struct cpu *cpu, gva_t gva, size_t size);
  * and the dirty log of it. NULL for devices, ROM and page crossings. */
 void *mem_host_modify(struct cpu *cpu, gva_t gva, size_t size);
 
-enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH };
-
 /* Host address of the instruction byte at gva (its page may be read to the end), its physical
  * address in *gpa. NULL if the page is a device: then bytes come over the bus. Raises #PF, #GP. */
 const uint8_t *mem_fetch(struct cpu *cpu, gva_t gva, gpa_t *gpa);
@@ -47,31 +45,29 @@ const uint8_t *mem_fetch(struct cpu *cpu, gva_t gva, gpa_t *gpa);
 #define MEM_ACCESSORS(bits, bytes)                                                                 \
     static inline uint##bits##_t mem_read_u##bits(struct cpu *cpu, gva_t gva)                      \
     {                                                                                              \
-        const struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(gva)];                          \
-        if (__builtin_expect((gva ^ entry->read) <= 4096 - (bytes), 1)) {                          \
-            uint##bits##_t value;                                                                  \
-            memcpy(&value, (const void *)(gva + entry->addend), bytes);                            \
-            return value;                                                                          \
-        }                                                                                          \
-        return (uint##bits##_t)mem_read_slow(cpu, gva, bytes);                                     \
+        uint##bits##_t value;                                                                      \
+        const void *host = tlb_find(cpu->tlb, ACCESS_READ, gva, bytes);                            \
+        if (!host)                                                                                 \
+            return (uint##bits##_t)mem_read_slow(cpu, gva, bytes);                                 \
+        memcpy(&value, host, bytes);                                                               \
+        return value;                                                                              \
     }                                                                                              \
     static inline void mem_write_u##bits(struct cpu *cpu, gva_t gva, uint##bits##_t value)         \
     {                                                                                              \
-        const struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(gva)];                          \
-        if (__builtin_expect((gva ^ entry->write) <= 4096 - (bytes), 1))                           \
-            memcpy((void *)(gva + entry->addend), &value, bytes);                                  \
+        void *host = tlb_find(cpu->tlb, ACCESS_WRITE, gva, bytes);                                 \
+        if (host)                                                                                  \
+            memcpy(host, &value, bytes);                                                           \
         else                                                                                       \
             mem_write_slow(cpu, gva, value, bytes);                                                \
     }                                                                                              \
     static inline uint##bits##_t mem_rmw_u##bits(struct cpu *cpu, gva_t gva)                       \
     {                                                                                              \
-        const struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(gva)];                          \
-        if (__builtin_expect((gva ^ entry->write) <= 4096 - (bytes), 1)) {                         \
-            uint##bits##_t value;                                                                  \
-            memcpy(&value, (const void *)(gva + entry->addend), bytes);                            \
-            return value;                                                                          \
-        }                                                                                          \
-        return (uint##bits##_t)mem_rmw_slow(cpu, gva, bytes);                                      \
+        uint##bits##_t value;                                                                      \
+        const void *host = tlb_find(cpu->tlb, ACCESS_WRITE, gva, bytes);                           \
+        if (!host)                                                                                 \
+            return (uint##bits##_t)mem_rmw_slow(cpu, gva, bytes);                                  \
+        memcpy(&value, host, bytes);                                                               \
+        return value;                                                                              \
     }
 
 MEM_ACCESSORS(8, 1)
@@ -85,7 +81,6 @@ MEM_ACCESSORS(64, 8)
 bool paging_refill(struct cpu *cpu, gva_t gva, enum access access);
 
 /* -- Segmented addresses -- */
-
 
 /* Linear address of seg:offset after limit, type and canonical checks (#GP, #SS). */
 gva_t segment_check(struct cpu *cpu, unsigned seg, uint64_t offset, unsigned size,

@@ -84,10 +84,10 @@ static struct mmu_tlb *mmu_of(struct tlb *tlb)
 
 static void invalidate_slot(struct tlb *tlb, unsigned slot)
 {
-    struct tlb_entry *entry = &tlb->entry[slot];
-    if (entry->fetch != TLB_INVALID(slot))
+    if (tlb->tag[ACCESS_FETCH][slot] != TLB_INVALID(slot))
         tlb->code[slot] = 0;
-    entry->read = entry->write = entry->fetch = TLB_INVALID(slot);
+    for (unsigned access = 0; access < ACCESS_COUNT; access++)
+        tlb->tag[access][slot] = TLB_INVALID(slot);
 }
 
 /* Makes an empty TLB of zeros. */
@@ -99,19 +99,18 @@ static void clear_zeros(struct tlb *tlb)
 
 static bool slot_used(const struct tlb *tlb, unsigned slot)
 {
-    const struct tlb_entry *entry = &tlb->entry[slot];
     uint64_t invalid = TLB_INVALID(slot);
-    return entry->read != invalid || entry->write != invalid || entry->fetch != invalid;
+    return tlb->tag[ACCESS_READ][slot] != invalid || tlb->tag[ACCESS_WRITE][slot] != invalid ||
+           tlb->tag[ACCESS_FETCH][slot] != invalid;
 }
 
 /* Page address of a used slot. */
 static gva_t slot_page(const struct tlb *tlb, unsigned slot)
 {
-    const struct tlb_entry *entry = &tlb->entry[slot];
-    uint64_t invalid = TLB_INVALID(slot);
-    uint64_t tag = entry->read != invalid    ? entry->read
-                   : entry->write != invalid ? entry->write
-                                             : entry->fetch;
+    unsigned access = ACCESS_READ;
+    while (tlb->tag[access][slot] == TLB_INVALID(slot) && access < ACCESS_FETCH)
+        access++;
+    uint64_t tag = tlb->tag[access][slot];
     return (tag & ~((uint64_t)(TLB_ENTRIES - 1) << 12)) | (uint64_t)slot << 12;
 }
 
@@ -264,10 +263,9 @@ void paging_invalidate_all_nonglobal(struct cpu *cpu)
 
 static void protect_slot(struct tlb *tlb, unsigned slot, gpa_t page)
 {
-    struct tlb_entry *entry = &tlb->entry[slot];
-    if (tlb->info[slot].gpa == page && entry->write != TLB_INVALID(slot) &&
-        (unsigned)(entry->write >> 12 & (TLB_ENTRIES - 1)) == slot)
-        entry->write ^= TLB_SLOW;
+    uint64_t *tag = &tlb->tag[ACCESS_WRITE][slot];
+    if (tlb->info[slot].gpa == page && *tag != TLB_INVALID(slot) && tlb_index(*tag) == slot)
+        *tag ^= TLB_SLOW;
 }
 
 static void protect_list(struct tlb *tlb, const struct slot_list *list, gpa_t page)
@@ -647,14 +645,13 @@ static void fill(struct cpu *cpu, enum mmu_index index, gva_t gva, const struct 
                  struct bus_page backing)
 {
     struct mmu_tlb *mmu = mmu_of(cpu->mmu[index]);
+    struct tlb *tlb = &mmu->tlb;
     unsigned slot = tlb_index(gva);
-    struct tlb_entry *entry = &mmu->tlb.entry[slot];
-    struct tlb_info *info = &mmu->tlb.info[slot];
     gva_t page = gva & ~0xfffull;
 
     note_slot(mmu, slot, walk->global);
     large_note(mmu, gva, walk->page_shift);
-    *info = (struct tlb_info){
+    tlb->info[slot] = (struct tlb_info){
         .gpa = walk->gpa,
         .host = backing.host != NULL,
         .rom = !backing.writable,
@@ -667,34 +664,25 @@ static void fill(struct cpu *cpu, enum mmu_index index, gva_t gva, const struct 
                       code_page_marked(cpu->code, walk->gpa);
     uint64_t invalid = TLB_INVALID(slot), device = backing.host ? 0 : TLB_SLOW;
     uint64_t fetch = allows(cpu, walk, index, ACCESS_FETCH) ? page ^ device : invalid;
-    if (fetch != invalid || entry->fetch != invalid)
-        mmu->tlb.code[slot] = fetch == page ? tlb_code(page, backing.host) : 0;
-    entry->read = allows(cpu, walk, index, ACCESS_READ) ? page ^ device : invalid;
-    entry->fetch = fetch;
-    entry->write = !allows(cpu, walk, index, ACCESS_WRITE) ? invalid
-                   : !backing.host || slow_write           ? page ^ TLB_SLOW
-                                                           : page;
-    entry->addend = (uintptr_t)backing.host - (uintptr_t)page;
+    if (fetch != invalid || tlb->tag[ACCESS_FETCH][slot] != invalid)
+        tlb->code[slot] = fetch == page ? tlb_code(page, backing.host) : 0;
+    tlb->tag[ACCESS_READ][slot] = allows(cpu, walk, index, ACCESS_READ) ? page ^ device : invalid;
+    tlb->tag[ACCESS_FETCH][slot] = fetch;
+    tlb->tag[ACCESS_WRITE][slot] = !allows(cpu, walk, index, ACCESS_WRITE) ? invalid
+                                   : !backing.host || slow_write           ? page ^ TLB_SLOW
+                                                                           : page;
+    tlb->host[slot] = (uintptr_t)backing.host;
 }
 
-static uint64_t *tag_for(struct tlb_entry *entry, enum access access)
-{
-    return access == ACCESS_READ    ? &entry->read
-           : access == ACCESS_WRITE ? &entry->write
-                                    : &entry->fetch;
-}
-
-struct tlb_entry *paging_resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva, enum access access,
-                                 struct tlb_info **info)
+struct tlb_info *paging_resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva, enum access access)
 {
     unsigned slot = tlb_index(gva);
-    struct tlb_entry *entry = &cpu->mmu[mmu]->entry[slot];
-    uint64_t tag = *tag_for(entry, access);
+    uint64_t tag = cpu->mmu[mmu]->tag[access][slot];
+    struct tlb_info *info = &cpu->mmu[mmu]->info[slot];
     gva_t page = gva & ~0xfffull;
 
-    *info = &cpu->mmu[mmu]->info[slot];
-    if (tag == page || (tag == (page ^ TLB_SLOW) && (access != ACCESS_WRITE || (*info)->dirty)))
-        return entry;
+    if (tag == page || (tag == (page ^ TLB_SLOW) && (access != ACCESS_WRITE || info->dirty)))
+        return info;
 
     struct walk walk;
     do {
@@ -707,7 +695,7 @@ struct tlb_entry *paging_resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva,
         }
     } while (!set_accessed(cpu, &walk, access));
     fill(cpu, mmu, gva, &walk, page_behind(cpu, walk.gpa));
-    return entry;
+    return info;
 }
 
 /* -- Refill without faults -- */
@@ -763,9 +751,9 @@ bool paging_refill(struct cpu *cpu, gva_t gva, enum access access)
 {
     enum mmu_index mmu = cpu_mmu(cpu);
     gva_t page = gva & ~0xfffull;
-    struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(gva)];
+    const uint64_t *place = &cpu->tlb->tag[access][tlb_index(gva)];
     struct walk walk;
-    uint64_t tag = *tag_for(entry, access);
+    uint64_t tag = *place;
 
     if (tag == page || tag == (page ^ TLB_SLOW) || cpu->tlb != cpu->mmu[mmu] ||
         !quick_walk(cpu, gva, access, &walk) || !allows(cpu, &walk, mmu, access))
@@ -774,7 +762,7 @@ bool paging_refill(struct cpu *cpu, gva_t gva, enum access access)
     if (!host)
         return false;
     fill(cpu, mmu, gva, &walk, (struct bus_page){host, true, false});
-    return *tag_for(entry, access) == page;
+    return *place == page;
 }
 
 bool paging_translate(struct cpu *cpu, gva_t gva, gpa_t *gpa)

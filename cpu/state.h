@@ -114,9 +114,11 @@ enum mmu_index { MMU_KERNEL, MMU_KERNEL_SMAP, MMU_USER, MMU_COUNT };
 /* -- Soft TLB -- */
 
 /*
- * One direct-mapped entry serves reads, writes and fetches of a page. An access of `size` bytes at
- * `gva` hits when (gva ^ tag) <= 4096 - size (unsigned): right page, right permission, no page
- * crossing, all in one compare. Then the bytes are at host address gva + addend.
+ * A direct-mapped slot serves reads, writes and fetches of a page, each by a tag of its own. An
+ * access of `size` bytes at `gva` hits when (gva ^ tag) <= 4096 - size (unsigned): right page, right
+ * permission, no page crossing, all in one compare. What was compared is then the offset in the
+ * page, whose host address is beside the tags. Each is an array, so that generated code needs no
+ * instruction to multiply the slot's number.
  *
  * TLB_SLOW, XORed into a tag, makes every compare fail although the translation is known: the slow path
  * finds it in `info` (MMIO, ROM writes, pages with code, first write for a dirty log, D bit). It flips
@@ -129,14 +131,15 @@ enum mmu_index { MMU_KERNEL, MMU_KERNEL_SMAP, MMU_USER, MMU_COUNT };
 #define TLB_SLOW 0x1000ull
 #define TLB_INVALID(slot) ((slot) < 2 ? 1ull << 61 | (uint64_t)((slot) ^ 1) << 12 : 0)
 
-struct tlb_entry {
-    uint64_t read, write, fetch; /* page address, ^ TLB_SLOW, or TLB_INVALID(slot) */
-    uintptr_t addend;            /* host minus guest virtual */
-};
+enum access { ACCESS_READ, ACCESS_WRITE, ACCESS_FETCH, ACCESS_COUNT };
+
+/* More than there are: one, which no address finds, is for the engine; and what belongs to a slot
+ * shall lie in different sets of the host's first cache. */
+#define TLB_SLOTS (TLB_ENTRIES + 24)
 
 struct tlb_info {
     gpa_t gpa;      /* page's physical address */
-    uint8_t host;   /* backed by host memory (addend valid) */
+    uint8_t host;   /* backed by host memory (tlb.host is valid) */
     uint8_t rom;    /* writes go to the bus */
     uint8_t global; /* survives CR3 loads */
     uint8_t page_shift; /* 12, 21, 22, 30: size of the guest's page (INVLPG) */
@@ -145,7 +148,8 @@ struct tlb_info {
 };
 
 struct tlb {
-    struct tlb_entry entry[TLB_ENTRIES];
+    uint64_t tag[ACCESS_COUNT][TLB_SLOTS]; /* page address, ^ TLB_SLOW, or TLB_INVALID(slot) */
+    uintptr_t host[TLB_SLOTS];             /* address of the page */
     struct tlb_info info[TLB_ENTRIES];
     uint64_t code[TLB_ENTRIES]; /* tlb_code() of a page in host memory that may be fetched; else 0 */
 };
@@ -159,6 +163,19 @@ static inline uint64_t tlb_code(gva_t page, const void *host)
 static inline unsigned tlb_index(gva_t gva)
 {
     return (unsigned)(gva >> 12) & (TLB_ENTRIES - 1);
+}
+
+/* Host address of `size` bytes, 1 to 4096, at gva if the TLB lets this access pass; else NULL. */
+static inline void *tlb_find(const struct tlb *tlb, enum access access, gva_t gva, size_t size)
+{
+    unsigned slot = tlb_index(gva);
+    uint64_t offset = gva ^ tlb->tag[access][slot];
+    if (__builtin_expect(offset > 4096 - size, 0))
+        return NULL;
+    void *host = (void *)(tlb->host[slot] + offset);
+    if (!host) /* what passes has a host page: callers need not look */
+        __builtin_unreachable();
+    return host;
 }
 
 /* -- Vector and x87 registers -- */
@@ -238,7 +255,7 @@ struct cpu {
     uint32_t mxcsr;
     uint64_t rip;
     uint64_t next_rip;
-    uint64_t engine[43]; /* scratch of the engine that runs this CPU */
+    uint64_t engine[44]; /* scratch of the engine that runs this CPU */
     uint64_t gpr[18]; /* 0-15 guest registers, REG_ZERO, REG_IP slot (scratch of the interpreter) */
     struct tlb *mmu[MMU_COUNT]; /* TLBs of the current address space */
     struct segment seg[SEG_COUNT];
@@ -291,7 +308,6 @@ struct cpu {
     struct tlb *watch;   /* never hits: cpu->tlb while accesses are watched (#AC, breakpoints) */
     struct cpuid_entry cpuid[CPUID_ENTRIES];
     uint64_t cpuid_epoch; /* counts what may change a result: mode, CR4, XCR0, the APIC's base */
-    uint64_t engine_far[48]; /* more of engine[], for what is used less often */
     /* FLAG_IF >> 8 if an interrupt may be waiting that only a clear IF holds back; else 0. Generated code
      * may set IF by itself only while it is 0. */
     uint32_t held_interrupt;

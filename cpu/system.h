@@ -80,10 +80,9 @@ void paging_invalidate_pcid_page(struct cpu *cpu, unsigned pcid, gva_t gva);
 void paging_invalidate_pcid(struct cpu *cpu, unsigned pcid);
 void paging_invalidate_all_nonglobal(struct cpu *cpu);
 
-/* A TLB entry that allows `access` to the page of gva under rights `mmu`; raises #PF. `info` is
- * the parallel record. The tag may still be slow (see TLB_SLOW). */
-struct tlb_entry *paging_resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva, enum access access,
-                                 struct tlb_info **info);
+/* Lets the TLB slot of gva under rights `mmu` allow `access` to its page, and gives its record;
+ * raises #PF. The tag may still be slow (see TLB_SLOW). */
+struct tlb_info *paging_resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva, enum access access);
 /* Physical address of a linear one for the debugger: no faults, no A/D bits, no TLB. */
 bool paging_translate(struct cpu *cpu, gva_t gva, gpa_t *gpa);
 
@@ -91,14 +90,12 @@ bool paging_translate(struct cpu *cpu, gva_t gva, gpa_t *gpa);
  * memory; else NULL: mem_read_as() knows what to do. */
 static inline void *tlb_host_read(const struct cpu *cpu, enum mmu_index mmu, gva_t gva, size_t size)
 {
-    const struct tlb_entry *entry = &cpu->mmu[mmu]->entry[tlb_index(gva)];
-    return (gva ^ entry->read) <= 4096 - size ? (void *)(gva + entry->addend) : NULL;
+    return tlb_find(cpu->mmu[mmu], ACCESS_READ, gva, size);
 }
 static inline void *tlb_host_write(const struct cpu *cpu, enum mmu_index mmu, gva_t gva,
                                    size_t size)
 {
-    const struct tlb_entry *entry = &cpu->mmu[mmu]->entry[tlb_index(gva)];
-    return (gva ^ entry->write) <= 4096 - size ? (void *)(gva + entry->addend) : NULL;
+    return tlb_find(cpu->mmu[mmu], ACCESS_WRITE, gva, size);
 }
 static inline uint64_t mem_read_u64_as(struct cpu *cpu, enum mmu_index mmu, gva_t gva)
 {

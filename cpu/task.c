@@ -209,10 +209,9 @@ void task_switch(struct cpu *cpu, uint16_t selector, struct descriptor *d, enum 
     if (tr->limit < old_layout->min_limit)
         raise_ts(cpu, old_selector);
     read_state(cpu, new_tss, layout, &state);
-    struct tlb_info *info;
-    paging_resolve(cpu, mmu, (uint32_t)tr->base, ACCESS_WRITE, &info);
-    paging_resolve(cpu, mmu, (uint32_t)(tr->base + old_layout->min_limit), ACCESS_WRITE, &info);
-    paging_resolve(cpu, mmu, (uint32_t)new_tss, ACCESS_WRITE, &info);
+    paging_resolve(cpu, mmu, (uint32_t)tr->base, ACCESS_WRITE);
+    paging_resolve(cpu, mmu, (uint32_t)(tr->base + old_layout->min_limit), ACCESS_WRITE);
+    paging_resolve(cpu, mmu, (uint32_t)new_tss, ACCESS_WRITE);
 
     uint32_t old_flags = cpu->eflags;
     if (source != TASK_CALL)

@@ -64,7 +64,7 @@ struct engine_hot {
         vectors_loaded; /* enum vectors_kept: guest registers, and MXCSR, that are in the host's */
     uint8_t x87_loaded; /* guest x87 state is in the host's, but for the two pointers */
     uint8_t exit_overflow, exit_flags; /* the same at the exit, if the host had them */
-    uint32_t exit;                     /* arena offset of the exit that was taken, 0: none */
+    uint32_t slot_mask; /* the bits of an address by which the TLB's slots are numbered */
     uint8_t flags; /* the slot: SF ZF AF PF CF, as the low byte of EFLAGS; stored apart from OF, so
                     * that loads find each where it was stored */
     struct jump_tables *tables; /* of the current space */
@@ -75,6 +75,7 @@ struct engine_hot {
     uint64_t carry;             /* V_CARRY */
     uint64_t found_shift;       /* of what FIND has found */
     uint64_t host_sp;           /* of the dispatcher */
+    uint32_t exit;              /* arena offset of the exit that was taken, 0: none */
     uint32_t mxcsr_host;        /* what the host register holds while vectors_loaded */
     uint32_t mxcsr_saved;
     uint64_t instructions;             /* retired in translated code, counted with --stats */
@@ -87,16 +88,6 @@ _Static_assert(sizeof(struct engine_hot) <= sizeof(((struct cpu *)0)->engine), "
 static inline struct engine_hot *engine_hot(struct cpu *cpu)
 {
     return (struct engine_hot *)(void *)cpu->engine;
-}
-
-/* What generated code keeps in cpu->engine_far[]. */
-struct engine_far {
-    struct tlb_entry passed; /* stands for a page with code, for one store beside that code */
-};
-
-static inline struct engine_far *engine_far(struct cpu *cpu)
-{
-    return (struct engine_far *)(void *)cpu->engine_far;
 }
 
 struct jump_entry {

@@ -331,8 +331,9 @@ static bool is_compound(const struct checks *c, const struct ir *ir)
     return ir->b < 16 || ir->seg != SEG_COUNT || c->width == 4 || !host_keeps_register(ir->a);
 }
 
-/* Groups whose members gain by the host address of the range: there they need neither registers
- * nor segment bases. To compute it costs an instruction; in a loop whose address moves two. */
+/* Groups whose members find their operand by the host address of the range, for which they need
+ * neither registers nor segment bases. In a loop whose address moves it must be computed each time,
+ * instead of the distance once a page: then at least two members are to gain by it. */
 static void choose_starts(struct checks *c, const int slot[GROUPS_MAX])
 {
     unsigned gains[GROUPS_MAX] = {0};
@@ -345,7 +346,7 @@ static void choose_starts(struct checks *c, const int slot[GROUPS_MAX])
     for (unsigned i = 0; i < c->groups; i++) {
         struct group *g = &c->group[i];
         bool moves = slot[i] >= SHARES && !g->invariant;
-        g->start = slot[i] >= 0 && gains[i] > (moves ? 1 : 0);
+        g->start = slot[i] >= 0 && (!moves || gains[i] > 1);
         if (g->start && g->constant) { /* its page, since its checks look at different places */
             g->low = (int64_t)(g->page << 12);
             g->high = g->low + 4096;

@@ -40,14 +40,11 @@ static int page_of(struct engine *engine, struct trace *trace, gva_t gva, bool f
         return -1;
 
     struct cpu *cpu = engine->cpu;
-    const struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(page)];
     struct trace_page found = {.gva = page};
-    if (fetch) {
+    if (fetch)
         found.host = mem_fetch(cpu, page, &found.gpa);
-    } else if (entry->fetch == page) {
-        found.host = (const uint8_t *)(page + entry->addend);
+    else if ((found.host = tlb_find(cpu->tlb, ACCESS_FETCH, page, 1)))
         found.gpa = cpu->tlb->info[tlb_index(page)].gpa;
-    }
     if (!found.host)
         return -1;
     *added = true;
@@ -140,7 +137,7 @@ static bool can_follow(struct engine *engine, const struct trace *trace, uint64_
     for (unsigned i = 0; i < trace->pages; i++)
         if (trace->page[i].gva == page)
             return true;
-    return trace->pages < TRACE_PAGES && engine->cpu->tlb->entry[tlb_index(page)].fetch == page;
+    return trace->pages < TRACE_PAGES && tlb_find(engine->cpu->tlb, ACCESS_FETCH, page, 1);
 }
 
 /* Is there a block that begins there? */

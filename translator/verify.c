@@ -143,12 +143,12 @@ static void rearm_pages(struct verify *v)
         unsigned slot = tlb_index(copy->gva);
         for (unsigned m = 0; m < MMU_COUNT; m++) {
             struct tlb_info *info = &copy->mmu[m]->info[slot];
-            struct tlb_entry *entry = &copy->mmu[m]->entry[slot];
+            uint64_t *tag = &copy->mmu[m]->tag[ACCESS_WRITE][slot];
             if (info->gpa != copy->gpa || info->log)
                 continue;
             info->log = true;
-            if (entry->write == copy->gva)
-                entry->write ^= TLB_SLOW;
+            if (*tag == copy->gva)
+                *tag ^= TLB_SLOW;
         }
     }
     v->pages = 0;

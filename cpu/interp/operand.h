@@ -260,9 +260,9 @@ INLINE void push(struct cpu *cpu, uint64_t value, unsigned size)
         rsp = (uint32_t)rsp;
     if (LIKELY((cpu->mode & MODE_CODE64) ||
                (cpu->mode & (MODE_STACK32 | MODE_FLAT_SS)) == (MODE_STACK32 | MODE_FLAT_SS))) {
-        const struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(rsp)];
-        if (LIKELY((rsp ^ entry->write) <= 4096 - size)) {
-            memcpy((void *)(rsp + entry->addend), &value, size);
+        void *host = tlb_find(cpu->tlb, ACCESS_WRITE, rsp, size);
+        if (LIKELY(host)) {
+            memcpy(host, &value, size);
             cpu->gpr[RSP] = rsp;
             return;
         }
@@ -279,10 +279,10 @@ INLINE uint64_t pop(struct cpu *cpu, unsigned size)
                (cpu->mode & (MODE_STACK32 | MODE_FLAT_SS)) == (MODE_STACK32 | MODE_FLAT_SS))) {
         if (!(cpu->mode & MODE_CODE64))
             rsp = (uint32_t)rsp;
-        const struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(rsp)];
-        if (LIKELY((rsp ^ entry->read) <= 4096 - size)) {
+        const void *host = tlb_find(cpu->tlb, ACCESS_READ, rsp, size);
+        if (LIKELY(host)) {
             uint64_t value = 0;
-            memcpy(&value, (const void *)(rsp + entry->addend), size);
+            memcpy(&value, host, size);
             rsp += size;
             cpu->gpr[RSP] = cpu->mode & MODE_CODE64 ? rsp : (uint32_t)rsp;
             return value;

@@ -384,7 +384,7 @@ bool interp_cached_gpa(const struct cpu *cpu, gpa_t *gpa)
     const struct tlb *tlb = cpu->mmu[cpu_mmu(cpu)];
     unsigned slot = tlb_index(gva);
     *gpa = tlb->info[slot].gpa | (gva & 0xfff);
-    return (gva ^ tlb->entry[slot].fetch) <= 4095;
+    return (gva ^ tlb->tag[ACCESS_FETCH][slot]) <= 4095;
 }
 
 void interp_prefetch(const struct cpu *cpu, gpa_t gpa)

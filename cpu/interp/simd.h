@@ -148,10 +148,10 @@ INLINE void mmx_set(struct cpu *cpu, unsigned reg, uint64_t value)
 
 INLINE union vector mem_read_vector(struct cpu *cpu, gva_t gva, enum vector_form form)
 {
-    const struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(gva)];
+    const void *host = tlb_find(cpu->tlb, ACCESS_READ, gva, form_bytes(form));
     union vector value;
-    if (LIKELY((gva ^ entry->read) <= 4096 - form_bytes(form)))
-        memcpy(&value, (const void *)(gva + entry->addend), form_bytes(form));
+    if (LIKELY(host))
+        memcpy(&value, host, form_bytes(form));
     else
         mem_read_bytes(cpu, gva, &value, form_bytes(form));
     return value;
@@ -160,9 +160,9 @@ INLINE union vector mem_read_vector(struct cpu *cpu, gva_t gva, enum vector_form
 INLINE void mem_write_vector(struct cpu *cpu, gva_t gva, const union vector *value,
                              enum vector_form form)
 {
-    const struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(gva)];
-    if (LIKELY((gva ^ entry->write) <= 4096 - form_bytes(form)))
-        memcpy((void *)(gva + entry->addend), value, form_bytes(form));
+    void *host = tlb_find(cpu->tlb, ACCESS_WRITE, gva, form_bytes(form));
+    if (LIKELY(host))
+        memcpy(host, value, form_bytes(form));
     else
         mem_write_bytes(cpu, gva, value, form_bytes(form));
 }

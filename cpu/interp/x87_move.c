@@ -6,11 +6,11 @@
 
 static struct float80 read_f80(struct cpu *cpu, gva_t gva)
 {
-    const struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(gva)];
+    const void *host = tlb_find(cpu->tlb, ACCESS_READ, gva, 10);
     uint8_t bytes[10];
     struct float80 value;
-    if (LIKELY((gva ^ entry->read) <= 4096 - 10))
-        memcpy(bytes, (const void *)(gva + entry->addend), 10);
+    if (LIKELY(host))
+        memcpy(bytes, host, 10);
     else
         mem_read_bytes(cpu, gva, bytes, 10);
     memcpy(&value.mantissa, bytes, 8);
@@ -20,12 +20,12 @@ static struct float80 read_f80(struct cpu *cpu, gva_t gva)
 
 static void write_f80(struct cpu *cpu, gva_t gva, struct float80 value)
 {
-    const struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(gva)];
+    void *host = tlb_find(cpu->tlb, ACCESS_WRITE, gva, 10);
     uint8_t bytes[10];
     memcpy(bytes, &value.mantissa, 8);
     memcpy(bytes + 8, &value.exponent, 2);
-    if (LIKELY((gva ^ entry->write) <= 4096 - 10))
-        memcpy((void *)(gva + entry->addend), bytes, 10);
+    if (LIKELY(host))
+        memcpy(host, bytes, 10);
     else
         mem_write_bytes(cpu, gva, bytes, 10);
 }

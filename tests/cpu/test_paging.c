@@ -163,43 +163,43 @@ START_TEST(crossing_checks_both_pages_first)
 }
 END_TEST
 
+/* The physical address of a page that may be read. */
+static gpa_t resolved(gva_t gva)
+{
+    return paging_resolve(board->cpu, MMU_KERNEL, gva, ACCESS_READ)->gpa;
+}
+
 START_TEST(invlpg_drops_all_of_a_large_page)
 {
     guest_long(board);
     struct cpu *cpu = board->cpu;
-    struct tlb_info *info;
     for (unsigned i = 0; i < 8; i++)
-        paging_resolve(cpu, MMU_KERNEL, DATA + i * 0x1000, ACCESS_READ, &info);
-    paging_resolve(cpu, MMU_KERNEL, 0x800000, ACCESS_READ, &info);
+        resolved(DATA + i * 0x1000);
+    resolved(0x800000);
     guest_put(board, GUEST_TABLES + 0x2000 + 2 * 8, 0x600087, 8); /* DATA is elsewhere now */
     guest_put(board, GUEST_TABLES + 0x2000 + 4 * 8, 0, 8);
-    paging_resolve(cpu, MMU_KERNEL, DATA + 0x3000, ACCESS_READ, &info);
-    ck_assert_uint_eq(info->gpa, 0x403000); /* stale, as it may be */
+    ck_assert_uint_eq(resolved(DATA + 0x3000), 0x403000); /* stale, as it may be */
     tlb_flush_page(cpu, DATA + 0x1fffff);
     for (unsigned i = 0; i < 8; i++) {
-        paging_resolve(cpu, MMU_KERNEL, DATA + i * 0x1000, ACCESS_READ, &info);
-        ck_assert_uint_eq(info->gpa, 0x600000 + i * 0x1000);
+        ck_assert_uint_eq(resolved(DATA + i * 0x1000), 0x600000 + i * 0x1000);
     }
-    paging_resolve(cpu, MMU_KERNEL, 0x800000, ACCESS_READ, &info); /* not flushed */
-    ck_assert_uint_eq(info->gpa, 0x800000);
+    ck_assert_uint_eq(resolved(0x800000), 0x800000); /* not flushed */
 }
 END_TEST
 
 /* Does the TLB still know DATA by its old translation, 0x500000? */
 static bool cached(void)
 {
-    struct tlb_info *info;
     guest_put(board, PTE, guest_get(board, PTE, 8) ^ 0x200000, 8); /* 0x700000 */
-    paging_resolve(board->cpu, MMU_KERNEL, DATA, ACCESS_READ, &info);
+    gpa_t gpa = resolved(DATA);
     guest_put(board, PTE, guest_get(board, PTE, 8) ^ 0x200000, 8);
-    return info->gpa == 0x500000;
+    return gpa == 0x500000;
 }
 
 static void fill(void)
 {
-    struct tlb_info *info;
     tlb_flush_all(board->cpu);
-    paging_resolve(board->cpu, MMU_KERNEL, DATA, ACCESS_READ, &info);
+    resolved(DATA);
 }
 
 START_TEST(flushes_and_global_pages)
@@ -234,16 +234,13 @@ START_TEST(many_fills_then_flush)
     /* More than the list of filled slots holds: the flush must still find all. */
     guest_long(board);
     struct cpu *cpu = board->cpu;
-    struct tlb_info *info;
     for (unsigned i = 0; i < 3000; i++)
-        paging_resolve(cpu, MMU_KERNEL, i * 0x1000, ACCESS_READ, &info);
+        resolved(i * 0x1000);
     for (unsigned i = 0; i < 512; i++)
         guest_put(board, GUEST_TABLES + 0x2000 + i * 8, 0x600087, 8);
     cpu_write_cr3(cpu, cpu->cr3);
-    for (unsigned i = 0; i < 3000; i++) {
-        paging_resolve(cpu, MMU_KERNEL, i * 0x1000, ACCESS_READ, &info);
-        ck_assert_uint_eq(info->gpa, 0x600000 + (i * 0x1000 & 0x1fffff));
-    }
+    for (unsigned i = 0; i < 3000; i++)
+        ck_assert_uint_eq(resolved(i * 0x1000), 0x600000 + (i * 0x1000 & 0x1fffff));
 }
 END_TEST
 
@@ -282,9 +279,7 @@ START_TEST(pcid_contexts)
     for (unsigned pcid = 16; pcid < 64; pcid++)
         cpu_write_cr3(cpu, root | pcid | 1ull << 63);
     guest_put(board, PTE, 0x700003, 8);
-    struct tlb_info *info;
-    paging_resolve(cpu, MMU_KERNEL, DATA, ACCESS_READ, &info);
-    ck_assert_uint_eq(info->gpa, 0x700000);
+    ck_assert_uint_eq(resolved(DATA), 0x700000);
 }
 END_TEST
 
@@ -377,15 +372,13 @@ START_TEST(slow_tags_never_match)
     /* A device page's tag, its neighbours, and every single wrong bit. */
     guest_long(board);
     struct cpu *cpu = board->cpu;
-    struct tlb_info *info;
-    struct tlb_entry *entry = paging_resolve(cpu, MMU_KERNEL, 0x3f000000, ACCESS_READ, &info);
-    ck_assert(!info->host);
+    ck_assert(!paging_resolve(cpu, MMU_KERNEL, 0x3f000000, ACCESS_READ)->host);
     for (unsigned bit = 0; bit < 64; bit++) {
         uint64_t gva = 0x3f000000 ^ 1ull << bit;
-        if (&cpu->tlb->entry[tlb_index(gva)] == entry)
-            ck_assert((gva ^ entry->read) > 4095);
+        if (tlb_index(gva) == tlb_index(0x3f000000))
+            ck_assert_ptr_null(tlb_find(cpu->tlb, ACCESS_READ, gva, 1));
     }
-    ck_assert((0x3f000000 ^ entry->read) > 4095);
+    ck_assert_ptr_null(tlb_find(cpu->tlb, ACCESS_READ, 0x3f000000, 1));
 }
 END_TEST
 
@@ -395,20 +388,18 @@ START_TEST(first_pages)
     static const uint64_t at[] = {0, 0x3f000000, 0x600000, 0x3f200000}; /* memory and devices */
     guest_long(board);
     struct cpu *cpu = board->cpu;
-    struct tlb_info *info;
     tlb_flush_all(cpu);
     for (uint64_t gva = 0; gva < 0x8000; gva += 0x1000) {
-        const struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(gva)];
-        ck_assert((gva ^ entry->read) > 4095 && (gva ^ entry->read) != TLB_SLOW);
+        uint64_t tag = cpu->tlb->tag[ACCESS_READ][tlb_index(gva)];
+        ck_assert((gva ^ tag) > 4095 && (gva ^ tag) != TLB_SLOW);
     }
     for (unsigned i = 0; i < sizeof at / sizeof at[0]; i++) {
         guest_put(board, GUEST_TABLES + 0x2000, at[i] | 0x83, 8);
         for (uint64_t gva = 0; gva < 0x8000; gva += 0x1000) {
             tlb_flush_page(cpu, gva);
-            paging_resolve(cpu, MMU_KERNEL, gva, ACCESS_READ, &info);
+            const struct tlb_info *info = paging_resolve(cpu, MMU_KERNEL, gva, ACCESS_READ);
             ck_assert_uint_eq(info->gpa, at[i] + gva);
-            const struct tlb_entry *entry = &cpu->tlb->entry[tlb_index(gva)];
-            ck_assert_int_eq((gva ^ entry->read) <= 4095, info->host);
+            ck_assert_int_eq(tlb_find(cpu->tlb, ACCESS_READ, gva, 1) != NULL, info->host);
         }
         tlb_flush_all(cpu);
     }

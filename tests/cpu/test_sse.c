@@ -469,10 +469,12 @@ static void setup(void)
     /* One page of memory, at the same address in guest and host. */
     cpu->tlb = calloc(1, sizeof *cpu->tlb);
     for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
-        cpu->tlb->entry[slot] =
-            (struct tlb_entry){TLB_INVALID(slot), TLB_INVALID(slot), TLB_INVALID(slot), 0};
+        for (unsigned access = 0; access < ACCESS_COUNT; access++)
+            cpu->tlb->tag[access][slot] = TLB_INVALID(slot);
     uint64_t page = (uint64_t)(uintptr_t)h->page;
-    cpu->tlb->entry[tlb_index(page)] = (struct tlb_entry){page, page, page, 0};
+    for (unsigned access = 0; access < ACCESS_COUNT; access++)
+        cpu->tlb->tag[access][tlb_index(page)] = page;
+    cpu->tlb->host[tlb_index(page)] = page;
     cpu->tlb->info[tlb_index(page)] = (struct tlb_info){.host = true, .dirty = true};
     for (unsigned i = 0; i < MMU_COUNT; i++)
         cpu->mmu[i] = cpu->tlb;

@@ -17,6 +17,8 @@ bool host_create(struct engine *engine, struct error *error)
     if (!stubs)
         return error_set(error, "cannot allocate the translator: out of memory");
     stubs->bmi2 = __builtin_cpu_supports("bmi2");
+    /* In microcode there: a few hundred cycles. */
+    stubs->pext = stubs->bmi2 && !__builtin_cpu_is("znver1") && !__builtin_cpu_is("znver2");
     engine->stubs = &stubs->host;
     if (!stubs_emit(engine, stubs))
         return error_set(error, "the code cache is too small");

@@ -8,11 +8,11 @@
  *     host   RBX RBP RSI RDI R8 R9 R10 R11 | R12 R13 R14 R15 | cpu->gpr[12..15]
  *
  * RBX for RAX because its byte BH is addressable as AH is. Temporaries: V_T0 is RAX; the memory
- * operand V_M is an address made of RDX (host minus guest address) and RCX or a guest register.
- * Guest XMM or YMM registers live in the host's of the same number as hot.vectors_loaded says; code
- * that uses them tests that at its entry. While only XMM are loaded, the upper halves are in struct
- * cpu, and no VEX-encoded instruction runs; with YMM loaded, the host's SSE keeps the upper halves
- * as the guest's does.
+ * operand V_M is an address made of RDX (a page's host address, or host minus guest address) and
+ * RCX (the offset in the page) or a guest register. Guest XMM or YMM registers live in the host's
+ * of the same number as hot.vectors_loaded says; code that uses them tests that at its entry. While
+ * only XMM are loaded, the upper halves are in struct cpu, and no VEX-encoded instruction runs;
+ * with YMM loaded, the host's SSE keeps the upper halves as the guest's does.
  *
  * Code is emitted to two places: the straight path, and the cold part with the slow paths, which
  * are noted in `cold` and emitted at the end, when the places they return to are known. What is
@@ -33,8 +33,6 @@
 #define CPU_AT(member) ((int32_t)offsetof(struct cpu, member))
 #define HOT_AT(member)                                                                             \
     ((int32_t)(offsetof(struct cpu, engine) + offsetof(struct engine_hot, member)))
-#define FAR_AT(member)                                                                             \
-    ((int32_t)(offsetof(struct cpu, engine_far) + offsetof(struct engine_far, member)))
 /* Where generated code has a register that is in memory. */
 #define GPR_AT(reg) ((reg) < R12 ? CPU_AT(gpr) + (int32_t)(reg)*8 : HOT_AT(high[(reg)-R12]))
 
@@ -105,7 +103,7 @@ struct cold {
     uint8_t *field; /* displacement of the jump that leads here */
     uint8_t *back;
     uint8_t gva; /* COLD_REFILL, COLD_SLOT: register with the address; H_NONE: it is `page` */
-    bool write;
+    enum access access;
     bool next;      /* belongs to the second copy of a loop */
     bool moved;     /* comes from code with homes of its own */
     bool returns;   /* COLD_INDIRECT: it was the return table */
@@ -319,11 +317,14 @@ static inline unsigned exit_stub(unsigned number)
     return number / STUBS_TOGETHER * STUBS_SIZE + number % STUBS_TOGETHER * STUB_SIZE;
 }
 
-/* Places in a TLB entry. */
-enum {
-    READ_TAG = offsetof(struct tlb_entry, read),
-    WRITE_TAG = offsetof(struct tlb_entry, write),
-};
+/* What belongs to the TLB slot that stubs_find_slot() has found. */
+static inline struct host_mem tlb_tag(enum access access)
+{
+    return (struct host_mem){H_RAX, H_RDX, 3, (int32_t)offsetof(struct tlb, tag[access])};
+}
+#define TLB_HOST ((struct host_mem){H_RAX, H_RDX, 3, (int32_t)offsetof(struct tlb, host)})
+/* The slot that lets one store pass beside code (stubs.c). */
+#define TLB_PASSED TLB_ENTRIES
 
 struct x86_stubs {
     struct host_stubs host;
@@ -336,8 +337,8 @@ struct x86_stubs {
     uint8_t *repeat[2][4];          /* REP STOS, REP MOVS of 1, 2, 4, 8 bytes an element */
     struct guard_code guard[GUARDS];
     uint8_t *exec[KEEPS_COUNT][2]; /* for blocks that keep vectors, x87 state */
-    bool bmi2;
-    struct lower lower; /* work space */
+    bool bmi2, pext;               /* `pext`: it is fast */
+    struct lower lower;            /* work space */
 };
 
 static inline struct x86_stubs *stubs_of(const struct engine *engine)
@@ -367,7 +368,11 @@ void stubs_find_return(struct emit *e, unsigned sp, int32_t below, int32_t pushe
 void stubs_note_shift(struct emit *e, bool zero, int32_t pushed);
 /* RDX = the current space's tables + the offset of the jump entry for the rip in RCX. */
 void stubs_find_jump(struct emit *e);
-/* RDX = the TLB entry for the address in `gva`; `pushed` bytes lie on the stack. */
-void stubs_find_entry(struct emit *e, bool bmi2, unsigned gva, int32_t pushed);
+/* RAX = the TLB, RDX = its slot for the address in `gva`; `pushed` bytes lie on the stack. */
+void stubs_find_slot(const struct x86_stubs *stubs, struct emit *e, unsigned gva, int32_t pushed);
+/* The check of `span` bytes at the address in RCX, of which it makes the offset in the page of the
+ * slot found: goes to the place given back, to be patched, if they may not be accessed or are not
+ * aligned to their size, 16 or 32 bytes. The host address is RCX + TLB_HOST then. */
+uint8_t *stubs_compare(struct emit *e, enum access access, unsigned span, bool aligned);
 
 #endif

@@ -28,19 +28,9 @@ static void move_vector(struct emit *e, unsigned reg, bool store)
 static uint8_t *load_element(struct lower *l, struct host_mem to, unsigned size)
 {
     struct emit *e = l->e;
-    if (l->bmi2) {
-        emit_rorx(e, 4, H_RDX, H_RCX, 7);
-    } else {
-        emit_mov_rr(e, 4, H_RDX, H_RCX);
-        emit_shift_ri(e, SHIFT_SHR, 4, H_RDX, 7);
-    }
-    emit_alu_ri(e, ALU_AND, 4, H_RDX, (int32_t)(TLB_ENTRIES - 1) << 5);
-    emit_alu_rm(e, ALU_ADD, 8, H_RDX, cpu_mem(CPU_AT(tlb)));
-    emit_mov_rr(e, 8, H_RAX, H_RCX);
-    emit_alu_rm(e, ALU_XOR, 8, H_RAX, host_at(H_RDX, READ_TAG));
-    emit_alu_ri(e, ALU_CMP, 8, H_RAX, 4096 - (int32_t)size);
-    uint8_t *slow = emit_jcc(e, CC_A);
-    emit_load(e, 8, H_RDX, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend)));
+    stubs_find_slot(stubs_of(l->engine), e, H_RCX, 0);
+    uint8_t *slow = stubs_compare(e, ACCESS_READ, size, false);
+    emit_load(e, 8, H_RDX, TLB_HOST);
     emit_load(e, size, H_RAX, (struct host_mem){H_RDX, H_RCX, 0, 0});
     emit_store(e, size, to, H_RAX);
     return slow;

@@ -2,19 +2,19 @@
  * Memory operands: from guest address to V_M.
  *
  * In warm blocks the check is called (stubs.c), in hot ones it is inline. That of `size` bytes at a
- * guest address (cpu/state.h): one TLB entry, one compare for page, right and page crossing, then
- * the distance to host memory in RDX.
+ * guest address (cpu/state.h): one TLB slot, one compare for page, right and page crossing. What is
+ * compared is the offset in the page, if it passes.
  *
  *     lea  rcx, [address]
- *     rorx edx, ecx, 7              ; index of the page, times 32 bytes an entry
- *     and  edx, (TLB_ENTRIES - 1) << 5
- *     add  rdx, [tlb]
- *     mov  rax, rcx
- *     xor  rax, [rdx + tag]
- *     cmp  rax, 4096 - size         ; test rax, ~0xff0 for aligned 16-byte, ~0xfe0 for 32-byte
- * operands ja   slow mov  rdx, [rdx + addend]      ; operand: [rdx + rcx]
+ *     mov  rax, [tlb]
+ *     pext edx, ecx, [slot_mask]
+ *     xor  rcx, [rax + rdx * 8 + tag]
+ *     cmp  rcx, 4096 - size         ; test rcx, ~0xff0 for aligned 16-byte, ~0xfe0 for 32-byte
+ *     ja   slow                     ; operands
+ *     mov  rdx, [rax + rdx * 8 + host] ; operand: [rdx + rcx]
  *
- * In a loop the page that the address was in before stands in for the entry:
+ * Others in the same range use its host address. In a loop whose address moves the page that it was
+ * in before stands in for the slot:
  *
  *     mov  rax, rcx
  *     xor  rax, [slot.page]
@@ -28,39 +28,46 @@
     (CPU_AT(seg) + (int32_t)((number) * sizeof(struct segment)) +                                  \
      (int32_t)offsetof(struct segment, member))
 
-static int32_t tag_of(const struct ir *ir)
+static enum access access_of(const struct ir *ir)
 {
-    return ir->op == IR_MEM_READ && !ir->share_write ? READ_TAG : WRITE_TAG;
+    return ir->op == IR_MEM_READ && !ir->share_write ? ACCESS_READ : ACCESS_WRITE;
 }
 
-/* An address known now: its TLB entry has a known place. */
-static void lower_constant(struct lower *l, const struct ir *ir, uint64_t gva)
+/* The check of a page known now, whose TLB slot has a known place: its host address in RDX. */
+static void check_page(struct lower *l, const struct ir *ir, gva_t page, struct lower_exit *careful)
 {
     struct emit *e = l->e;
-    int32_t entry = (int32_t)(tlb_index(gva) * sizeof(struct tlb_entry));
-    uint64_t page = gva & ~0xfffull;
-    if ((gva & 0xfff) + ir->size > 4096 || (ir->aligned && gva & (ir->size - 1u))) {
-        lower_cold(l, COLD_SLOW, emit_jmp(e));
-        l->m = host_at(H_RDX, 0); /* what follows is never reached */
-        return;
-    }
+    enum access access = access_of(ir);
+    int32_t slot = (int32_t)(tlb_index(page) * sizeof(uint64_t));
+    struct host_mem tag = host_at(H_RDX, tlb_tag(access).disp + slot);
     emit_load(e, 8, H_RDX, cpu_mem(CPU_AT(tlb)));
     uint8_t *check = e->at;
     if ((uint64_t)(int64_t)(int32_t)page == page) {
-        emit_alu_mi(e, ALU_CMP, 8, host_at(H_RDX, entry + tag_of(ir)), (int32_t)page, false);
-        l->m = host_at(H_RDX, (int32_t)gva);
+        emit_alu_mi(e, ALU_CMP, 8, tag, (int32_t)page, false);
     } else {
         emit_mov_ri(e, H_RCX, page);
-        emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry + tag_of(ir)), H_RCX, false);
-        l->m = (struct host_mem){H_RDX, H_RCX, 0, (int32_t)(gva & 0xfff)};
+        emit_alu_mr(e, ALU_CMP, 8, tag, H_RCX, false);
     }
     struct cold *cold = lower_cold(l, COLD_REFILL, emit_jcc(e, CC_NZ));
     cold->back = check;
     cold->gva = H_NONE;
     cold->page = page;
-    cold->write = tag_of(ir) == WRITE_TAG;
-    l->returns[cold->index] = true;
-    emit_load(e, 8, H_RDX, host_at(H_RDX, entry + (int32_t)offsetof(struct tlb_entry, addend)));
+    cold->access = access;
+    cold->exit = careful;
+    l->returns[cold->index] |= !careful;
+    emit_load(e, 8, H_RDX, host_at(H_RDX, TLB_HOST.disp + slot));
+}
+
+/* An address known now. */
+static void lower_constant(struct lower *l, const struct ir *ir, uint64_t gva)
+{
+    if ((gva & 0xfff) + ir->size > 4096 || (ir->aligned && gva & (ir->size - 1u))) {
+        lower_cold(l, COLD_SLOW, emit_jmp(l->e));
+        l->m = host_at(H_RDX, 0); /* what follows is never reached */
+        return;
+    }
+    check_page(l, ir, gva & ~0xfffull, NULL);
+    l->m = host_at(H_RDX, (int32_t)(gva & 0xfff));
 }
 
 /* Bit string instructions: RCX += byte offset of the unit that holds bit `ir->d`; V_T1 = the bit's
@@ -103,18 +110,27 @@ static void check_segment(struct lower *l, const struct ir *ir)
     emit_alu_rm(e, ALU_ADD, 4, H_RCX, cpu_mem(SEG_AT(ir->seg, base)));
 }
 
-static void find_entry(struct lower *l, unsigned gva)
+/* Goes on with an address whose TLB slot is to be found: it is in RCX then. */
+static uint8_t *find_slot(struct lower *l, unsigned gva)
 {
-    stubs_find_entry(l->e, l->bmi2, gva, 0);
+    stubs_find_slot(stubs_of(l->engine), l->e, gva, 0);
+    if (gva != H_RCX)
+        emit_mov_rr(l->e, 8, H_RCX, gva);
+    return l->e->at;
 }
 
-#define DISTANCE host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend))
-
-/* Notes the entry at RDX, which matched, in a slot of the loop; uses RAX. */
-static void fill_loop_slot(struct emit *e, unsigned slot, int32_t tag, unsigned span)
+/* Notes the TLB's slot, which matched, in one of the loop. RDX is the distance then, RCX the
+ * address again. */
+static void fill_loop_slot(struct emit *e, unsigned slot, enum access access, unsigned span)
 {
-    emit_load(e, 8, H_RAX, host_at(H_RDX, tag));
-    emit_store(e, 8, loop_slot_mem(slot, page), H_RAX);
+    emit_lea(e, 8, H_RAX, (struct host_mem){H_RAX, H_RDX, 3, 0});
+    emit_load(e, 8, H_RDX, host_at(H_RAX, tlb_tag(access).disp));
+    emit_store(e, 8, loop_slot_mem(slot, page), H_RDX);
+    emit_alu_rr(e, ALU_XOR, 8, H_RCX, H_RDX);
+    emit_load(e, 8, H_RAX, host_at(H_RAX, TLB_HOST.disp));
+    emit_alu_rr(e, ALU_SUB, 8, H_RAX, H_RDX);
+    emit_store(e, 8, loop_slot_mem(slot, distance), H_RAX);
+    emit_mov_rr(e, 8, H_RDX, H_RAX);
     emit_store_imm(e, 8, loop_slot_mem(slot, bound), 4097 - (int32_t)span);
 }
 
@@ -129,26 +145,25 @@ static struct host_mem share_mem(const struct ir *ir)
                            : loop_slot_mem(slot - SHARES, distance);
 }
 
-/* The check of a group has found the distance of its range at `gva`: notes what others need, and
- * gives the operand. Keeps flags. */
-static void note_share(struct lower *l, const struct ir *ir, unsigned gva, bool noted)
+/* The check of a group has found its range at RDX + `with`, and noted RDX for a loop if others want
+ * that: notes the range's host address if they want it, and gives the operand. Keeps flags. */
+static void note_share(struct lower *l, const struct ir *ir, unsigned with)
 {
     if (ir->share_start) {
-        emit_lea(l->e, 8, H_RDX, (struct host_mem){H_RDX, (uint8_t)gva, 0, 0});
-        noted = false;
-    }
-    if (!noted)
+        emit_lea(l->e, 8, H_RDX, (struct host_mem){H_RDX, (uint8_t)with, 0, 0});
         emit_store(l->e, 8, share_mem(ir), H_RDX);
+    }
     /* The range lies in one page: no address in it wraps around. */
-    l->m = (struct host_mem){H_RDX, ir->share_start ? H_NONE : (uint8_t)gva, 0, -ir->share_low};
+    l->m = (struct host_mem){H_RDX, ir->share_start ? H_NONE : (uint8_t)with, 0, -ir->share_low};
     l->share[0] = ir->share;
     l->share_used = 0;
 }
 
-/* The check of a range's alignment; without members behind it its instruction has a slow path. */
-static void check_alignment(struct lower *l, bool shared)
+/* The check of the alignment of a range whose offset in the page is in `reg`; without members
+ * behind it its instruction has a slow path. */
+static void check_alignment(struct lower *l, unsigned reg, bool shared)
 {
-    emit_byte(l->e, 0xa8); /* test al, 15 */
+    emit_rr(l->e, 0xf6 | X_BYTE_RM, 0, reg); /* test reg, 15 */
     emit_byte(l->e, 15);
     uint8_t *field = emit_jcc(l->e, CC_NZ);
     if (shared)
@@ -157,29 +172,21 @@ static void check_alignment(struct lower *l, bool shared)
         lower_cold(l, COLD_SLOW, field);
 }
 
-/* The TLB check of `span` bytes at register `gva`; host distance in RDX. */
+/* The TLB check of `span` bytes at register `gva`: their offset in the page in RCX; TLB_HOST has
+ * its host address. */
 static struct cold *emit_check(struct lower *l, const struct ir *ir, unsigned gva, unsigned span,
                                bool aligned, struct lower_exit *careful)
 {
     struct emit *e = l->e;
-    find_entry(l, gva);
-    uint8_t *check = e->at;
-    emit_mov_rr(e, 8, H_RAX, gva);
-    emit_alu_rm(e, ALU_XOR, 8, H_RAX, host_at(H_RDX, tag_of(ir)));
-    struct cold *cold;
-    if (aligned && (span == 16 || span == 32)) {
-        emit_rr(e, 0xf7 | X_W, 0, H_RAX); /* test rax, ~0xff0 */
-        emit_u32(e, span - 1 - 4096);
-        cold = lower_cold(l, COLD_REFILL, emit_jcc(e, CC_NZ));
-    } else {
-        if (aligned) /* tags are page addresses: the low bits are the address's own */
-            check_alignment(l, careful != NULL);
-        emit_alu_ri(e, ALU_CMP, 8, H_RAX, 4096 - (int32_t)span);
-        cold = lower_cold(l, COLD_REFILL, emit_jcc(e, CC_A));
-    }
+    uint8_t *check = find_slot(l, gva);
+    bool together = aligned && (span == 16 || span == 32);
+    uint8_t *miss = stubs_compare(e, access_of(ir), span, together);
+    struct cold *cold = lower_cold(l, COLD_REFILL, miss);
+    if (aligned && !together) /* tags are page addresses: the low bits are the address's own */
+        check_alignment(l, H_RCX, careful != NULL);
     cold->back = check;
     cold->gva = (uint8_t)gva;
-    cold->write = ir->op != IR_MEM_READ || ir->share_write;
+    cold->access = access_of(ir);
     cold->span = (uint16_t)span;
     cold->exit = careful;
     l->returns[cold->index] |= !careful;
@@ -195,31 +202,28 @@ static void emit_slot_check(struct lower *l, const struct ir *ir, unsigned gva,
     emit_mov_rr(e, 8, H_RAX, gva);
     emit_alu_rm(e, ALU_XOR, 8, H_RAX, loop_slot_mem(slot, page));
     if (ir->share_aligned)
-        check_alignment(l, careful != NULL);
+        check_alignment(l, H_RAX, careful != NULL);
     emit_alu_rm(e, ALU_CMP, 8, H_RAX, loop_slot_mem(slot, bound));
     struct cold *cold = lower_cold(l, COLD_SLOT, emit_jcc(e, CC_NC));
     cold->slot = (uint8_t)(slot + 1);
     cold->gva = (uint8_t)gva;
     cold->span = ir->share_span;
-    cold->write = ir->op != IR_MEM_READ || ir->share_write;
+    cold->access = access_of(ir);
     cold->exit = careful;
     l->returns[cold->index] |= !careful;
-    cold->back = e->at;
     emit_load(e, 8, H_RDX, loop_slot_mem(slot, distance));
     cold->after = e->at;
 }
 
-/* The entry at RDX may stand for one access beside code only (stubs.c): the slot gets its
- * distance, but stays empty. */
+/* The TLB's slot may be that for one access beside code (stubs.c): the loop's gets its distance,
+ * but stays empty. */
 static void pass_beside_code(struct lower *l, const struct cold *cold)
 {
     struct emit *e = l->e;
-    emit_lea(e, 8, H_RAX, cpu_mem(FAR_AT(passed)));
-    emit_alu_rr(e, ALU_CMP, 8, H_RAX, H_RDX);
+    emit_alu_ri(e, ALU_CMP, 4, H_RDX, TLB_PASSED);
     emit_patch(emit_jcc(e, CC_NZ), cold->back);
-    emit_load(e, 8, H_RDX, DISTANCE);
-    emit_store(e, 8, loop_slot_mem(cold->slot - 1u, distance), H_RDX);
-    emit_store_imm(e, 8, loop_slot_mem(cold->slot - 1u, bound), 0);
+    emit_alu_rm(e, ALU_XOR, 8, H_RCX, tlb_tag(cold->access));
+    fill_loop_slot(e, cold->slot - 1u, cold->access, 4097);
     emit_jmp_to(e, cold->after);
 }
 
@@ -227,39 +231,31 @@ static void pass_beside_code(struct lower *l, const struct cold *cold)
 static void lower_slot_miss(struct lower *l, struct cold *cold)
 {
     struct emit *e = l->e;
-    int32_t tag = cold->write ? WRITE_TAG : READ_TAG;
-    uint8_t *filled = cold->back;
-    find_entry(l, cold->gva);
-    cold->back = e->at;
-    emit_mov_rr(e, 8, H_RAX, cold->gva);
-    emit_alu_rm(e, ALU_XOR, 8, H_RAX, host_at(H_RDX, tag));
-    emit_alu_ri(e, ALU_CMP, 8, H_RAX, 4096 - cold->span);
-    uint8_t *refill = emit_jcc8(e, CC_A);
-    fill_loop_slot(e, cold->slot - 1u, tag, cold->span);
-    emit_load(e, 8, H_RAX, DISTANCE);
-    emit_store(e, 8, loop_slot_mem(cold->slot - 1u, distance), H_RAX);
-    emit_jmp_to(e, filled);
-    emit_patch8(e, refill);
+    cold->back = find_slot(l, cold->gva);
+    uint8_t *refill = stubs_compare(e, cold->access, cold->span, false);
+    fill_loop_slot(e, cold->slot - 1u, cold->access, cold->span);
+    emit_jmp_to(e, cold->after);
+    if (emit_ok(e))
+        emit_patch(refill, e->at);
 }
 
 void lower_refill(struct lower *l, struct cold *cold)
 {
     const struct x86_stubs *stubs = stubs_of(l->engine);
     struct emit *e = l->e;
+    bool write = cold->access == ACCESS_WRITE;
     if (cold->kind == COLD_SLOT)
         lower_slot_miss(l, cold);
     if (cold->gva == H_NONE) {
         emit_mov_ri(e, H_RCX, cold->page);
-        emit_call_to(e, stubs->refill_constant[cold->write]);
+        emit_call_to(e, stubs->refill_constant[write]);
         emit_patch(emit_jcc(e, CC_NZ), cold->back);
         return;
     }
-    if (cold->gva != H_RCX)
-        emit_mov_rr(e, 8, H_RCX, cold->gva);
-    if (cold->write)
+    if (write)
         emit_mov_ri(e, H_RAX, cold->span);
-    emit_call_to(e, stubs->refill[cold->write]);
-    if (cold->write && cold->slot) {
+    emit_call_to(e, stubs->refill[write]);
+    if (write && cold->slot) {
         uint8_t *failed = emit_jcc8(e, CC_Z);
         pass_beside_code(l, cold);
         emit_patch8(e, failed);
@@ -363,12 +359,12 @@ bool lower_keeps_shares(const struct lower *l, const struct ir *ir)
 static void use_share(struct lower *l, const struct ir *ir)
 {
     struct emit *e = l->e;
-    struct host_mem mem = {H_NONE, H_NONE, 0, 0};
     bool wide = ir->aux >> 4 == 8;
     if (ir->share_start) {
         l->m = host_at(load_share(l, ir, true), -ir->share_low);
         return;
     }
+    /* A loop's address that moves: it has registers. */
     if (wide && in_register(l, ir->a) && ir->b == V_ZERO && ir->seg == SEG_COUNT) {
         unsigned distance = load_share(l, ir, true);
         l->m = (struct host_mem){(uint8_t)distance, l->home[ir->a], 0, (int32_t)ir->imm};
@@ -376,23 +372,7 @@ static void use_share(struct lower *l, const struct ir *ir)
     }
     load_share(l, ir, false);
     l->share[1] = 0;
-    if (ir->a == V_ZERO && ir->b == V_ZERO) {
-        uint64_t address = wide ? (uint64_t)ir->imm : (uint32_t)ir->imm;
-        if (ir->floats) {
-            lower_shifted(l, wide ? 8 : 4, H_RCX, (uint64_t)ir->imm, H_RAX);
-            l->m = (struct host_mem){H_RDX, H_RCX, 0, 0};
-        } else if (ir->seg != SEG_COUNT) { /* 64-bit mode: FS, GS */
-            emit_load(e, 8, H_RCX, cpu_mem(SEG_AT(ir->seg, base)));
-            l->m = (struct host_mem){H_RDX, H_RCX, 0, (int32_t)ir->imm};
-        } else if (address == (uint64_t)(int64_t)(int32_t)address) {
-            l->m = host_at(H_RDX, (int32_t)address);
-        } else {
-            emit_mov_ri(e, H_RCX, address);
-            l->m = (struct host_mem){H_RDX, H_RCX, 0, 0};
-        }
-        return;
-    }
-    mem = lower_address(l, ir);
+    struct host_mem mem = lower_address(l, ir);
     if (wide && mem.index == H_NONE && ir->seg == SEG_COUNT) {
         l->m = (struct host_mem){H_RDX, mem.base, 0, mem.disp};
         return;
@@ -408,8 +388,7 @@ static void use_share(struct lower *l, const struct ir *ir)
 /* A warm block calls the check of the address in RCX. */
 static void call_check(struct lower *l, const struct ir *ir, enum check_kind kind, bool shared)
 {
-    bool write = ir->op != IR_MEM_READ || ir->share_write;
-    emit_call_to(l->e, stubs_of(l->engine)->check[write][kind]);
+    emit_call_to(l->e, stubs_of(l->engine)->check[access_of(ir) == ACCESS_WRITE][kind]);
     lower_called_check(l, shared);
     l->m = (struct host_mem){H_RDX, H_RCX, 0, 0};
 }
@@ -421,7 +400,7 @@ static void call_shared_check(struct lower *l, const struct ir *ir, bool constan
     if (constant && ir->seg == SEG_COUNT) /* an aligned start is known, another never passes */
         kind = ir->share_aligned && (ir->imm + ir->share_low) & 15 ? CHECK_ALIGNED : CHECK_PAGE;
     call_check(l, ir, kind, !ir->share_alone);
-    note_share(l, ir, H_RCX, false);
+    note_share(l, ir, H_RCX);
 }
 
 /* The first access of a group: checks the whole range. */
@@ -434,6 +413,16 @@ static void lower_shared_check(struct lower *l, const struct ir *ir)
     unsigned gva = H_RCX;
     struct ir range = *ir;
     range.imm += ir->share_low;
+    if (constant && !warm && ir->seg == SEG_COUNT && !ir->floats) {
+        gva_t page = wide ? (uint64_t)range.imm : (uint32_t)range.imm;
+        lower_clobber(l);
+        check_page(l, ir, page, careful);
+        emit_store(e, 8, share_mem(ir), H_RDX);
+        l->m = host_at(H_RDX, -ir->share_low);
+        l->share[0] = ir->share;
+        l->share_used = 0;
+        return;
+    }
     if (constant && !ir->floats) {
         emit_mov_ri(e, H_RCX, wide ? (uint64_t)range.imm : (uint32_t)range.imm);
     } else {
@@ -453,7 +442,6 @@ static void lower_shared_check(struct lower *l, const struct ir *ir)
     }
     if (of_loop && (l->next || ir->share_again)) {
         emit_slot_check(l, ir, gva, careful);
-        note_share(l, ir, gva, true);
     } else {
         struct cold *cold = emit_check(l, ir, gva, ir->share_span, ir->share_aligned, careful);
         if (constant) /* stands for more of the page than it checks */
@@ -462,14 +450,14 @@ static void lower_shared_check(struct lower *l, const struct ir *ir)
             cold->slot = (uint8_t)(ir->share - SHARES);
             if (ir->share_alone)
                 cold->empty = cold->slot;
-            fill_loop_slot(e, cold->slot - 1u, tag_of(ir), ir->share_span);
+            fill_loop_slot(e, cold->slot - 1u, access_of(ir), ir->share_span);
+            cold->after = e->at;
+        } else {
+            emit_load(e, 8, H_RDX, TLB_HOST);
+            gva = H_RCX;
         }
-        emit_load(e, 8, H_RDX, DISTANCE);
-        if (cold->slot)
-            emit_store(e, 8, loop_slot_mem(cold->slot - 1u, distance), H_RDX);
-        cold->after = e->at;
-        note_share(l, ir, gva, cold->slot != 0);
     }
+    note_share(l, ir, gva);
 }
 
 void lower_memory(struct lower *l, const struct ir *ir)
@@ -524,6 +512,6 @@ void lower_memory(struct lower *l, const struct ir *ir)
         return;
     }
     emit_check(l, ir, gva, ir->size, ir->aligned, NULL);
-    emit_load(e, 8, H_RDX, DISTANCE);
-    l->m = (struct host_mem){H_RDX, (uint8_t)gva, 0, 0};
+    emit_load(e, 8, H_RDX, TLB_HOST);
+    l->m = (struct host_mem){H_RDX, H_RCX, 0, 0};
 }

@@ -225,18 +225,20 @@ static bool refill_fetch(struct cpu *cpu, gva_t gva)
 }
 
 /*
- * A store found the page's write entry slow. If the only reason is that the page holds code, and
- * none in the lines of this store: lets RDX point to an entry that lets just this page pass.
- * RCX, RDX, EAX: address, TLB entry, bytes. Falls through with RCX and RDX as they were if it is
- * something else, else returns NZ.
+ * A store found its slot's tag slow. If the only reason is that the page holds code, and none in
+ * the lines of this store: makes a slot that lets just this page pass, returns its number in RDX,
+ * and NZ. RCX, RDX, EAX: what the tag was compared with, slot, bytes. Falls through with RCX and
+ * RDX as they were if it is something else.
  */
 static void emit_pass_beside_code(struct emit *e, const struct cpu *cpu, int32_t pushed)
 {
-    enum { FROM = H_RDI, PAGE = H_RSI, MARKS = H_R8, LAST = H_RAX };
+    enum { FROM = H_RDI, PAGE = H_RSI, MARKS = H_R8, LAST = H_R9 };
     const int32_t info = (int32_t)offsetof(struct tlb, info);
     const int32_t host_rom = (int32_t)offsetof(struct tlb_info, host);
     const int32_t dirty_log = (int32_t)offsetof(struct tlb_info, dirty);
-    static const uint8_t saved[] = {FROM, PAGE, MARKS};
+    static const uint8_t saved[] = {FROM, PAGE, MARKS, LAST};
+    const struct host_mem passed_host = host_at(H_RAX, TLB_HOST.disp + TLB_PASSED * 8);
+    const struct host_mem passed_tag = host_at(H_RAX, tlb_tag(ACCESS_WRITE).disp + TLB_PASSED * 8);
     uint8_t *no[8];
     unsigned n = 0;
     gpa_t limit;
@@ -245,15 +247,14 @@ static void emit_pass_beside_code(struct emit *e, const struct cpu *cpu, int32_t
     for (unsigned i = 0; i < sizeof saved; i++)
         emit_store(e, 8, host_at(H_RSP, -8 * ((int32_t)i + 1)), saved[i]);
     emit_mov_rr(e, 8, FROM, H_RCX); /* offset in the page, if the tag is this page's slow one */
-    emit_alu_rm(e, ALU_XOR, 8, FROM, host_at(H_RDX, WRITE_TAG));
     emit_alu_ri(e, ALU_XOR, 8, FROM, TLB_SLOW);
-    emit_lea(e, 8, LAST, (struct host_mem){LAST, FROM, 0, -1});
+    emit_lea(e, 8, LAST, (struct host_mem){H_RAX, FROM, 0, -1});
     emit_alu_ri(e, ALU_CMP, 8, LAST, 4095);
     no[n++] = emit_jcc(e, CC_A);
-    emit_mov_rr(e, 8, PAGE, H_RDX); /* the entry's tlb_info */
-    emit_alu_rm(e, ALU_SUB, 8, PAGE, at(CPU_AT(tlb), pushed));
-    emit_shift_ri(e, SHIFT_SHR, 8, PAGE, 1);
-    emit_alu_rm(e, ALU_ADD, 8, PAGE, at(CPU_AT(tlb), pushed));
+    emit_load(e, 8, H_RAX, at(CPU_AT(tlb), pushed));
+    _Static_assert(sizeof(struct tlb_info) == 16, "twice 8 times the slot");
+    emit_lea(e, 8, PAGE, (struct host_mem){H_RAX, H_RDX, 3, 0});
+    emit_lea(e, 8, PAGE, (struct host_mem){PAGE, H_RDX, 3, 0});
     emit_alu_mi(e, ALU_CMP, 2, host_at(PAGE, info + host_rom), 1, false);
     no[n++] = emit_jcc(e, CC_NZ);
     emit_alu_mi(e, ALU_CMP, 2, host_at(PAGE, info + dirty_log), 1, false);
@@ -275,12 +276,13 @@ static void emit_pass_beside_code(struct emit *e, const struct cpu *cpu, int32_t
     emit_alu_ri(e, ALU_CMP, 4, LAST, 1); /* more than two lines */
     no[n++] = emit_jcc(e, CC_A);
 
-    emit_load(e, 8, PAGE, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend)));
-    emit_store(e, 8, at(FAR_AT(passed.addend), pushed), PAGE);
-    emit_mov_rr(e, 8, PAGE, H_RCX);
-    emit_alu_ri(e, ALU_AND, 8, PAGE, -4096);
-    emit_store(e, 8, at(FAR_AT(passed.write), pushed), PAGE);
-    emit_lea(e, 8, H_RDX, at(FAR_AT(passed), pushed));
+    emit_load(e, 8, PAGE, TLB_HOST);
+    emit_store(e, 8, passed_host, PAGE);
+    emit_load(e, 8, PAGE, tlb_tag(ACCESS_WRITE));
+    emit_alu_rr(e, ALU_XOR, 8, H_RCX, PAGE);
+    emit_alu_ri(e, ALU_XOR, 8, PAGE, TLB_SLOW);
+    emit_store(e, 8, passed_tag, PAGE);
+    emit_mov_ri(e, H_RDX, TLB_PASSED);
     emit_rr(e, 0x85 | X_W, H_RSP, H_RSP); /* test: NZ */
     for (unsigned i = 0; i < sizeof saved; i++)
         emit_load(e, 8, saved[i], host_at(H_RSP, -8 * ((int32_t)i + 1)));
@@ -292,37 +294,26 @@ static void emit_pass_beside_code(struct emit *e, const struct cpu *cpu, int32_t
         emit_load(e, 8, saved[i], host_at(H_RSP, -8 * ((int32_t)i + 1)));
 }
 
-/* Returns Z if the entry at RDX is for the page of the address in RCX: what fails then goes beyond
- * the page, and no refill helps. Keeps RAX. */
-static void emit_test_crossing(struct emit *e, int32_t tag)
+/* Returns Z if RCX is an offset in the slot's page: what fails then goes beyond the page, and no
+ * refill helps. */
+static void emit_test_crossing(struct emit *e)
 {
-    emit_store(e, 8, host_at(H_RSP, -8), H_RAX);
-    emit_mov_rr(e, 8, H_RAX, H_RCX);
-    emit_alu_rm(e, ALU_XOR, 8, H_RAX, host_at(H_RDX, tag));
-    emit_alu_ri(e, ALU_CMP, 8, H_RAX, 4095);
+    emit_alu_ri(e, ALU_CMP, 8, H_RCX, 4095);
     uint8_t *other = emit_jcc8(e, CC_A);
-    emit_alu_rr(e, ALU_XOR, 4, H_RAX, H_RAX);
+    emit_alu_rr(e, ALU_XOR, 4, H_RCX, H_RCX);
     emit_byte(e, 0xc3);
     emit_patch8(e, other);
-    emit_load(e, 8, H_RAX, host_at(H_RSP, -8));
 }
 
-#define NO_ENTRY (-1)
-
 /* Called with the address in RCX; keeps all homes and vectors, RCX and RDX; NZ if filled. The C
- * function uses general registers only. RDX is the entry that failed, and `tag` the place of the
- * access's tag in it, or NO_ENTRY. `pushed` bytes lie on the stack, its return address included. */
-static uint8_t *emit_refill(struct emit *e, bool (*fn)(struct cpu *cpu, gva_t gva), int32_t tag,
-                            const struct cpu *beside_code, int32_t pushed)
+ * function uses general registers only. `pushed` bytes lie on the stack, its return address
+ * included. */
+static uint8_t *emit_refill(struct emit *e, bool (*fn)(struct cpu *cpu, gva_t gva), int32_t pushed)
 {
     static const uint8_t kept[] = {H_RCX, H_RDX, H_RSI, H_RDI, H_R8, H_R9, H_R10, H_R11};
     const int32_t frame = (int32_t)sizeof kept * 8 + (pushed & 8); /* with `pushed`: aligned */
     emit_align(e, 16);
     uint8_t *start = e->at;
-    if (tag != NO_ENTRY)
-        emit_test_crossing(e, tag);
-    if (beside_code)
-        emit_pass_beside_code(e, beside_code, pushed);
     emit_lea(e, 8, H_RSP, host_at(H_RSP, -frame));
     for (unsigned i = 0; i < sizeof kept; i++)
         emit_store(e, 8, host_at(H_RSP, (int32_t)i * 8), kept[i]);
@@ -334,26 +325,49 @@ static uint8_t *emit_refill(struct emit *e, bool (*fn)(struct cpu *cpu, gva_t gv
     for (unsigned i = 0; i < sizeof kept; i++)
         emit_load(e, 8, kept[i], host_at(H_RSP, (int32_t)i * 8));
     emit_lea(e, 8, H_RSP, host_at(H_RSP, frame));
+    emit_load(e, 8, H_RAX, at(CPU_AT(tlb), pushed));
     emit_byte(e, 0xc3);
     return start;
 }
 
-/* RAX = offset in the page of the address in `gva`, whose entry RDX becomes; goes to the place
- * given back if RCX bytes more do not lie in the page or may not be accessed with this tag. */
-static uint8_t *emit_run_check(struct emit *e, bool bmi2, unsigned gva, int32_t tag)
+/* Jumped to by what is called when stubs_compare() has failed, with RCX and RDX as they are then,
+ * and for a write the span in EAX: RCX is the address again if it returns NZ, RAX the TLB, and RDX
+ * a slot to compare with. */
+static uint8_t *emit_miss(struct emit *e, enum access access, const struct cpu *cpu, int32_t pushed)
 {
-    stubs_find_entry(e, bmi2, gva, 8);
-    emit_mov_rr(e, 8, H_RAX, gva);
-    emit_alu_rm(e, ALU_XOR, 8, H_RAX, host_at(H_RDX, tag));
-    emit_alu_rr(e, ALU_CMP, 8, H_RAX, H_RCX);
+    const uint8_t *refill =
+        emit_refill(e, access == ACCESS_WRITE ? refill_write : refill_read, pushed);
+    emit_align(e, 16);
+    uint8_t *start = e->at;
+    emit_test_crossing(e);
+    if (access == ACCESS_WRITE)
+        emit_pass_beside_code(e, cpu, pushed);
+    emit_load(e, 8, H_RAX, at(CPU_AT(tlb), pushed));
+    emit_alu_rm(e, ALU_XOR, 8, H_RCX, tlb_tag(access));
+    emit_jmp_to(e, refill);
+    return start;
+}
+
+/* RDX = the distance to host memory from the address in `gva`; goes to the place given back if RCX
+ * bytes more do not lie in its page or may not be accessed so. */
+static uint8_t *emit_run_check(const struct x86_stubs *stubs, struct emit *e, unsigned gva,
+                               enum access access)
+{
+    stubs_find_slot(stubs, e, gva, 8);
+    emit_lea(e, 8, H_RAX, (struct host_mem){H_RAX, H_RDX, 3, 0});
+    emit_mov_rr(e, 8, H_RDX, gva);
+    emit_alu_rm(e, ALU_XOR, 8, H_RDX, host_at(H_RAX, tlb_tag(access).disp));
+    emit_alu_rr(e, ALU_CMP, 8, H_RDX, H_RCX);
     uint8_t *no = emit_jcc(e, CC_A);
-    emit_load(e, 8, H_RDX, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend)));
+    emit_load(e, 8, H_RDX, host_at(H_RAX, TLB_HOST.disp));
+    emit_alu_rm(e, ALU_SUB, 8, H_RDX, host_at(H_RAX, tlb_tag(access).disp));
     return no;
 }
 
 /* REP STOS or MOVS upwards with 64-bit addresses, all of it within a page of plain memory; NZ, or Z
  * with nothing changed if it is another one. Uses the temporaries. */
-static uint8_t *emit_repeat(struct emit *e, bool bmi2, bool moves, unsigned shift)
+static uint8_t *emit_repeat(const struct x86_stubs *stubs, struct emit *e, bool moves,
+                            unsigned shift)
 {
     enum { COUNT = H_R12, VALUE = H_RBX }; /* homes of RCX and RAX */
     const struct host_mem source = host_at(H_RSP, -8);
@@ -374,10 +388,10 @@ static uint8_t *emit_repeat(struct emit *e, bool bmi2, bool moves, unsigned shif
     if (shift)
         emit_shift_ri(e, SHIFT_SHL, 4, H_RCX, shift);
     if (moves) {
-        no[n++] = emit_run_check(e, bmi2, H_RSI, READ_TAG);
+        no[n++] = emit_run_check(stubs, e, H_RSI, ACCESS_READ);
         emit_store(e, 8, source, H_RDX);
     }
-    no[n++] = emit_run_check(e, bmi2, H_RDI, WRITE_TAG);
+    no[n++] = emit_run_check(stubs, e, H_RDI, ACCESS_WRITE);
     emit_alu_rr(e, ALU_ADD, 8, H_RDI, H_RDX);
     if (moves)
         emit_alu_rm(e, ALU_ADD, 8, H_RSI, source);
@@ -564,16 +578,34 @@ static uint8_t *emit_note_call(struct emit *e, bool floats)
     return start;
 }
 
-void stubs_find_entry(struct emit *e, bool bmi2, unsigned gva, int32_t pushed)
+#define PEXT (0xf5 | X_0F38 | X_F3)
+
+void stubs_find_slot(const struct x86_stubs *stubs, struct emit *e, unsigned gva, int32_t pushed)
 {
-    if (bmi2) {
-        emit_rorx(e, 4, H_RDX, gva, 7);
+    emit_load(e, 8, H_RAX, at(CPU_AT(tlb), pushed));
+    if (stubs->pext) {
+        emit_vex_rm(e, PEXT, H_RDX, gva, at(HOT_AT(slot_mask), pushed));
+        return;
+    }
+    if (stubs->bmi2) {
+        emit_rorx(e, 4, H_RDX, gva, 12);
     } else {
         emit_mov_rr(e, 4, H_RDX, gva);
-        emit_shift_ri(e, SHIFT_SHR, 4, H_RDX, 7);
+        emit_shift_ri(e, SHIFT_SHR, 4, H_RDX, 12);
     }
-    emit_alu_ri(e, ALU_AND, 4, H_RDX, (int32_t)(TLB_ENTRIES - 1) << 5);
-    emit_alu_rm(e, ALU_ADD, 8, H_RDX, at(CPU_AT(tlb), pushed));
+    emit_alu_ri(e, ALU_AND, 4, H_RDX, TLB_ENTRIES - 1);
+}
+
+uint8_t *stubs_compare(struct emit *e, enum access access, unsigned span, bool aligned)
+{
+    emit_alu_rm(e, ALU_XOR, 8, H_RCX, tlb_tag(access));
+    if (aligned) {
+        emit_rr(e, 0xf7 | X_W, 0, H_RCX); /* test rcx, imm32 */
+        emit_u32(e, span - 1 - 4096);
+        return emit_jcc(e, CC_NZ);
+    }
+    emit_alu_ri(e, ALU_CMP, 8, H_RCX, 4096 - (int32_t)span);
+    return emit_jcc(e, CC_A);
 }
 
 enum check_kind check_kind(unsigned span, bool aligned)
@@ -584,33 +616,29 @@ enum check_kind check_kind(unsigned span, bool aligned)
     return (enum check_kind)(aligned ? kind - 4 + CHECK_ALIGNED : kind);
 }
 
-/* Called with an address in RCX: the distance to host memory in RDX. Does not return if that needs
- * more than a look into the page tables. */
+/* Called with an address in RCX: its offset in the page there, and the page's host address in RDX.
+ * Does not return if that needs more than a look into the page tables. */
 static uint8_t *emit_check_call(struct emit *e, const struct x86_stubs *stubs, unsigned kind,
-                                bool write, const uint8_t *refill, const uint8_t *failed)
+                                enum access access, const uint8_t *missed, const uint8_t *failed)
 {
     bool aligned = kind >= CHECK_ALIGNED;
     unsigned span = kind == CHECK_PAGE ? 1 : 1u << (aligned ? kind - CHECK_ALIGNED + 4 : kind);
-    int32_t tag = write ? WRITE_TAG : READ_TAG;
     emit_align(e, 16);
     uint8_t *start = e->at;
-    stubs_find_entry(e, stubs->bmi2, H_RCX, 8);
+    stubs_find_slot(stubs, e, H_RCX, 8);
     uint8_t *check = e->at;
-    emit_mov_rr(e, 8, H_RAX, H_RCX);
-    emit_alu_rm(e, ALU_XOR, 8, H_RAX, host_at(H_RDX, tag));
-    emit_alu_ri(e, ALU_CMP, 8, H_RAX, 4096 - (int32_t)span);
-    uint8_t *miss = emit_jcc8(e, CC_A);
-    if (aligned) {          /* tags are page addresses: the low bits are the address's own */
-        emit_byte(e, 0xa8); /* test al, imm8 */
+    uint8_t *miss = stubs_compare(e, access, span, false);
+    if (aligned) {
+        emit_rr(e, 0xf6 | X_BYTE_RM, 0, H_RCX); /* test cl, imm8 */
         emit_byte(e, span == 32 ? 31 : 15);
         emit_patch(emit_jcc(e, CC_NZ), failed);
     }
-    emit_load(e, 8, H_RDX, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend)));
+    emit_load(e, 8, H_RDX, TLB_HOST);
     emit_byte(e, 0xc3);
-    emit_patch8(e, miss);
-    if (write)
+    emit_patch(miss, e->at);
+    if (access == ACCESS_WRITE)
         emit_mov_ri(e, H_RAX, kind == CHECK_PAGE ? SPAN_PAGE : span);
-    emit_call_to(e, refill);
+    emit_call_to(e, missed);
     emit_patch(emit_jcc(e, CC_NZ), check);
     emit_jmp_to(e, failed);
     return start;
@@ -630,13 +658,13 @@ static uint8_t *emit_failed(struct emit *e, const void *fn)
 
 static void emit_checks(struct emit *e, struct x86_stubs *stubs, const struct cpu *cpu)
 {
-    const uint8_t *read = emit_refill(e, refill_read, READ_TAG, NULL, 16);
-    const uint8_t *write = emit_refill(e, refill_write, WRITE_TAG, cpu, 16);
+    const uint8_t *read = emit_miss(e, ACCESS_READ, cpu, 16);
+    const uint8_t *write = emit_miss(e, ACCESS_WRITE, cpu, 16);
     const uint8_t *failed = emit_failed(e, (const void *)engine_check_failed);
     stubs->guard_failed = emit_failed(e, (const void *)engine_guard_failed);
     for (unsigned kind = 0; kind < CHECK_KINDS; kind++) {
-        stubs->check[false][kind] = emit_check_call(e, stubs, kind, false, read, failed);
-        stubs->check[true][kind] = emit_check_call(e, stubs, kind, true, write, failed);
+        stubs->check[false][kind] = emit_check_call(e, stubs, kind, ACCESS_READ, read, failed);
+        stubs->check[true][kind] = emit_check_call(e, stubs, kind, ACCESS_WRITE, write, failed);
     }
 }
 
@@ -648,21 +676,18 @@ uint8_t *stubs_test_page(struct emit *e, const struct trace_page *page, int32_t 
     return emit_jcc(e, CC_NZ);
 }
 
-/* The same with the current shift: then the entry of its TLB slot is for fetching the page, and has
- * its distance. */
-static void test_floating_page(struct emit *e, bool bmi2, const struct trace_page *page,
-                               uint8_t *miss[2])
+/* The same with the current shift: then its TLB slot is for fetching the page, and that is in the
+ * same place. RCX is the page's address at the first of the jumps. */
+static void test_floating_page(const struct x86_stubs *stubs, struct emit *e,
+                               const struct trace_page *page, uint8_t *miss[2])
 {
     emit_mov_ri(e, H_RCX, page->gva);
     stubs_add_shift(e, H_RCX, 8);
-    stubs_find_entry(e, bmi2, H_RCX, 8);
-    emit_mov_ri(e, H_RAX, (uint64_t)(uintptr_t)page->host);
-    emit_alu_rr(e, ALU_SUB, 8, H_RAX, H_RCX);
-    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, fetch)), H_RCX,
-                false);
+    stubs_find_slot(stubs, e, H_RCX, 8);
+    emit_alu_mr(e, ALU_CMP, 8, tlb_tag(ACCESS_FETCH), H_RCX, false);
     miss[0] = emit_jcc(e, CC_NZ);
-    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, (int32_t)offsetof(struct tlb_entry, addend)), H_RAX,
-                false);
+    emit_mov_ri(e, H_RCX, (uint64_t)(uintptr_t)page->host);
+    emit_alu_mr(e, ALU_CMP, 8, TLB_HOST, H_RCX, false);
     miss[1] = emit_jcc(e, CC_NZ);
 }
 
@@ -681,17 +706,18 @@ const uint8_t *stubs_guard(struct engine *engine, struct emit *slow, const struc
     emit_align(&fast, 32); /* most have 29 bytes */
     uint8_t *start = fast.at;
     if (floats)
-        test_floating_page(&fast, stubs->bmi2, page, miss);
+        test_floating_page(stubs, &fast, page, miss);
     else
         miss[0] = stubs_test_page(&fast, page, 8);
     emit_byte(&fast, 0xc3);
-    for (unsigned i = 0; i < 2 && emit_ok(&fast); i++)
-        if (miss[i])
-            emit_patch(miss[i], slow->at);
+    if (emit_ok(&fast))
+        emit_patch(miss[0], slow->at);
     if (!floats)
         emit_mov_ri(slow, H_RCX, page->gva);
     emit_call_to(slow, stubs->nested_refill_fetch);
     emit_patch(emit_jcc(slow, CC_NZ), start);
+    if (miss[1] && emit_ok(&fast))
+        emit_patch(miss[1], slow->at);
     emit_jmp_to(slow, stubs->guard_failed);
     if (!emit_ok(&fast))
         return NULL;
@@ -773,17 +799,17 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
         stubs->exec[kept][1] = emit_exec(&e, stubs, (enum vectors_kept)kept, true);
         stubs->tsc[kept] = emit_query(&e, (const void *)cpu_tsc, true, (enum vectors_kept)kept);
     }
-    stubs->refill[false] = emit_refill(&e, refill_read, READ_TAG, NULL, 8);
-    stubs->refill[true] = emit_refill(&e, refill_write, WRITE_TAG, engine->cpu, 8);
-    stubs->refill_constant[false] = emit_refill(&e, refill_read, NO_ENTRY, NULL, 8);
-    stubs->refill_constant[true] = emit_refill(&e, refill_write, NO_ENTRY, NULL, 8);
+    stubs->refill[false] = emit_miss(&e, ACCESS_READ, engine->cpu, 8);
+    stubs->refill[true] = emit_miss(&e, ACCESS_WRITE, engine->cpu, 8);
+    stubs->refill_constant[false] = emit_refill(&e, refill_read, 8);
+    stubs->refill_constant[true] = emit_refill(&e, refill_write, 8);
     stubs->cpuid = emit_cpuid(&e);
     for (unsigned shift = 0; shift < 4; shift++) {
-        stubs->repeat[false][shift] = emit_repeat(&e, stubs->bmi2, false, shift);
-        stubs->repeat[true][shift] = emit_repeat(&e, stubs->bmi2, true, shift);
+        stubs->repeat[false][shift] = emit_repeat(stubs, &e, false, shift);
+        stubs->repeat[true][shift] = emit_repeat(stubs, &e, true, shift);
     }
-    stubs->refill_fetch = emit_refill(&e, refill_fetch, NO_ENTRY, NULL, 8);
-    stubs->nested_refill_fetch = emit_refill(&e, refill_fetch, NO_ENTRY, NULL, 16);
+    stubs->refill_fetch = emit_refill(&e, refill_fetch, 8);
+    stubs->nested_refill_fetch = emit_refill(&e, refill_fetch, 16);
     stubs->load_x87 = emit_query(&e, (const void *)x87_load, false, KEEPS_NONE);
     stubs->lookup = emit_lookup(&e, (const void *)engine_continue, true);
     stubs->indirect = emit_lookup(&e, (const void *)engine_indirect, true);
@@ -814,5 +840,6 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
     stubs->host.leave = cache_rx(cache, stubs->leave);
     stubs->host.lookup = cache_rx(cache, stubs->lookup);
     engine_hot(engine->cpu)->mxcsr_host = 0x1f80;
+    engine_hot(engine->cpu)->slot_mask = (TLB_ENTRIES - 1) << 12;
     return true;
 }
