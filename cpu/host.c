@@ -72,6 +72,26 @@ void host_hide_feature(enum cpu_feature feature)
     feature_set(features, feature, false);
 }
 
+static bool crosswise = true;
+
+__attribute__((constructor)) static void read_crosswise(void)
+{
+    float a[4] __attribute__((aligned(16))) = {1, 1, 1, 1};
+    uint32_t b[4] __attribute__((aligned(16))) = {0x7fc00001, 0x7fc00002, 0, 0};
+    if (!read_feature(FEATURE_SSE4_1))
+        return;
+    __asm__("movaps %0, %%xmm0\n dpps $0xff, %1, %%xmm0\n movaps %%xmm0, %0"
+            : "+m"(a)
+            : "m"(b)
+            : "xmm0");
+    crosswise = memcmp(&a[0], &a[1], sizeof a[0]) != 0;
+}
+
+bool host_adds_crosswise(void)
+{
+    return crosswise;
+}
+
 const char *host_brand(void)
 {
     static char brand[49];
@@ -94,6 +114,11 @@ bool host_has_feature(enum cpu_feature feature)
 void host_hide_feature(enum cpu_feature feature)
 {
     (void)feature;
+}
+
+bool host_adds_crosswise(void)
+{
+    return true;
 }
 
 const char *host_brand(void)

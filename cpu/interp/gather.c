@@ -1,8 +1,9 @@
 /*
  * Gathers: elements from addresses that a vector of indices gives. Intel SDM volume 2C, VPGATHERDD.
  *
- * Elements are loaded from the lowest to the highest. Each one done clears its part of the mask at
- * once, so that after a fault in a later one the instruction goes on where it was.
+ * First each element of the mask becomes its sign. Elements are loaded from the lowest to the
+ * highest. Each one done clears its part of the mask at once, so that after a fault in a later one
+ * the instruction goes on where it was.
  */
 #include "cpu/interp/simd.h"
 
@@ -22,6 +23,10 @@ INLINE void gather(struct cpu *cpu, const struct insn *insn, bool mem, enum vect
     const unsigned count = form_bytes(form) / (index_size > size ? index_size : size);
     union vector *to = &cpu->xmm[insn->operand[0].reg], *mask = &cpu->xmm[insn->operand[2].reg];
     union vector index = cpu->xmm[insn->index];
+    memset(to->u8 + form_bytes(form), 0, 32 - form_bytes(form));
+    for (unsigned i = 0; i < form_bytes(form); i += size)
+        memset(mask->u8 + i, (int8_t)mask->u8[i + size - 1] < 0 ? 0xff : 0, size);
+    memset(mask->u8 + form_bytes(form), 0, 32 - form_bytes(form));
     for (unsigned i = 0; i < count; i++) {
         if ((size == 4 ? mask->s32[i] : mask->s64[i]) < 0) {
             int64_t at = index_size == 4 ? index.s32[i] : index.s64[i];

@@ -1,4 +1,5 @@
 /* SSE and AVX floating-point arithmetic and comparison, packed and scalar. */
+#include "cpu/host.h"
 #include "cpu/interp/sse_float.h"
 
 /* When lanes raise exceptions known before computing, the others do not happen (SDM 11.5.3). */
@@ -184,7 +185,11 @@ FLOAT_HORIZONTAL(HADDPD, u64, 1, f64_add)
 FLOAT_HORIZONTAL(HSUBPS, u32, 2, f32_sub)
 FLOAT_HORIZONTAL(HSUBPD, u64, 1, f64_sub)
 
-/* -- Dot products: imm 7-4 select the products, imm 3-0 where the sum goes -- */
+/*
+ * -- Dot products: imm 7-4 select the products, imm 3-0 where the sum goes --
+ *
+ * Which of several NaNs the sum has depends on the order of additions, which is the host's.
+ */
 
 INLINE void dpps(struct cpu *cpu, const struct insn *insn, bool mem, enum vector_form form)
 {
@@ -193,14 +198,16 @@ INLINE void dpps(struct cpu *cpu, const struct insn *insn, bool mem, enum vector
     for (unsigned i = 0; i < count; i++)
         a.u32[i] = insn->imm >> (4 + (i & 3)) & 1 ? f32_mul(&env, a.u32[i], b.u32[i]) : 0;
     sse_commit(cpu, env.flags);
-    for (unsigned i = 0; i < count; i += 2)
-        a.u32[i] = f32_add(&env, a.u32[i], a.u32[i + 1]);
+    union vector sum = a;
+    const unsigned crosswise = host_adds_crosswise();
+    for (unsigned i = 0; i < count; i++)
+        sum.u32[i] = f32_add(&env, a.u32[i ^ crosswise], a.u32[i ^ crosswise ^ 1]);
     sse_commit(cpu, env.flags);
-    for (unsigned i = 0; i < count; i += 4)
-        a.u32[i] = f32_add(&env, a.u32[i], a.u32[i + 2]);
+    for (unsigned i = 0; i < count; i++)
+        a.u32[i] = f32_add(&env, sum.u32[i], sum.u32[i ^ 2]);
     sse_commit(cpu, env.flags);
     for (unsigned i = count; i-- > 0;)
-        a.u32[i] = insn->imm >> (i & 3) & 1 ? a.u32[i & ~3u] : 0;
+        a.u32[i] = insn->imm >> (i & 3) & 1 ? a.u32[crosswise ? i : i & ~3u] : 0;
     vector_set(cpu, insn->operand[0].reg, &a, form);
 }
 
@@ -211,10 +218,10 @@ INLINE void dppd(struct cpu *cpu, const struct insn *insn, bool mem, enum vector
     for (unsigned i = 0; i < count; i++)
         a.u64[i] = insn->imm >> (4 + i) & 1 ? f64_mul(&env, a.u64[i], b.u64[i]) : 0;
     sse_commit(cpu, env.flags);
-    uint64_t sum = f64_add(&env, a.u64[0], a.u64[1]);
+    const uint64_t sum[2] = {f64_add(&env, a.u64[0], a.u64[1]), f64_add(&env, a.u64[1], a.u64[0])};
     sse_commit(cpu, env.flags);
     for (unsigned i = 0; i < count; i++)
-        a.u64[i] = insn->imm >> i & 1 ? sum : 0;
+        a.u64[i] = insn->imm >> i & 1 ? sum[host_adds_crosswise() ? i : 0] : 0;
     vector_set(cpu, insn->operand[0].reg, &a, form);
 }
 

@@ -229,6 +229,7 @@ loop homes
     xor %r13, %r15
     shr $3, %r14d
     imul %r14, %r13
+    test %r13, %r13 # some are undefined so far
     add %r13, (%rdi)
     lea 4(%rsi, %r14, 1), %r14
     sub %rsi, %r14

@@ -67,6 +67,7 @@ static const struct {
     {"read-only", OTHER_PAGE | 5},    {"a device", 0x800000 | 7},
     {"code", GUEST_CODE | 7},
 };
+#define STACK     (GUEST_STACK - 0x100)
 #define LOOP_CODE (GUEST_CODE + 0x800) /* what is written behind the border lies before it */
 
 static const uint32_t pages[] = {0x1f000,     GUEST_CODE, GUEST_DATA,         GUEST_DATA + 0x1000,
@@ -94,7 +95,7 @@ static void set_up(struct guest *guest, unsigned loop, unsigned border, const st
         cpu->gpr[i] = i * 0x0101010101010101ull;
         memset(&cpu->xmm[i], (int)i, 16);
     }
-    cpu->gpr[RSP] = GUEST_STACK - 0x100;
+    cpu->gpr[RSP] = STACK;
     cpu->gpr[R12] = GUEST_DATA;
     cpu->gpr[RBX] = place->rounds;
     cpu->gpr[RSI] = place->rsi ? BORDER - place->rsi : GUEST_DATA + 0x800;
@@ -106,6 +107,17 @@ static void run(struct guest *guest, unsigned loop, unsigned border, const struc
     set_up(guest, loop, border, place);
     ck_assert_msg(guest_run(guest), "%s did not halt", loops[loop].name);
     ck_assert_msg(!guest->cpu->failed, "%s: verification failed", loops[loop].name);
+}
+
+/* The flags that shifts leave undefined, and where a fault has pushed them: hosts differ. */
+static void forget_undefined(struct guest *guest, unsigned loop)
+{
+    const uint32_t undefined = FLAG_AF | FLAG_OF;
+    if (strcmp(loops[loop].name, "shifts") != 0)
+        return;
+    guest->cpu->eflags &= ~undefined;
+    for (unsigned i = 0; i < 4; i++)
+        guest->ram[STACK - 0x18 + i] &= (uint8_t) ~(undefined >> 8 * i);
 }
 
 /* Asserts once a run: each assertion of Check costs a system call. */
@@ -164,6 +176,8 @@ static void walk(unsigned loop, const char *way, unsigned step)
                          loops[loop].name, way, borders[border].name, place.rsi, place.rdi);
                 run(wanted, loop, border, &place);
                 run(found, loop, border, &place);
+                forget_undefined(wanted, loop);
+                forget_undefined(found, loop);
                 compare(wanted, found, where);
             }
     guest_free(wanted);
