@@ -156,6 +156,12 @@ static bool is_masked_store(const struct insn *insn)
     return insn->op == OP_MASKMOVQ || insn->op == OP_MASKMOVDQU || insn->op == OP_VMASKMOVDQU;
 }
 
+static bool is_string(const struct insn *insn)
+{
+    return insn->op == OP_LODS || insn->op == OP_STOS || insn->op == OP_SCAS ||
+           insn->op == OP_MOVS || insn->op == OP_CMPS;
+}
+
 static bool is_wide(const struct insn *insn)
 {
     return insn_has_mem(insn) && (insn->operand[0].size >= 16 || insn->operand[1].size >= 16);
@@ -212,7 +218,8 @@ static bool outside_or_missing(const struct outcome *o)
 {
     bool parts = is_image(o->insn) || is_far_pointer(o->insn) || o->test->bits == 32 ||
                  o->insn->operand[0].size > 8;
-    bool operand = (parts && insn_has_mem(o->insn)) || is_masked_store(o->insn);
+    bool operand =
+        (parts && (insn_has_mem(o->insn) || is_string(o->insn))) || is_masked_store(o->insn);
     return operand && one_is_segment_fault(o) && o->host->vector == EXC_PF;
 }
 

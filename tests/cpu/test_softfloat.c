@@ -543,11 +543,23 @@ static bool same_f80(struct float80 a, struct float80 b)
     return a.mantissa == b.mantissa && a.exponent == b.exponent;
 }
 
+/* FSCALE and FPREM give a denormal of a denormal: Intel's processors do not raise an unmasked
+ * underflow for it, and so give it as if that were masked. */
+static bool raises_no_underflow(const struct x87_operation *operation, uint16_t control,
+                                const struct x87_result *host)
+{
+    bool scales = strcmp(operation->name, "scale") == 0 || strncmp(operation->name, "prem", 4) == 0;
+    return scales && !(control & FP_UNDERFLOW) && !(host->status & FP_UNDERFLOW) &&
+           !(host->st[0].exponent & 0x7fff) && host->st[0].mantissa;
+}
+
 static void x87_compare(const struct x87_operation *operation, uint16_t control, struct float80 a,
                         struct float80 b, uint64_t memory)
 {
     struct x87_result host, soft;
     operation->host(a, b, memory, control, &host);
+    if (raises_no_underflow(operation, control, &host))
+        control |= FP_UNDERFLOW;
 
     struct fp_env env = x87_env(control);
     operation->soft(&env, a, b, memory, &soft);
