@@ -94,7 +94,8 @@ bool space_select(struct engine *engine)
         *recent = space;
     }
     engine->current_space = space;
-    engine_hot(cpu)->tables = space->tables;
+    engine_hot(cpu)->returns = space->tables->returns;
+    engine_hot(cpu)->jumps = space->tables->jumps;
     return true;
 }
 

@@ -67,16 +67,15 @@ struct engine_hot {
     uint32_t slot_mask; /* the bits of an address by which the TLB's slots are numbered */
     uint8_t flags; /* the slot: SF ZF AF PF CF, as the low byte of EFLAGS; stored apart from OF, so
                     * that loads find each where it was stored */
-    struct jump_tables *tables; /* of the current space */
-    uint64_t shift;             /* of the block that is executed, in a space that floats */
-    uint64_t scratch;           /* V_T1 */
-    uint64_t high[4];           /* R12 to R15 while generated code runs: short displacements */
-    uint64_t share[SHARES];     /* what shared checks have found: ir.share_start */
-    uint64_t carry;             /* V_CARRY */
-    uint64_t found_shift;       /* of what FIND has found */
-    uint64_t host_sp;           /* of the dispatcher */
-    uint32_t exit;              /* arena offset of the exit that was taken, 0: none */
-    uint32_t mxcsr_host;        /* what the host register holds while vectors_loaded */
+    struct jump_entry *returns, *jumps; /* tables of the current space */
+    uint64_t shift;                     /* of the block that is executed, in a space that floats */
+    uint64_t scratch;                   /* V_T1 */
+    uint64_t high[4];       /* R12 to R15 while generated code runs: short displacements */
+    uint64_t share[SHARES]; /* what shared checks have found: ir.share_start */
+    uint64_t carry;         /* V_CARRY */
+    uint64_t host_sp;       /* of the dispatcher */
+    uint32_t exit;          /* arena offset of the exit that was taken, 0: none */
+    uint32_t mxcsr_host;    /* what the host register holds while vectors_loaded */
     uint32_t mxcsr_saved;
     uint64_t instructions;             /* retired in translated code, counted with --stats */
     struct loop_slot loop[LOOP_SLOTS]; /* valid within a block that iterates (opt_loop) */
@@ -113,13 +112,13 @@ struct jump_tables {
  * are aligned to 16 bytes, half the size of an entry, at calls. */
 #define RETURN_MASK (((1 << RETURN_BITS) - 1) << JUMP_ENTRY_SHIFT)
 
-/* Byte offset of the table entry of a target; generated code computes the same. */
-#define JUMP_HASH  0x9e3779b1u
-#define JUMP_SHIFT (32 - JUMP_ENTRY_SHIFT - JUMP_BITS)
-#define JUMP_MASK  (((1 << JUMP_BITS) - 1) << JUMP_ENTRY_SHIFT)
+/* Byte offset of the table entry of a target; generated code computes the same. The bits of the
+ * product that are the offset depend on the low 21 bits of the target. */
+#define JUMP_HASH 0x9e3779b1u
+#define JUMP_MASK (((1 << JUMP_BITS) - 1) << JUMP_ENTRY_SHIFT)
 static inline uint32_t jump_offset(uint64_t rip)
 {
-    return ((uint32_t)rip * JUMP_HASH >> JUMP_SHIFT) & JUMP_MASK;
+    return (uint32_t)rip * JUMP_HASH & JUMP_MASK;
 }
 
 static inline struct jump_entry *jump_at(struct jump_tables *tables, uint64_t rip)

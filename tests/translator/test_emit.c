@@ -16,7 +16,7 @@ static struct emit e;
 
 static void begin(void)
 {
-    e = (struct emit){code, code + sizeof code};
+    e = emit_between(code, code + sizeof code);
 }
 
 static void expect(const char *wanted)
@@ -168,7 +168,7 @@ END_TEST
 
 START_TEST(overflow_is_sticky)
 {
-    struct emit small = {code, code + 3};
+    struct emit small = emit_between(code, code + 3);
     code[3] = 0x55;
     emit_mov_ri(&small, H_RAX, 0x123456789abcull);
     ck_assert(!emit_ok(&small));

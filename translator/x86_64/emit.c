@@ -57,6 +57,7 @@ static void emit_opcode(struct emit *e, uint32_t opcode, unsigned reg, unsigned 
 
 void emit_rr(struct emit *e, uint32_t opcode, unsigned reg, unsigned rm)
 {
+    e->named |= 1u << reg | 1u << rm;
     emit_opcode(e, opcode, reg, 0, rm, needs_rex(opcode, X_BYTE_RM, rm));
     emit_byte(e, (uint8_t)(0xc0 | (reg & 7) << 3 | (rm & 7)));
 }
@@ -92,14 +93,31 @@ static void emit_address(struct emit *e, unsigned reg, struct host_mem mem)
 
 void emit_rm(struct emit *e, uint32_t opcode, unsigned reg, struct host_mem mem)
 {
+    e->named |= 1u << reg;
     emit_opcode(e, opcode, reg, mem.index == H_NONE ? 0 : mem.index,
                 mem.base == H_NONE ? 0 : mem.base, false);
     emit_address(e, reg, mem);
 }
 
+/* The same with an opcode's extension instead of a register. */
+static void emit_group_r(struct emit *e, uint32_t opcode, unsigned extension, unsigned rm)
+{
+    uint32_t named = e->named | 1u << rm;
+    emit_rr(e, opcode, extension, rm);
+    e->named = named;
+}
+
+static void emit_group_m(struct emit *e, uint32_t opcode, unsigned extension, struct host_mem mem)
+{
+    uint32_t named = e->named;
+    emit_rm(e, opcode, extension, mem);
+    e->named = named;
+}
+
 static void emit_vex(struct emit *e, uint32_t opcode, unsigned reg, unsigned vvvv, unsigned x,
                      unsigned b)
 {
+    e->named |= 1u << reg | 1u << vvvv;
     if ((opcode & X_MAP) == X_0F && !(opcode & X_W) && !((x | b) & 8)) {
         emit_byte(e, 0xc5);
         emit_byte(e, (uint8_t)((~reg & 8) << 4 | (~vvvv & 15) << 3 | (opcode & X_L ? 4 : 0) |
@@ -117,6 +135,7 @@ static void emit_vex(struct emit *e, uint32_t opcode, unsigned reg, unsigned vvv
 
 void emit_vex_rr(struct emit *e, uint32_t opcode, unsigned reg, unsigned vvvv, unsigned rm)
 {
+    e->named |= 1u << rm;
     emit_vex(e, opcode, reg, vvvv, 0, rm);
     emit_byte(e, (uint8_t)(0xc0 | (reg & 7) << 3 | (rm & 7)));
 }
@@ -137,13 +156,14 @@ void emit_mov_rr(struct emit *e, unsigned size, unsigned dst, unsigned src)
 
 void emit_mov_ri(struct emit *e, unsigned dst, uint64_t value)
 {
+    e->named |= 1u << dst;
     if (value <= UINT32_MAX) {
         if (dst & 8)
             emit_byte(e, 0x41);
         emit_byte(e, (uint8_t)(0xb8 | (dst & 7)));
         emit_u32(e, (uint32_t)value);
     } else if ((uint64_t)(int64_t)(int32_t)value == value) {
-        emit_rr(e, 0xc7 | X_W, 0, dst);
+        emit_group_r(e, 0xc7 | X_W, 0, dst);
         emit_u32(e, (uint32_t)value);
     } else {
         emit_byte(e, dst & 8 ? 0x49 : 0x48);
@@ -188,7 +208,7 @@ static void emit_imm(struct emit *e, unsigned size, int32_t value)
 
 void emit_store_imm(struct emit *e, unsigned size, struct host_mem mem, int32_t value)
 {
-    emit_rm(e, 0xc6 | emit_size(size), 0, mem);
+    emit_group_m(e, 0xc6 | emit_size(size), 0, mem);
     emit_imm(e, size, value);
 }
 
@@ -209,6 +229,7 @@ static uint8_t *emit_displacement(struct emit *e)
 
 uint8_t *emit_lea_code(struct emit *e, unsigned dst)
 {
+    e->named |= 1u << dst;
     emit_byte(e, (uint8_t)(0x48 | dst >> 3 << 2));
     emit_byte(e, 0x8d);
     emit_byte(e, (uint8_t)(5 | (dst & 7) << 3)); /* rip + disp32 */
@@ -231,10 +252,10 @@ void emit_alu_ri(struct emit *e, enum host_alu alu, unsigned size, unsigned dst,
 {
     uint32_t form = emit_size(size) & ~(uint32_t)X_BYTE_REG; /* ModRM.reg is no register */
     if (is_byte_imm(size, value)) {
-        emit_rr(e, 0x82 | form, alu, dst);
+        emit_group_r(e, 0x82 | form, alu, dst);
         emit_byte(e, (uint8_t)value);
     } else {
-        emit_rr(e, 0x80 | form, alu, dst);
+        emit_group_r(e, 0x80 | form, alu, dst);
         emit_imm(e, size, value);
     }
 }
@@ -256,10 +277,10 @@ void emit_alu_mi(struct emit *e, enum host_alu alu, unsigned size, struct host_m
 {
     uint32_t form = (emit_size(size) & ~(uint32_t)X_BYTE_REG) | (lock ? X_LOCK : 0);
     if (is_byte_imm(size, value)) {
-        emit_rm(e, 0x82 | form, alu, mem);
+        emit_group_m(e, 0x82 | form, alu, mem);
         emit_byte(e, (uint8_t)value);
     } else {
-        emit_rm(e, 0x80 | form, alu, mem);
+        emit_group_m(e, 0x80 | form, alu, mem);
         emit_imm(e, size, value);
     }
 }
@@ -269,9 +290,9 @@ void emit_shift_ri(struct emit *e, enum host_shift shift, unsigned size, unsigne
 {
     uint32_t form = emit_size(size) & ~(uint32_t)X_BYTE_REG;
     if (count == 1) {
-        emit_rr(e, 0xd0 | form, shift, dst);
+        emit_group_r(e, 0xd0 | form, shift, dst);
     } else {
-        emit_rr(e, 0xc0 | form, shift, dst);
+        emit_group_r(e, 0xc0 | form, shift, dst);
         emit_byte(e, (uint8_t)count);
     }
 }

@@ -87,7 +87,14 @@ enum host_cond {
 
 struct emit {
     uint8_t *at, *end;
+    uint32_t named; /* registers that instructions had as operands, since the caller cleared it; not
+                     * all of those that they have without naming them */
 };
+
+static inline struct emit emit_between(uint8_t *start, uint8_t *end)
+{
+    return (struct emit){start, end, 0};
+}
 
 static inline bool emit_ok(const struct emit *e)
 {

@@ -63,14 +63,14 @@ static bool find_room(struct engine *engine, const struct exit *exit, struct emi
                      : exit->stores ? engine->cache.rw + exit->prev
                                     : NULL;
     if (start) {
-        *e = (struct emit){start, start + STORING_MAX};
+        *e = emit_between(start, start + STORING_MAX);
         return true;
     }
     if (cache_is_full(&engine->cache))
         return false;
     cache_prepare(&engine->cache, CODE_STORES);
     const struct cache_region *region = cache_region(&engine->cache);
-    *e = (struct emit){region->part[CODE_STORES].at, region->part[CODE_STORES].end};
+    *e = emit_between(region->part[CODE_STORES].at, region->part[CODE_STORES].end);
     emit_align(e, 16); /* most have 15 bytes */
     return true;
 }
@@ -145,7 +145,7 @@ bool host_promote(struct engine *engine, const struct exit *exit)
     struct block *warm = exit_from(engine, exit);
     const struct block *hot = block_at(engine, exit->to);
     struct cache_region *region = cache_region(&engine->cache);
-    struct emit e = {region->part[CODE_SLOW].at, region->part[CODE_SLOW].end};
+    struct emit e = emit_between(region->part[CODE_SLOW].at, region->part[CODE_SLOW].end);
     uint8_t *start = e.at;
     int32_t *countdown = block_countdown(engine, warm);
     if (engine->verify) /* counts otherwise */
@@ -175,7 +175,7 @@ bool host_promote(struct engine *engine, const struct exit *exit)
 void host_disable(struct engine *engine, const struct block *block)
 {
     uint8_t *code = engine->cache.rw + block->code;
-    struct emit e = {code, code + GUARD_CALL_SIZE};
+    struct emit e = emit_between(code, code + GUARD_CALL_SIZE);
     emit_call_to(&e, stubs_of(engine)->guard_failed);
 }
 
@@ -185,7 +185,7 @@ bool host_enable(struct engine *engine, const struct block *block)
         return false;
     cache_prepare(&engine->cache, CODE_GUARDS);
     struct cache_region *region = cache_region(&engine->cache);
-    struct emit slow = {region->part[CODE_SLOW].at, region->part[CODE_SLOW].end};
+    struct emit slow = emit_between(region->part[CODE_SLOW].at, region->part[CODE_SLOW].end);
     struct trace_page page = {.gva = block->rip & ~0xfffull,
                               .gpa = block_page_gpa(&block->page[0]),
                               .host = block_page_host(&block->page[0])};
@@ -194,7 +194,7 @@ bool host_enable(struct engine *engine, const struct block *block)
         return false;
     region->part[CODE_SLOW].at = slow.at;
     uint8_t *code = engine->cache.rw + block->code;
-    struct emit e = {code, code + GUARD_CALL_SIZE};
+    struct emit e = emit_between(code, code + GUARD_CALL_SIZE);
     emit_call_to(&e, guard);
     return true;
 }
@@ -210,7 +210,7 @@ void host_unlink(struct engine *engine, struct exit *exit)
     unsigned number = (unsigned)(exit - exit_at(engine, from->exits));
     uint8_t *jump = exit_jump(engine, exit), *stub = engine->cache.rw + from->stubs;
     if (exit->room)
-        emit_jmp(&(struct emit){jump - 1, jump + 4});
+        emit_jmp(&(struct emit){jump - 1, jump + 4, 0});
     else if (exit->stores)
         exit->prev = (uint32_t)(emit_patched(jump) - engine->cache.rw);
     emit_patch(jump, stub + exit_stub(number));

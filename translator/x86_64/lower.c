@@ -437,12 +437,11 @@ static void lower_jump_target(struct lower *l)
 }
 
 /* Is there an event, or has the entry for the target in RCX another? Then NZ, by which the caller
- * jumps. RDX: the tables + the offset of the entry. Gives its displacement. */
-static int32_t find_entry(struct lower *l, const struct ir *ir)
+ * jumps. RDX is the entry. */
+static void find_entry(struct lower *l, const struct ir *ir)
 {
     struct emit *e = l->e;
     bool returns = ir->aux == IR_INDIRECT_RETURN;
-    int32_t entry = returns ? 0 : (int32_t)offsetof(struct jump_tables, jumps);
     emit_alu_mi(e, ALU_CMP, 4, cpu_mem(CPU_AT(event)), 0, false);
     if (!l->target)
         emit_load(e, 8, H_RCX, cpu_mem(HOT_AT(scratch)));
@@ -452,26 +451,25 @@ static int32_t find_entry(struct lower *l, const struct ir *ir)
         stubs_find_return(e, home_of[RSP], (int32_t)ir->imm, 0);
     else
         stubs_find_jump(e);
-    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry), H_RCX, false);
+    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, 0), H_RCX, false);
     emit_patch8(e, event);
-    return entry;
 }
 
-#define ENTRY_CODE(entry) host_at(H_RDX, (entry) + (int32_t)offsetof(struct jump_entry, code))
+/* Goes to what the entry at RDX says. */
+static void follow_entry(struct lower *l)
+{
+    if (l->trace->space->floats)
+        stubs_take_shift(l->e);
+    emit_jmp_mem(l->e, host_at(H_RDX, offsetof(struct jump_entry, code)));
+}
 
 /* Before a call pushes. What the table has is no address that would fault. */
 static void lower_find(struct lower *l, const struct ir *ir)
 {
     lower_clobber(l);
-    int32_t entry = find_entry(l, ir);
+    find_entry(l, ir);
     lower_slow_if(l, CC_NZ);
-    emit_load(l->e, 8, H_RAX, ENTRY_CODE(entry));
-    emit_store(l->e, 8, cpu_mem(HOT_AT(scratch)), H_RAX);
-    if (l->trace->space->floats) {
-        emit_load(l->e, 8, H_RAX,
-                  host_at(H_RDX, entry + (int32_t)offsetof(struct jump_entry, shift)));
-        emit_store(l->e, 8, cpu_mem(HOT_AT(found_shift)), H_RAX);
-    }
+    emit_store(l->e, 8, cpu_mem(HOT_AT(scratch)), H_RDX);
 }
 
 static void lower_indirect(struct lower *l, const struct ir *ir)
@@ -481,11 +479,8 @@ static void lower_indirect(struct lower *l, const struct ir *ir)
     lower_give_homes(l);
     count_instructions(l, ir->insn + 1u);
     if (ir->aux == IR_INDIRECT_FOUND) {
-        if (l->trace->space->floats) {
-            emit_load(l->e, 8, H_RAX, cpu_mem(HOT_AT(found_shift)));
-            emit_store(l->e, 8, cpu_mem(HOT_AT(shift)), H_RAX);
-        }
-        emit_jmp_mem(l->e, cpu_mem(HOT_AT(scratch)));
+        emit_load(l->e, 8, H_RDX, cpu_mem(HOT_AT(scratch)));
+        follow_entry(l);
         return;
     }
     if (!l->block->hot && l->target && ir->aux == IR_INDIRECT_RETURN && ir->imm == RETURN_MOVE) {
@@ -494,13 +489,11 @@ static void lower_indirect(struct lower *l, const struct ir *ir)
         emit_jmp_to(l->e, stubs_of(l->engine)->ret);
         return;
     }
-    int32_t entry = find_entry(l, ir);
+    find_entry(l, ir);
     struct cold *cold = lower_cold(l, COLD_INDIRECT, emit_jcc(l->e, CC_NZ));
     cold->executed = 0;
     cold->returns = ir->aux == IR_INDIRECT_RETURN;
-    if (l->trace->space->floats)
-        stubs_take_shift(l->e, entry);
-    emit_jmp_mem(l->e, ENTRY_CODE(entry));
+    follow_entry(l);
 }
 
 /* A return that the trace expects at a known place. */
@@ -608,6 +601,8 @@ static void emit_cold(struct lower *l, struct cold *cold)
             lower_take_homes(l);
         if (l->join[cold->next][cold->index].live)
             lower_restore_flags(e);
+        if (l->join[cold->next][cold->index].tlb)
+            stubs_load_tlb(e, 0);
         emit_jmp_to(e, l->join[cold->next][cold->index].code);
         break;
     case COLD_EXIT:
@@ -680,12 +675,15 @@ static void set_join(struct lower *l, unsigned index)
 {
     /* Flags that code behind the join takes from host EFLAGS: all that are there and nowhere else.
      */
+    bool joined = l->join[l->next][index].code != NULL;
     if (l->returns[index]) { /* temporaries are others' there */
-        l->held = V_NONE;
+        if (l->held != HELD_TLB || (joined && !l->join[l->next][index].tlb))
+            l->held = V_NONE;
         lower_forget_shares(l);
     }
-    if (l->join[l->next][index].code)
+    if (joined)
         return;
+    l->join[l->next][index].tlb = l->held == HELD_TLB;
     l->join[l->next][index].code = l->e->at;
     l->join[l->next][index].live = l->flags.host;
 }
@@ -831,11 +829,49 @@ static bool has_home(const struct lower *l, unsigned value)
     return value == V_IMM || value == V_NONE || (value < 16 && l->home[value] != H_NONE);
 }
 
-/* The register of which RAX holds the value after the operation. What has no place for that in its
- * lowering, or uses RAX, ends it. */
+/* Does RAX still hold the TLB? Operations that may use it without naming it are not here. */
+static bool keeps_tlb(const struct lower *l)
+{
+    switch (l->ir->op) {
+    case IR_MEM_READ:
+    case IR_MEM_WRITE:
+    case IR_MEM_MODIFY:
+    case IR_MOV:
+    case IR_MOVZX:
+    case IR_MOVSX:
+    case IR_LEA:
+    case IR_ADD:
+    case IR_OR:
+    case IR_ADC:
+    case IR_SBB:
+    case IR_AND:
+    case IR_SUB:
+    case IR_XOR:
+    case IR_CMP:
+    case IR_TEST:
+    case IR_INC:
+    case IR_DEC:
+    case IR_NEG:
+    case IR_NOT:
+    case IR_SHL:
+    case IR_SHR:
+    case IR_SAR:
+    case IR_CMOV:
+    case IR_SETCC:
+    case IR_BRANCH:
+        return l->held == HELD_TLB && !(l->e->named & 1u << H_RAX);
+    }
+    return false;
+}
+
+/* What RAX holds after the operation: the TLB, or the value of a register. What has no place for
+ * that in its lowering, or uses RAX, ends it. */
 static uint8_t held_after(const struct lower *l)
 {
     const struct ir *ir = l->ir;
+    if (keeps_tlb(l))
+        return HELD_TLB;
+    uint8_t held = l->held == HELD_TLB ? V_NONE : l->held;
     bool whole = ir->size >= 4 && ir->d < 16 && l->home[ir->d] == H_NONE;
     switch (ir->op) {
     case IR_MOV:
@@ -852,7 +888,7 @@ static uint8_t held_after(const struct lower *l)
             return ir->d;
         if (ir->b != V_ZERO && !has_home(l, ir->b))
             return V_NONE;
-        return has_home(l, ir->d) && (ir->a == V_ZERO || has_home(l, ir->a)) ? l->held : V_NONE;
+        return has_home(l, ir->d) && (ir->a == V_ZERO || has_home(l, ir->a)) ? held : V_NONE;
     case IR_ADD:
     case IR_SUB:
     case IR_AND:
@@ -873,7 +909,7 @@ static uint8_t held_after(const struct lower *l)
     default:
         return V_NONE;
     }
-    return has_home(l, ir->d) && has_home(l, ir->a) && has_home(l, ir->b) ? l->held : V_NONE;
+    return has_home(l, ir->d) && has_home(l, ir->a) && has_home(l, ir->b) ? held : V_NONE;
 }
 
 static void lower_list(struct lower *l)
@@ -1049,8 +1085,8 @@ size_t host_lower(struct engine *engine, struct block *block, const struct trace
     cache_prepare(cache, block->hot ? CODE_HOT : CODE_GUARDS);
     struct cache_region *region = cache_region(cache);
     uint8_t *hot = region->part[part].at, *cold = region->part[CODE_SLOW].at;
-    l->hot = (struct emit){hot, region->part[part].end};
-    l->cold_code = (struct emit){cold, region->part[CODE_SLOW].end};
+    l->hot = emit_between(hot, region->part[part].end);
+    l->cold_code = emit_between(cold, region->part[CODE_SLOW].end);
     l->slow = cold;
     l->flags = (struct flags){.slot = ALL, .recipe = {.op = IR_COUNT}};
     l->note = (struct x87_note){0};

@@ -124,6 +124,8 @@ struct home_move {
 };
 #define MOVES_MAX 4
 
+#define HELD_TLB  0xf0
+
 struct lower {
     struct engine *engine;
     struct block *block;
@@ -143,7 +145,8 @@ struct lower {
     unsigned moves;
     struct home_move move[MOVES_MAX];
     bool target;        /* RCX holds where the coming indirect jump goes */
-    uint8_t held;       /* guest register without a home whose value is in RAX too, or V_NONE */
+    uint8_t held;       /* guest register without a home whose value is in RAX too; HELD_TLB: that
+                         * is the TLB; or V_NONE */
     uint8_t share[2];   /* shared check whose distance is in RDX, in RCX; 0: none */
     uint8_t share_used; /* the one of them that was used last */
     bool returns[TRACE_MAX]; /* instructions with a slow path that comes back behind them */
@@ -157,6 +160,7 @@ struct lower {
     struct cold cold[COLD_MAX];
     struct {
         uint8_t *code; /* where slow paths come back */
+        bool tlb;      /* with HELD_TLB */
         struct flags flags;
         uint16_t live;    /* flags wanted in host EFLAGS there */
     } join[2][TRACE_MAX]; /* of each copy */
@@ -358,17 +362,19 @@ const uint8_t *stubs_guard(struct engine *engine, struct emit *slow, const struc
 /* `reg` += the current shift; clobbers host EFLAGS. `pushed` bytes lie on the stack. */
 void stubs_add_shift(struct emit *e, unsigned reg, int32_t pushed);
 /* The shift of the table entry at RDX becomes the current one; uses RAX. */
-void stubs_take_shift(struct emit *e, int32_t entry);
+void stubs_take_shift(struct emit *e);
 #define RETURN_MOVE 8 /* what most returns add to the stack pointer */
 
-/* RDX = the current space's tables + the offset of the entry for the return address that lies at
- * the stack pointer, in `sp`, - `below`. `pushed` bytes lie on the stack. */
+/* RDX = the entry for the return address that lies at the stack pointer, in `sp`, - `below`.
+ * `pushed` bytes lie on the stack. */
 void stubs_find_return(struct emit *e, unsigned sp, int32_t below, int32_t pushed);
 /* The entry at RDX gets the current shift, or 0, known to be the same; uses RAX. */
 void stubs_note_shift(struct emit *e, bool zero, int32_t pushed);
-/* RDX = the current space's tables + the offset of the jump entry for the rip in RCX. */
+/* RDX = the entry for the rip in RCX. */
 void stubs_find_jump(struct emit *e);
-/* RAX = the TLB, RDX = its slot for the address in `gva`; `pushed` bytes lie on the stack. */
+/* RAX = the TLB; `pushed` bytes lie on the stack. */
+void stubs_load_tlb(struct emit *e, int32_t pushed);
+/* RDX = the slot of that for the address in `gva`. */
 void stubs_find_slot(const struct x86_stubs *stubs, struct emit *e, unsigned gva, int32_t pushed);
 /* The check of `span` bytes at the address in RCX, of which it makes the offset in the page of the
  * slot found: goes to the place given back, to be patched, if they may not be accessed or are not

@@ -28,6 +28,7 @@ static void move_vector(struct emit *e, unsigned reg, bool store)
 static uint8_t *load_element(struct lower *l, struct host_mem to, unsigned size)
 {
     struct emit *e = l->e;
+    stubs_load_tlb(e, 0);
     stubs_find_slot(stubs_of(l->engine), e, H_RCX, 0);
     uint8_t *slow = stubs_compare(e, ACCESS_READ, size, false);
     emit_load(e, 8, H_RDX, TLB_HOST);

@@ -76,6 +76,7 @@ static void add_bit_offset(struct lower *l, const struct ir *ir, unsigned addres
 {
     struct emit *e = l->e;
     struct host_mem mem;
+    l->held = V_NONE;
     uint32_t extend = ir->size == 8 ? 0x8b | X_W : ir->size == 4 ? 0x63 | X_W : 0xbf | X_0F | X_W;
     if (lower_in_memory(l, ir->d, &mem))
         emit_rm(e, extend, H_RAX, mem);
@@ -98,6 +99,7 @@ static void check_segment(struct lower *l, const struct ir *ir)
     struct emit *e = l->e;
     bool code = ir->seg == SEG_CS;
     unsigned wanted = SEGMENT_P | SEGMENT_S | SEGMENT_RW | (code ? SEGMENT_CODE : 0);
+    l->held = V_NONE;
     unsigned mask = SEGMENT_P | SEGMENT_S | SEGMENT_RW | SEGMENT_CODE | (code ? 0 : SEGMENT_DC);
     emit_load(e, 2, H_RAX, cpu_mem(SEG_AT(ir->seg, attr)));
     emit_alu_ri(e, ALU_AND, 4, H_RAX, (int32_t)mask);
@@ -113,6 +115,8 @@ static void check_segment(struct lower *l, const struct ir *ir)
 /* Goes on with an address whose TLB slot is to be found: it is in RCX then. */
 static uint8_t *find_slot(struct lower *l, unsigned gva)
 {
+    if (l->held != HELD_TLB)
+        stubs_load_tlb(l->e, 0);
     stubs_find_slot(stubs_of(l->engine), l->e, gva, 0);
     if (gva != H_RCX)
         emit_mov_rr(l->e, 8, H_RCX, gva);
@@ -182,6 +186,8 @@ static struct cold *emit_check(struct lower *l, const struct ir *ir, unsigned gv
     bool together = aligned && (span == 16 || span == 32);
     uint8_t *miss = stubs_compare(e, access_of(ir), span, together);
     struct cold *cold = lower_cold(l, COLD_REFILL, miss);
+    l->held = HELD_TLB;
+    e->named = 0;
     if (aligned && !together) /* tags are page addresses: the low bits are the address's own */
         check_alignment(l, H_RCX, careful != NULL);
     cold->back = check;

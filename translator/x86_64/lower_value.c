@@ -143,6 +143,8 @@ struct host_mem lower_address(struct lower *l, const struct ir *ir)
             mem.base = H_RDX;
         }
     }
+    if (mem.index == H_RAX && l->held == HELD_TLB)
+        l->held = V_NONE;
     if (mem.base == H_NONE && mem.index != H_NONE && mem.scale == 0) {
         mem.base = mem.index;
         mem.index = H_NONE;

@@ -251,7 +251,7 @@ static void emit_pass_beside_code(struct emit *e, const struct cpu *cpu, int32_t
     emit_lea(e, 8, LAST, (struct host_mem){H_RAX, FROM, 0, -1});
     emit_alu_ri(e, ALU_CMP, 8, LAST, 4095);
     no[n++] = emit_jcc(e, CC_A);
-    emit_load(e, 8, H_RAX, at(CPU_AT(tlb), pushed));
+    stubs_load_tlb(e, pushed);
     _Static_assert(sizeof(struct tlb_info) == 16, "twice 8 times the slot");
     emit_lea(e, 8, PAGE, (struct host_mem){H_RAX, H_RDX, 3, 0});
     emit_lea(e, 8, PAGE, (struct host_mem){PAGE, H_RDX, 3, 0});
@@ -325,7 +325,7 @@ static uint8_t *emit_refill(struct emit *e, bool (*fn)(struct cpu *cpu, gva_t gv
     for (unsigned i = 0; i < sizeof kept; i++)
         emit_load(e, 8, kept[i], host_at(H_RSP, (int32_t)i * 8));
     emit_lea(e, 8, H_RSP, host_at(H_RSP, frame));
-    emit_load(e, 8, H_RAX, at(CPU_AT(tlb), pushed));
+    stubs_load_tlb(e, pushed);
     emit_byte(e, 0xc3);
     return start;
 }
@@ -342,7 +342,7 @@ static uint8_t *emit_miss(struct emit *e, enum access access, const struct cpu *
     emit_test_crossing(e);
     if (access == ACCESS_WRITE)
         emit_pass_beside_code(e, cpu, pushed);
-    emit_load(e, 8, H_RAX, at(CPU_AT(tlb), pushed));
+    stubs_load_tlb(e, pushed);
     emit_alu_rm(e, ALU_XOR, 8, H_RCX, tlb_tag(access));
     emit_jmp_to(e, refill);
     return start;
@@ -353,6 +353,7 @@ static uint8_t *emit_miss(struct emit *e, enum access access, const struct cpu *
 static uint8_t *emit_run_check(const struct x86_stubs *stubs, struct emit *e, unsigned gva,
                                enum access access)
 {
+    stubs_load_tlb(e, 8);
     stubs_find_slot(stubs, e, gva, 8);
     emit_lea(e, 8, H_RAX, (struct host_mem){H_RAX, H_RDX, 3, 0});
     emit_mov_rr(e, 8, H_RDX, gva);
@@ -481,9 +482,9 @@ void stubs_add_shift(struct emit *e, unsigned reg, int32_t pushed)
     emit_alu_rm(e, ALU_ADD, 8, reg, at(HOT_AT(shift), pushed));
 }
 
-void stubs_take_shift(struct emit *e, int32_t entry)
+void stubs_take_shift(struct emit *e)
 {
-    emit_load(e, 8, H_RAX, host_at(H_RDX, entry + (int32_t)offsetof(struct jump_entry, shift)));
+    emit_load(e, 8, H_RAX, host_at(H_RDX, offsetof(struct jump_entry, shift)));
     emit_store(e, 8, cpu_mem(HOT_AT(shift)), H_RAX);
 }
 
@@ -516,31 +517,29 @@ void stubs_find_return(struct emit *e, unsigned sp, int32_t below, int32_t pushe
     struct host_mem twice = {(uint8_t)sp, (uint8_t)sp, 0, -2 * below};
     emit_lea(e, 4, H_RDX, twice);
     emit_alu_ri(e, ALU_AND, 4, H_RDX, RETURN_MASK);
-    emit_alu_rm(e, ALU_ADD, 8, H_RDX, at(HOT_AT(tables), pushed));
+    emit_alu_rm(e, ALU_ADD, 8, H_RDX, at(HOT_AT(returns), pushed));
 }
 
 void stubs_find_jump(struct emit *e)
 {
     emit_rr(e, 0x69, H_RDX, H_RCX); /* imul edx, ecx, JUMP_HASH */
     emit_u32(e, JUMP_HASH);
-    emit_shift_ri(e, SHIFT_SHR, 4, H_RDX, JUMP_SHIFT);
     emit_alu_ri(e, ALU_AND, 4, H_RDX, JUMP_MASK);
-    emit_alu_rm(e, ALU_ADD, 8, H_RDX, cpu_mem(HOT_AT(tables)));
+    emit_alu_rm(e, ALU_ADD, 8, H_RDX, cpu_mem(HOT_AT(jumps)));
 }
 
 /* A return to the rip in RCX that no call has noted, or with an event; its site is in EAX. */
 static uint8_t *emit_returned(struct emit *e, const struct x86_stubs *stubs)
 {
-    const int32_t entry = (int32_t)offsetof(struct jump_tables, jumps);
     emit_align(e, 16);
     uint8_t *start = e->at;
     emit_alu_mi(e, ALU_CMP, 4, cpu_mem(CPU_AT(event)), 0, false);
     emit_patch(emit_jcc(e, CC_NZ), stubs->indirect);
     stubs_find_jump(e);
-    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, entry), H_RCX, false);
+    emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, 0), H_RCX, false);
     emit_patch(emit_jcc(e, CC_NZ), stubs->indirect);
-    stubs_take_shift(e, entry);
-    emit_jmp_mem(e, host_at(H_RDX, entry + (int32_t)offsetof(struct jump_entry, code)));
+    stubs_take_shift(e);
+    emit_jmp_mem(e, host_at(H_RDX, offsetof(struct jump_entry, code)));
     return start;
 }
 
@@ -556,7 +555,7 @@ static uint8_t *emit_ret(struct emit *e, const struct x86_stubs *stubs)
     stubs_find_return(e, home_of[RSP], RETURN_MOVE, 0);
     emit_alu_mr(e, ALU_CMP, 8, host_at(H_RDX, 0), H_RCX, false);
     emit_patch(emit_jcc(e, CC_NZ), stubs->returned);
-    stubs_take_shift(e, 0);
+    stubs_take_shift(e);
     emit_jmp_mem(e, host_at(H_RDX, offsetof(struct jump_entry, code)));
     return start;
 }
@@ -580,9 +579,13 @@ static uint8_t *emit_note_call(struct emit *e, bool floats)
 
 #define PEXT (0xf5 | X_0F38 | X_F3)
 
-void stubs_find_slot(const struct x86_stubs *stubs, struct emit *e, unsigned gva, int32_t pushed)
+void stubs_load_tlb(struct emit *e, int32_t pushed)
 {
     emit_load(e, 8, H_RAX, at(CPU_AT(tlb), pushed));
+}
+
+void stubs_find_slot(const struct x86_stubs *stubs, struct emit *e, unsigned gva, int32_t pushed)
+{
     if (stubs->pext) {
         emit_vex_rm(e, PEXT, H_RDX, gva, at(HOT_AT(slot_mask), pushed));
         return;
@@ -625,6 +628,7 @@ static uint8_t *emit_check_call(struct emit *e, const struct x86_stubs *stubs, u
     unsigned span = kind == CHECK_PAGE ? 1 : 1u << (aligned ? kind - CHECK_ALIGNED + 4 : kind);
     emit_align(e, 16);
     uint8_t *start = e->at;
+    stubs_load_tlb(e, 8);
     stubs_find_slot(stubs, e, H_RCX, 8);
     uint8_t *check = e->at;
     uint8_t *miss = stubs_compare(e, access, span, false);
@@ -683,6 +687,7 @@ static void test_floating_page(const struct x86_stubs *stubs, struct emit *e,
 {
     emit_mov_ri(e, H_RCX, page->gva);
     stubs_add_shift(e, H_RCX, 8);
+    stubs_load_tlb(e, 8);
     stubs_find_slot(stubs, e, H_RCX, 8);
     emit_alu_mr(e, ALU_CMP, 8, tlb_tag(ACCESS_FETCH), H_RCX, false);
     miss[0] = emit_jcc(e, CC_NZ);
@@ -701,7 +706,7 @@ const uint8_t *stubs_guard(struct engine *engine, struct emit *slow, const struc
         guard->floats == floats)
         return guard->code;
     struct cache_region *region = cache_region(&engine->cache);
-    struct emit fast = {region->part[CODE_GUARDS].at, region->part[CODE_GUARDS].end};
+    struct emit fast = emit_between(region->part[CODE_GUARDS].at, region->part[CODE_GUARDS].end);
     uint8_t *miss[2] = {0};
     emit_align(&fast, 32); /* most have 29 bytes */
     uint8_t *start = fast.at;
@@ -789,7 +794,7 @@ static uint8_t *emit_load_vectors(struct emit *e, const struct x86_stubs *stubs,
 bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
 {
     struct cache *cache = &engine->cache;
-    struct emit e = {cache->start, cache->slow};
+    struct emit e = emit_between(cache->start, cache->slow);
 
     uint8_t *enter = emit_enter(&e);
     stubs->leave = emit_leave(&e);
