@@ -268,12 +268,13 @@ static enum outcome try_again(struct uhci *uhci, uint32_t *control)
     return STAYS;
 }
 
-static enum outcome run_td(struct uhci *uhci, uint32_t at, uint32_t *td, int32_t *bytes)
+/* Executes a TD as it was read; what is to be written back is in td[1] then. */
+static enum outcome run_td(struct uhci *uhci, uint32_t *td, int32_t *bytes)
 {
     struct usb_transfer transfer;
     enum usb_result result;
     enum outcome outcome = STAYS;
-    uint32_t pid = TOKEN_PID(td[2]), before = td[1];
+    uint32_t pid = TOKEN_PID(td[2]);
 
     if (!(td[1] & TD_ACTIVE)) { /* its interrupt comes all the same: drivers wait for a frame so */
         if (td[1] & TD_IOC) {
@@ -310,14 +311,20 @@ static enum outcome run_td(struct uhci *uhci, uint32_t at, uint32_t *td, int32_t
         outcome = try_again(uhci, &td[1]);
         break;
     }
-    if (td[1] != before)
-        write_dword(uhci, at + 4, td[1]);
     return outcome;
 }
 
 /* -- Frames -- */
 
-/* A queue's turn: TDs from its element on, as long as they pass and say to go on downwards. */
+static void write_back(struct uhci *uhci, uint32_t at, uint32_t before, uint32_t control)
+{
+    if (control != before)
+        write_dword(uhci, at + 4, control);
+}
+
+/* A queue's turn: TDs from its element on, as long as they pass and say to go on downwards. A
+ * driver that sees the last TD done may give the queue another element at once, which must not be
+ * overwritten: so the element is written before the TD. */
 static bool run_queue(struct uhci *uhci, uint32_t at, uint32_t element, int32_t *bytes, int *steps)
 {
     while (!(element & (LINK_END | LINK_QUEUE)) && *bytes > 0 && *steps > 0) {
@@ -325,11 +332,14 @@ static bool run_queue(struct uhci *uhci, uint32_t at, uint32_t element, int32_t 
         --*steps;
         if (!read_dwords(uhci, address, td, 4))
             return false;
-        enum outcome outcome = run_td(uhci, address, td, bytes);
+        uint32_t before = td[1];
+        enum outcome outcome = run_td(uhci, td, bytes);
+        if (outcome == PASSED)
+            write_dword(uhci, at + 4, td[0]);
+        write_back(uhci, address, before, td[1]);
         if (outcome != PASSED)
             return outcome != STOPPED;
         element = td[0];
-        write_dword(uhci, at + 4, element);
         if (!(element & LINK_DEPTH))
             break;
     }
@@ -356,8 +366,12 @@ static void run_frame(struct uhci *uhci)
             remark = steps / 2;
         }
         if (!(link & LINK_QUEUE)) {
-            if (!read_dwords(uhci, address, words, 4) ||
-                run_td(uhci, address, words, &bytes) == STOPPED)
+            if (!read_dwords(uhci, address, words, 4))
+                return;
+            uint32_t before = words[1];
+            enum outcome outcome = run_td(uhci, words, &bytes);
+            write_back(uhci, address, before, words[1]);
+            if (outcome == STOPPED)
                 return;
         } else if (!read_dwords(uhci, address, words, 2) ||
                    !run_queue(uhci, address, words[1], &bytes, &steps)) {

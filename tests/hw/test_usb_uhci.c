@@ -5,6 +5,8 @@
 #include "hw/usb/uhci.h"
 #include "tests/hw/usb_bench.h"
 
+#include <pthread.h>
+
 #define BASE  0xc000u
 #define DEVFN PCI_DEVFN(1, 2)
 #define MS    1000000ull
@@ -193,6 +195,46 @@ START_TEST(a_short_packet_stops_its_queue)
     ck_assert_uint_eq(dword(QUEUE + 4) & ~15u, TDS + 32 * 3);
     ck_assert_uint_eq(dword(after + 4) & ACTIVE, ACTIVE);
     ck_assert_uint_eq(get(STS), 1);
+}
+END_TEST
+
+/* A driver on another processor that gives the queue a new element as soon as it sees the last
+ * descriptor done. */
+static void *drive(void *wrong)
+{
+    const volatile uint32_t *control = (void *)ram(TDS + 32 + 4);
+    const volatile uint32_t *element = (void *)ram(QUEUE + 4);
+    for (unsigned turn = 0; turn < 20000; turn++) {
+        put_dword(QUEUE + 4, 1);
+        tds = 0;
+        uint32_t first = add_td(0, SETUP, 5, 0, 8, DATA);
+        add_td(0, IN, 5, 0, 0, 0);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+        queue(first);
+        unsigned spins = 1u << 30;
+        while (*control & ACTIVE && spins)
+            spins--;
+        *(unsigned *)wrong += *element != 1 || !spins;
+        if (!spins)
+            break;
+    }
+    put_dword(DATA + 64, 1);
+    return NULL;
+}
+
+START_TEST(elements_move_before_descriptors_are_done)
+{
+    pthread_t driver;
+    unsigned wrong = 0;
+    start();
+    configure();
+    put_dword(DATA + 64, 0);
+    memcpy(ram(DATA), "\0\11\1\0\0\0\0\0", 8);
+    ck_assert_int_eq(pthread_create(&driver, NULL, drive, &wrong), 0);
+    while (!__atomic_load_n((uint32_t *)(void *)ram(DATA + 64), __ATOMIC_RELAXED))
+        run(MS);
+    pthread_join(driver, NULL);
+    ck_assert_uint_eq(wrong, 0);
 }
 END_TEST
 
@@ -388,6 +430,7 @@ int main(void)
         a_control_transfer_runs_down_a_queue,
         a_short_packet_stops_its_queue,
         a_report_waits_in_its_descriptor,
+        elements_move_before_descriptors_are_done,
         errors_end_a_descriptor,
         frames_pass_with_the_clock,
         an_inactive_descriptor_interrupts_too,
