@@ -33,14 +33,23 @@ static enum access access_of(const struct ir *ir)
     return ir->op == IR_MEM_READ && !ir->share_write ? ACCESS_READ : ACCESS_WRITE;
 }
 
+static void load_tlb(struct lower *l)
+{
+    if (l->held == HELD_TLB)
+        return;
+    stubs_load_tlb(l->e, 0);
+    l->held = HELD_TLB;
+    l->e->named = 0;
+}
+
 /* The check of a page known now, whose TLB slot has a known place: its host address in RDX. */
 static void check_page(struct lower *l, const struct ir *ir, gva_t page, struct lower_exit *careful)
 {
     struct emit *e = l->e;
     enum access access = access_of(ir);
     int32_t slot = (int32_t)(tlb_index(page) * sizeof(uint64_t));
-    struct host_mem tag = host_at(H_RDX, tlb_tag(access).disp + slot);
-    emit_load(e, 8, H_RDX, cpu_mem(CPU_AT(tlb)));
+    struct host_mem tag = host_at(H_RAX, tlb_tag(access).disp + slot);
+    load_tlb(l);
     uint8_t *check = e->at;
     if ((uint64_t)(int64_t)(int32_t)page == page) {
         emit_alu_mi(e, ALU_CMP, 8, tag, (int32_t)page, false);
@@ -55,7 +64,7 @@ static void check_page(struct lower *l, const struct ir *ir, gva_t page, struct 
     cold->access = access;
     cold->exit = careful;
     l->returns[cold->index] |= !careful;
-    emit_load(e, 8, H_RDX, host_at(H_RDX, TLB_HOST.disp + slot));
+    emit_load(e, 8, H_RDX, host_at(H_RAX, TLB_HOST.disp + slot));
 }
 
 /* An address known now. */
@@ -115,8 +124,7 @@ static void check_segment(struct lower *l, const struct ir *ir)
 /* Goes on with an address whose TLB slot is to be found: it is in RCX then. */
 static uint8_t *find_slot(struct lower *l, unsigned gva)
 {
-    if (l->held != HELD_TLB)
-        stubs_load_tlb(l->e, 0);
+    load_tlb(l);
     stubs_find_slot(stubs_of(l->engine), l->e, gva, 0);
     if (gva != H_RCX)
         emit_mov_rr(l->e, 8, H_RCX, gva);
@@ -186,8 +194,6 @@ static struct cold *emit_check(struct lower *l, const struct ir *ir, unsigned gv
     bool together = aligned && (span == 16 || span == 32);
     uint8_t *miss = stubs_compare(e, access_of(ir), span, together);
     struct cold *cold = lower_cold(l, COLD_REFILL, miss);
-    l->held = HELD_TLB;
-    e->named = 0;
     if (aligned && !together) /* tags are page addresses: the low bits are the address's own */
         check_alignment(l, H_RCX, careful != NULL);
     cold->back = check;
