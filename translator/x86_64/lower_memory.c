@@ -243,6 +243,7 @@ static void pass_beside_code(struct lower *l, const struct cold *cold)
 static void lower_slot_miss(struct lower *l, struct cold *cold)
 {
     struct emit *e = l->e;
+    l->held = V_NONE;
     cold->back = find_slot(l, cold->gva);
     uint8_t *refill = stubs_compare(e, cold->access, cold->span, false);
     fill_loop_slot(e, cold->slot - 1u, cold->access, cold->span);
