@@ -30,12 +30,13 @@ static bool has_slow_path(const struct ir_list *list, unsigned step)
     return false;
 }
 
-/* May a step come behind the operation instead of before it? */
+/* May a step come behind the operation instead of before it? Not all that IR_BITS and IR_VECTOR
+ * read is in a and b. */
 static bool can_pass(const struct ir *ir)
 {
     if (ir_observable(ir))
         return false;
-    bool known = ir->op < IR_CLC || ir->op == IR_VECTOR || ir->op == IR_BITS || ir_is_memory(ir);
+    bool known = ir->op < IR_CLC || ir_is_memory(ir);
     return known && (is_on_stack(ir) || (ir->d != RSP && ir->a != RSP && ir->b != RSP));
 }
 
