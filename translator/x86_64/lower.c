@@ -836,32 +836,14 @@ static bool keeps_tlb(const struct lower *l)
     case IR_MEM_READ:
     case IR_MEM_WRITE:
     case IR_MEM_MODIFY:
-    case IR_MOV:
-    case IR_MOVZX:
-    case IR_MOVSX:
     case IR_LEA:
-    case IR_ADD:
-    case IR_OR:
-    case IR_ADC:
-    case IR_SBB:
-    case IR_AND:
-    case IR_SUB:
-    case IR_XOR:
-    case IR_CMP:
-    case IR_TEST:
-    case IR_INC:
-    case IR_DEC:
-    case IR_NEG:
-    case IR_NOT:
-    case IR_SHL:
-    case IR_SHR:
-    case IR_SAR:
-    case IR_CMOV:
-    case IR_SETCC:
     case IR_BRANCH:
-        return l->held == HELD_TLB && !(l->e->named & 1u << H_RAX);
+        break;
+    default:
+        if (!lower_is_plain(l->ir))
+            return false;
     }
-    return false;
+    return l->held == HELD_TLB && !(l->e->named & 1u << H_RAX);
 }
 
 /* What RAX holds after the operation: the TLB, or the value of a register. What has no place for

@@ -124,7 +124,7 @@ struct home_move {
 };
 #define MOVES_MAX 4
 
-#define HELD_TLB  0xf0
+#define HELD_TLB  0xf0 /* lower.held: neither a register nor V_NONE */
 
 struct lower {
     struct engine *engine;
@@ -147,7 +147,7 @@ struct lower {
     bool target;        /* RCX holds where the coming indirect jump goes */
     uint8_t held;       /* guest register without a home whose value is in RAX too; HELD_TLB: that
                          * is the TLB; or V_NONE */
-    uint8_t share[2];   /* shared check whose distance is in RDX, in RCX; 0: none */
+    uint8_t share[2];   /* shared check of which RDX, RCX has what was noted; 0: none */
     uint8_t share_used; /* the one of them that was used last */
     bool returns[TRACE_MAX]; /* instructions with a slow path that comes back behind them */
     struct host_mem m;       /* V_M */
@@ -262,6 +262,8 @@ static inline void lower_forget_shares(struct lower *l)
 {
     l->share[0] = l->share[1] = 0;
 }
+/* Is it an operation of a few instructions, without calls or registers that none of them names? */
+bool lower_is_plain(const struct ir *ir);
 /* Does the operation leave RCX and RDX alone, but for V_M's own use of them? */
 bool lower_keeps_shares(const struct lower *l, const struct ir *ir);
 void lower_integer(struct lower *l, const struct ir *ir);

@@ -313,30 +313,15 @@ static bool in_register(const struct lower *l, unsigned value)
     return value < 16 && l->home[value] != H_NONE;
 }
 
-bool lower_keeps_shares(const struct lower *l, const struct ir *ir)
+bool lower_is_plain(const struct ir *ir)
 {
     switch (ir->op) {
-    case IR_MEM_READ:
-    case IR_MEM_WRITE:
-    case IR_MEM_MODIFY:
-    case IR_BITS: /* see to it themselves */
-    case IR_BRANCH:
-    case IR_EVENT:
-    case IR_X87:
-        return true;
-    case IR_VECTOR:
-        return !lower_vector_uses_rcx(l, ir);
-    case IR_LEA:
-        return !ir->floats && (ir->a == V_ZERO || in_register(l, ir->a)) &&
-               (ir->b == V_ZERO || in_register(l, ir->b)) && ir->imm == (int32_t)ir->imm;
     case IR_SHL:
     case IR_SHR:
     case IR_SAR:
     case IR_ROL:
     case IR_ROR:
-        if (ir->b != V_IMM)
-            return false;
-        break;
+        return ir->b == V_IMM;
     case IR_MOV:
     case IR_MOVZX:
     case IR_MOVSX:
@@ -357,9 +342,31 @@ bool lower_keeps_shares(const struct lower *l, const struct ir *ir)
     case IR_NEG:
     case IR_NOT:
     case IR_IMUL:
-        break;
+        return true;
     default:
         return false;
+    }
+}
+
+bool lower_keeps_shares(const struct lower *l, const struct ir *ir)
+{
+    switch (ir->op) {
+    case IR_MEM_READ:
+    case IR_MEM_WRITE:
+    case IR_MEM_MODIFY:
+    case IR_BITS: /* see to it themselves */
+    case IR_BRANCH:
+    case IR_EVENT:
+    case IR_X87:
+        return true;
+    case IR_VECTOR:
+        return !lower_vector_uses_rcx(l, ir);
+    case IR_LEA:
+        return !ir->floats && (ir->a == V_ZERO || in_register(l, ir->a)) &&
+               (ir->b == V_ZERO || in_register(l, ir->b)) && ir->imm == (int32_t)ir->imm;
+    default:
+        if (!lower_is_plain(ir))
+            return false;
     }
     const uint8_t values[] = {ir->d, ir->a, ir->b};
     for (unsigned i = 0; i < sizeof values; i++)
@@ -457,8 +464,6 @@ static void lower_shared_check(struct lower *l, const struct ir *ir)
         emit_slot_check(l, ir, gva, careful);
     } else {
         struct cold *cold = emit_check(l, ir, gva, ir->share_span, ir->share_aligned, careful);
-        if (constant) /* stands for more of the page than it checks */
-            cold->span = SPAN_PAGE;
         if (of_loop && !ir->invariant) {
             cold->slot = (uint8_t)(ir->share - SHARES);
             if (ir->share_alone)
