@@ -26,6 +26,13 @@ struct cpu_bus {
         uint8_t *host;
     } ram[CPU_BUS_RAM];
 
+    /* The file that main RAM is, mapped as a whole at `host`; size 0: it is none. */
+    struct {
+        uint8_t *host;
+        size_t size;
+        int fd;
+    } ram_file;
+
     /* Physical address bits that are forced to 0: the A20 gate, while it is closed. The bus applies
      * it to what it is asked; the processor to the pages it finds. Changes come with
      * EVENT_FLUSH_TLB. */

@@ -219,6 +219,9 @@ void cpu_update_mode(struct cpu *cpu)
     if (mmu == MMU_KERNEL && cpu->cr4 & CR4_SMAP && !(cpu->eflags & FLAG_AC))
         mmu = MMU_KERNEL_SMAP;
     mode |= (uint32_t)mmu << MODE_MMU_SHIFT;
+    if (cpu->windowed && cpl == 3 && mode & MODE_CODE64 &&
+        !(mode & (MODE_ALIGN | MODE_STEP | MODE_BREAK)))
+        mode |= MODE_WINDOW;
 
     cpu->mode = mode;
     bool watched = mode & MODE_ALIGN || (mode & MODE_BREAK && debug_data_armed(cpu));
@@ -372,7 +375,7 @@ static enum boundary handle_events(struct cpu *cpu, enum cpu_exit *exit)
         return BOUNDARY_EXIT;
     }
     if (take_event(cpu, EVENT_FLUSH_TLB))
-        tlb_flush_all(cpu);
+        tlb_flush_moved(cpu);
     if (take_event(cpu, EVENT_FLUSH_CODE))
         code_run_queue(cpu->code);
     if (take_event(cpu, EVENT_INIT)) {

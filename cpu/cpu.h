@@ -67,6 +67,7 @@ void cpu_update_mode(struct cpu *cpu);
 /* -- TLB (cpu/paging.c) -- */
 
 void tlb_flush_all(struct cpu *cpu);             /* globals too, every PCID */
+void tlb_flush_moved(struct cpu *cpu);           /* EVENT_FLUSH_TLB: memory may have moved */
 void tlb_flush_nonglobal(struct cpu *cpu);       /* CR3 load without PCID bit 63 */
 void tlb_flush_page(struct cpu *cpu, gva_t gva); /* INVLPG */
 /* Write entries that map this physical page become slow (code was marked, dirty log cleared). */

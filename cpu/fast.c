@@ -7,7 +7,7 @@
 
 void cpu_update_privilege(struct cpu *cpu)
 {
-    const uint32_t changing = MODE_CPL | MODE_STACK32 | MODE_ALIGN | 3u << MODE_MMU_SHIFT;
+    const uint32_t changing = MODE_CPL | MODE_STACK32 | MODE_ALIGN | MODE_WINDOW | 3u << MODE_MMU_SHIFT;
     if (!(cpu->mode & MODE_CODE64) || cpu->mode & (MODE_STEP | MODE_BREAK | MODE_ALIGN) ||
         cpu->eflags & FLAG_TF || (cpu->eflags & FLAG_AC && cpu->cr0 & CR0_AM)) {
         cpu_update_mode(cpu);
@@ -20,6 +20,8 @@ void cpu_update_privilege(struct cpu *cpu)
     uint32_t mode = (cpu->mode & ~changing) | cpl | (uint32_t)mmu << MODE_MMU_SHIFT;
     if (cpu->seg[SEG_SS].attr & SEGMENT_DB)
         mode |= MODE_STACK32;
+    if (cpu->windowed && cpl == 3)
+        mode |= MODE_WINDOW;
     cpu->mode = mode;
     cpu->tlb = cpu->mmu[mmu];
 }

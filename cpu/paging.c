@@ -17,6 +17,7 @@
 #include "cpu/isa.h"
 #include "cpu/log.h"
 #include "cpu/system.h"
+#include "cpu/window.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -178,7 +179,7 @@ static void flush_list(struct mmu_tlb *mmu, struct slot_list *list, bool global)
     list->length = 0;
 }
 
-static void flush_space(struct space *space, bool globals_too)
+static void flush_tlbs(struct space *space, bool globals_too)
 {
     for (unsigned i = 0; space->mmu && i < MMU_COUNT; i++) {
         struct mmu_tlb *mmu = &space->mmu[i];
@@ -190,6 +191,13 @@ static void flush_space(struct space *space, bool globals_too)
     }
 }
 
+static void flush_space(struct cpu *cpu, struct space *space, bool globals_too)
+{
+    flush_tlbs(space, globals_too);
+    if (cpu->window)
+        window_flush(cpu->window, space);
+}
+
 static void clear_walk_cache(struct paging *paging)
 {
     for (unsigned i = 0; i < WALK_CACHE; i++)
@@ -199,13 +207,22 @@ static void clear_walk_cache(struct paging *paging)
 void tlb_flush_all(struct cpu *cpu)
 {
     for (unsigned i = 0; i < SPACES; i++)
-        flush_space(&cpu->paging->space[i], true);
+        flush_space(cpu, &cpu->paging->space[i], true);
     clear_walk_cache(cpu->paging);
+}
+
+void tlb_flush_moved(struct cpu *cpu)
+{
+    for (unsigned i = 0; i < SPACES; i++)
+        flush_tlbs(&cpu->paging->space[i], true);
+    clear_walk_cache(cpu->paging);
+    if (cpu->window)
+        window_moved(cpu);
 }
 
 void tlb_flush_nonglobal(struct cpu *cpu)
 {
-    flush_space(cpu->paging->current, false);
+    flush_space(cpu, cpu->paging->current, false);
 }
 
 /* Drops every piece of a large page that holds gva, among `count` slots around its own. */
@@ -220,9 +237,11 @@ static void flush_large(struct mmu_tlb *mmu, gva_t gva, unsigned count)
     }
 }
 
-static void flush_page_of(struct space *space, gva_t gva)
+static void flush_page_of(struct cpu *cpu, struct space *space, gva_t gva)
 {
     unsigned slot = tlb_index(gva);
+    if (cpu->window)
+        window_flush_page(cpu->window, space, gva);
     for (unsigned i = 0; space->mmu && i < MMU_COUNT; i++) {
         struct mmu_tlb *mmu = &space->mmu[i];
         if (slot_used(&mmu->tlb, slot) && slot_page(&mmu->tlb, slot) >> 12 == gva >> 12)
@@ -238,27 +257,27 @@ void tlb_flush_page(struct cpu *cpu, gva_t gva)
 {
     /* In every space: the page may be global, and dropping more than needed is allowed. */
     for (unsigned i = 0; i < SPACES; i++)
-        flush_page_of(&cpu->paging->space[i], gva);
+        flush_page_of(cpu, &cpu->paging->space[i], gva);
 }
 
 void paging_invalidate_pcid_page(struct cpu *cpu, unsigned pcid, gva_t gva)
 {
     for (unsigned i = 0; i < SPACES; i++)
         if (cpu->paging->space[i].pcid == pcid)
-            flush_page_of(&cpu->paging->space[i], gva);
+            flush_page_of(cpu, &cpu->paging->space[i], gva);
 }
 
 void paging_invalidate_pcid(struct cpu *cpu, unsigned pcid)
 {
     for (unsigned i = 0; i < SPACES; i++)
         if (cpu->paging->space[i].pcid == pcid)
-            flush_space(&cpu->paging->space[i], false);
+            flush_space(cpu, &cpu->paging->space[i], false);
 }
 
 void paging_invalidate_all_nonglobal(struct cpu *cpu)
 {
     for (unsigned i = 0; i < SPACES; i++)
-        flush_space(&cpu->paging->space[i], false);
+        flush_space(cpu, &cpu->paging->space[i], false);
 }
 
 static void protect_slot(struct tlb *tlb, unsigned slot, gpa_t page)
@@ -281,6 +300,8 @@ static void protect_list(struct tlb *tlb, const struct slot_list *list, gpa_t pa
 void tlb_protect_page(struct cpu *cpu, gpa_t gpa)
 {
     gpa_t page = gpa & ~0xfffull;
+    if (cpu->window)
+        window_protect(cpu->window, page);
     for (unsigned i = 0; i < SPACES; i++) {
         struct mmu_tlb *mmu = cpu->paging->space[i].mmu;
         for (unsigned j = 0; mmu && j < MMU_COUNT; j++) {
@@ -306,8 +327,9 @@ static bool space_allocate(struct space *space)
 }
 
 /* The space of a PCID, or the one that was not used for longest, emptied. */
-static struct space *space_find(struct paging *paging, unsigned pcid)
+static struct space *space_find(struct cpu *cpu, unsigned pcid)
 {
+    struct paging *paging = cpu->paging;
     struct space *oldest = &paging->space[0];
     for (unsigned i = 0; i < SPACES; i++) {
         struct space *space = &paging->space[i];
@@ -318,7 +340,7 @@ static struct space *space_find(struct paging *paging, unsigned pcid)
     }
     if (!oldest->mmu && !space_allocate(oldest))
         oldest = paging->current; /* no memory: share, flushed below */
-    flush_space(oldest, true);
+    flush_space(cpu, oldest, true);
     oldest->pcid = pcid;
     return oldest;
 }
@@ -328,7 +350,7 @@ void paging_switch(struct cpu *cpu, bool keep)
     struct paging *paging = cpu->paging;
     unsigned pcid = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
     if (paging->current->pcid != pcid) {
-        paging->current = space_find(paging, pcid);
+        paging->current = space_find(cpu, pcid);
         for (unsigned i = 0; i < MMU_COUNT; i++)
             cpu->mmu[i] = &paging->current->mmu[i].tlb;
         if (cpu->tlb != cpu->watch)
@@ -336,7 +358,9 @@ void paging_switch(struct cpu *cpu, bool keep)
     }
     paging->current->used = ++paging->time;
     if (!keep)
-        flush_space(paging->current, false);
+        flush_space(cpu, paging->current, false);
+    if (cpu->window)
+        window_switch(cpu, paging->current, keep);
 }
 
 bool paging_create(struct cpu *cpu, struct error *error)
@@ -674,28 +698,58 @@ static void fill(struct cpu *cpu, enum mmu_index index, gva_t gva, const struct 
     tlb->host[slot] = (uintptr_t)backing.host;
 }
 
-struct tlb_info *paging_resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva, enum access access)
+/* WALK_OK: the slot of gva allows the access. */
+static enum walk_result resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva, enum access access,
+                                bool *allowed)
 {
     unsigned slot = tlb_index(gva);
     uint64_t tag = cpu->mmu[mmu]->tag[access][slot];
     struct tlb_info *info = &cpu->mmu[mmu]->info[slot];
     gva_t page = gva & ~0xfffull;
 
+    *allowed = true;
     if (tag == page || (tag == (page ^ TLB_SLOW) && (access != ACCESS_WRITE || info->dirty)))
-        return info;
+        return WALK_OK;
 
     struct walk walk;
     do {
         enum walk_result result = walk_tables(cpu, gva, &walk);
-        if (result != WALK_OK || !allows(cpu, &walk, mmu, access)) {
+        *allowed = result == WALK_OK && allows(cpu, &walk, mmu, access);
+        if (!*allowed) {
             /* A stale entry with other rights must not outlive the fault. */
             if (slot_used(cpu->mmu[mmu], slot) && slot_page(cpu->mmu[mmu], slot) == page)
-                flush_page_of(cpu->paging->current, gva);
-            raise_page_fault(cpu, mmu, gva, access, result);
+                flush_page_of(cpu, cpu->paging->current, gva);
+            return result;
         }
     } while (!set_accessed(cpu, &walk, access));
     fill(cpu, mmu, gva, &walk, page_behind(cpu, walk.gpa));
-    return info;
+    return WALK_OK;
+}
+
+struct tlb_info *paging_resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva, enum access access)
+{
+    bool allowed;
+    enum walk_result result = resolve(cpu, mmu, gva, access, &allowed);
+    if (!allowed)
+        raise_page_fault(cpu, mmu, gva, access, result);
+    return &cpu->mmu[mmu]->info[tlb_index(gva)];
+}
+
+struct tlb_info *paging_try(struct cpu *cpu, enum mmu_index mmu, gva_t gva, enum access access)
+{
+    bool allowed;
+    resolve(cpu, mmu, gva, access, &allowed);
+    return allowed ? &cpu->mmu[mmu]->info[tlb_index(gva)] : NULL;
+}
+
+bool paging_is_plain(const struct cpu *cpu, gpa_t gpa)
+{
+    return plain_ram(cpu, gpa) != NULL;
+}
+
+const void *paging_space(const struct cpu *cpu)
+{
+    return cpu->paging->current;
 }
 
 /* -- Refill without faults -- */

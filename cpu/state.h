@@ -107,6 +107,7 @@ enum cpu_mode_bit {
     MODE_BREAK = 1 << 19,   /* some DR7 breakpoint armed: interpreter only */
     MODE_MMU_SHIFT = 20,    /* bits 20-21: enum mmu_index of ordinary accesses */
     MODE_NO_AVX = 1 << 22,  /* CR4.OSXSAVE/XCR0 do not enable AVX state */
+    MODE_WINDOW = 1 << 23,  /* user code of the address space that has the window (cpu/window.h) */
 };
 
 enum mmu_index { MMU_KERNEL, MMU_KERNEL_SMAP, MMU_USER, MMU_COUNT };
@@ -242,6 +243,7 @@ struct cpu_model;
 struct code_map;
 struct paging;
 struct interp;
+struct window;
 
 /* What holds events back for one instruction; MOV SS holds back debug traps and NMI too. */
 enum cpu_shadow { SHADOW_NONE, SHADOW_STI, SHADOW_MOV_SS };
@@ -305,6 +307,8 @@ struct cpu {
     } random;
     struct interp *interp; /* decoded blocks; every engine interprets at times */
     struct paging *paging; /* TLBs of all address spaces (cpu/paging.c) */
+    struct window *window; /* NULL: the engine uses none */
+    bool windowed;       /* the current address space has it */
     struct tlb *watch;   /* never hits: cpu->tlb while accesses are watched (#AC, breakpoints) */
     struct cpuid_entry cpuid[CPUID_ENTRIES];
     uint64_t cpuid_epoch; /* counts what may change a result: mode, CR4, XCR0, the APIC's base */

@@ -83,6 +83,12 @@ void paging_invalidate_all_nonglobal(struct cpu *cpu);
 /* Lets the TLB slot of gva under rights `mmu` allow `access` to its page, and gives its record;
  * raises #PF. The tag may still be slow (see TLB_SLOW). */
 struct tlb_info *paging_resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva, enum access access);
+/* The same without raising: NULL if it would. */
+struct tlb_info *paging_try(struct cpu *cpu, enum mmu_index mmu, gva_t gva, enum access access);
+/* Is the physical page main RAM at its usual place? */
+bool paging_is_plain(const struct cpu *cpu, gpa_t gpa);
+/* The current address space's TLBs, as window_flush() names them. */
+const void *paging_space(const struct cpu *cpu);
 /* Physical address of a linear one for the debugger: no faults, no A/D bits, no TLB. */
 bool paging_translate(struct cpu *cpu, gva_t gva, gpa_t *gpa);
 

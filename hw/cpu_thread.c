@@ -32,6 +32,9 @@ static void update_plain_ram(struct machine_cpu *self)
     uint8_t *host = memory_ram_host(memory);
     uint64_t low = memory_ram_low(memory), high = memory_ram_high(memory), apic;
     memset(self->bus.ram, 0, sizeof self->bus.ram);
+    self->bus.ram_file.host = host;
+    self->bus.ram_file.size = memory_ram_bytes(memory);
+    self->bus.ram_file.fd = memory_ram_file(memory);
     if (self->bus.blocked_address_bits ||
         (lapic_page(self->lapic, &apic) && (apic < low || apic - MEMORY_HIGH_BASE < high)))
         return;

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/sysinfo.h>
+#include <unistd.h>
 
 /* -- Retiring what readers may still look at -- */
 
@@ -343,9 +344,10 @@ static bool map_ram(struct memory *memory, struct error *error)
     uint64_t bytes = memory->ram_bytes;
 
     void *ram = MAP_FAILED;
-    if (bytes <= SIZE_MAX)
-        ram = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-                   -1, 0);
+    memory->ram_fd = memfd_create("guest RAM", MFD_CLOEXEC);
+    if (memory->ram_fd >= 0 && bytes <= SIZE_MAX && ftruncate(memory->ram_fd, (off_t)bytes) == 0)
+        ram = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memory->ram_fd,
+                   0);
     if (ram == MAP_FAILED)
         return error_set(error, "cannot map %" PRIu64 " MiB of guest memory: %s", bytes >> 20,
                          strerror(errno));
@@ -371,6 +373,7 @@ struct memory *memory_new_split(uint64_t ram_bytes, uint64_t low_max, struct err
     struct memory *memory = alloc_zeroed(sizeof *memory);
     memory->ram_bytes = ram_bytes;
     memory->low_max = low_max;
+    memory->ram_fd = -1;
     if (!map_ram(memory, error)) {
         memory_free(memory);
         return NULL;
@@ -395,6 +398,8 @@ void memory_free(struct memory *memory)
     free(atomic_load(&memory->view));
     if (memory->ram)
         munmap(memory->ram, memory->ram_bytes);
+    if (memory->ram_fd >= 0)
+        close(memory->ram_fd);
     free(memory);
 }
 
@@ -406,6 +411,11 @@ uint64_t memory_ram_bytes(const struct memory *memory)
 uint8_t *memory_ram_host(const struct memory *memory)
 {
     return memory->ram;
+}
+
+int memory_ram_file(const struct memory *memory)
+{
+    return memory->ram_fd;
 }
 
 uint64_t memory_ram_low(const struct memory *memory)

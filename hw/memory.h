@@ -34,6 +34,8 @@ void memory_free(struct memory *memory);
 uint64_t memory_ram_bytes(const struct memory *memory);
 /* All of RAM as one host mapping, in the order of RAM offsets (saving RAM, shadowing). */
 uint8_t *memory_ram_host(const struct memory *memory);
+/* Its file, which belongs to the memory. */
+int memory_ram_file(const struct memory *memory);
 /* Bytes of RAM below the PCI hole and above 4 GiB. */
 uint64_t memory_ram_low(const struct memory *memory);
 uint64_t memory_ram_high(const struct memory *memory);

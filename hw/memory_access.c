@@ -347,7 +347,7 @@ void memory_discard(struct memory *memory, uint64_t gpa, uint64_t length)
             first += GUEST_PAGE_SIZE;
             continue;
         }
-        if (madvise(host, step, MADV_DONTNEED) != 0)
+        if (madvise(host, step, MADV_REMOVE) != 0)
             memset(host, 0, step);
         memory_dma_written(memory, first, step);
         first += step;

@@ -56,6 +56,7 @@ struct memory {
     _Atomic uint64_t plain_ram; /* pages [bits 0-31, bits 32-63): main RAM that nothing hides */
 
     uint8_t *ram;
+    int ram_fd; /* its file */
     uint64_t ram_bytes;
     uint64_t low_max; /* at most so many bytes lie below the PCI hole */
 

@@ -5,6 +5,7 @@
 #include "translator/engine.h"
 
 #include "cpu/system.h"
+#include "cpu/window.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -66,6 +67,10 @@ static struct space *space_of(struct engine *engine)
     space->floats = shift_is_useful(engine);
     space->cs_base = base;
     space->cs_limit = limit;
+    space->twin = NULL;
+    for (unsigned i = 0; mode & MODE_WINDOW && i < engine->spaces; i++)
+        if (engine->space[i].mode == (mode & ~(uint32_t)MODE_WINDOW))
+            space->twin = &engine->space[i];
     engine->spaces++;
     return space;
 }
@@ -94,6 +99,8 @@ bool space_select(struct engine *engine)
         *recent = space;
     }
     engine->current_space = space;
+    if (cpu->mode & MODE_WINDOW)
+        window_settle(cpu);
     engine_hot(cpu)->returns = space->tables->returns;
     engine_hot(cpu)->jumps = space->tables->jumps;
     return true;
@@ -520,20 +527,21 @@ struct block *block_best(const struct engine *engine, struct block *block)
     return block_at(engine, to);
 }
 
-bool block_exists(const struct engine *engine, uint64_t rip, gpa_t gpa, bool floats)
+const struct block *block_in_space(const struct engine *engine, const struct space *in,
+                                   uint64_t rip, gpa_t gpa, bool floats)
 {
     const struct wanted wanted = {.rip = rip, .gpa = gpa, .floats = floats};
     const struct block_table *table = &engine->table;
-    unsigned space = (unsigned)(engine->current_space - engine->space);
+    unsigned space = (unsigned)(in - engine->space);
     uint64_t key = block_key(rip, gpa, space, CARE_LEAST);
     uint32_t entry;
     for (size_t at = first_entry(table, key); (entry = table->entry[at]);
          at = next_entry(table, at)) {
         const struct block *block = candidate(engine, entry, key);
         if (block && is_for(block, &wanted, space) && !block->stale)
-            return true;
+            return block;
     }
-    return false;
+    return NULL;
 }
 
 void block_enter_table(struct engine *engine, const struct block *block)
@@ -736,6 +744,7 @@ void block_drop_all(struct engine *engine)
     memset(engine->page, 0, sizeof engine->page);
     cache_reset(&engine->cache);
     host_reset(engine);
+    host_forget_windows(engine, NULL);
     engine->spaces = 0; /* their tables are cleared when they are used again */
     engine->current_space = NULL;
     memset(engine->recent_space, 0, sizeof engine->recent_space);
@@ -770,6 +779,7 @@ void block_make_room(struct engine *engine)
         forget_returns(engine, &engine->space[i]); /* they may name stubs of the region */
     forget_jumps_into(engine, region);
     table_remove_region(engine, region);
+    host_forget_windows(engine, region);
     cache_advance(cache);
     host_reset(engine);
     memset(engine->decoded, 0, sizeof engine->decoded);

@@ -9,6 +9,7 @@
 
 #include "cpu/interp/flags.h"
 #include "cpu/interp/interp.h"
+#include "cpu/window.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -284,7 +285,11 @@ struct block *translate(struct engine *engine, enum care care, bool hot)
         if (care != CARE_MOST) {
             if (hot)
                 opt_loop(&engine->list, trace);
-            opt_checks(&engine->list, trace, care == CARE_PAGES ? engine->cpu : NULL);
+            bool window = hot && care == CARE_LEAST && trace->mode & MODE_WINDOW;
+            if (window)
+                opt_window(&engine->list, trace);
+            else
+                opt_checks(&engine->list, trace, care == CARE_PAGES ? engine->cpu : NULL);
             if (hot) {
                 opt_flags(&engine->list);
                 opt_hoist(&engine->list);
@@ -471,6 +476,21 @@ static struct block *first_block(struct engine *engine, enum care care, bool hot
     return block;
 }
 
+/* Has the code at cpu->rip been translated for when the address space had no window? Then what is
+ * known of it holds: is it hot? */
+static bool has_twin(struct engine *engine, bool *hot)
+{
+    const struct space *twin = engine->current_space->twin;
+    struct cpu *cpu = engine->cpu;
+    gpa_t gpa;
+    if (!twin || !mem_fetch(cpu, code_linear(cpu), &gpa))
+        return false;
+    const struct block *block =
+        block_in_space(engine, twin, origin_rip(engine), gpa, shift_is_possible(engine, cpu->rip));
+    *hot |= block && (block->hot || (block->floats && block->promotion));
+    return block;
+}
+
 /* Code for cpu->rip, which `exit` led to if it is not NULL. NULL: it is cold, and was interpreted.
  */
 static const void *find_code(struct engine *engine, struct exit *exit, enum care care)
@@ -483,7 +503,7 @@ static const void *find_code(struct engine *engine, struct exit *exit, enum care
     }
     struct block *found = find_block(engine, exit, care);
     bool hot_at_once = engine->options.hot == 1;
-    if (!found && (care || is_warm(engine, &hot_at_once)))
+    if (!found && (care || has_twin(engine, &hot_at_once) || is_warm(engine, &hot_at_once)))
         found = first_block(engine, care, hot_at_once);
     struct block *block = found ? block_best(engine, found) : NULL;
     if (block && engine->verify && !block->hot && block_verified(block)->runs == VERIFIED_WARM)
@@ -512,6 +532,12 @@ static void run(struct cpu *cpu)
     hot->exit = 0;
     hot->vectors_loaded = false;
     engine->care_next = CARE_LEAST;
+    if (cpu->window) {
+        host_run_window(engine);
+        if (engine->options.window == WINDOW_ALL && cpu_cpl(cpu) == 3)
+            window_give(cpu);
+        window_settle(cpu);
+    }
     /* At first only: later, the guard of what the table has may just have failed. */
     bool ask_table = true;
     while (!must_leave(engine) || engine->flush_pending || engine->distrust_pending) {
@@ -549,6 +575,8 @@ static void run(struct cpu *cpu)
             hot->instructions = 0;
         }
     }
+    if (cpu->window && cpu_cpl(cpu) == 3 && engine->options.window == WINDOW_LONG)
+        window_sample(cpu);
 }
 
 /* -- Life -- */
@@ -565,6 +593,8 @@ static void destroy(struct cpu *cpu)
     if (!engine)
         return;
     code_unlisten(cpu->code, engine);
+    window_destroy(cpu);
+    free(engine->window_blocks.at);
     verify_destroy(engine);
     host_destroy(engine);
     for (unsigned i = 0; i < SPACES_MAX; i++)
@@ -605,6 +635,8 @@ static bool create(struct cpu *cpu, struct error *error)
         return false;
     }
     perf_map_open(engine);
+    if (options->window != WINDOW_NONE && host_has_window(engine))
+        window_create(cpu);
     code_listen(cpu->code, &(struct code_listener){block_written, on_drop_all, engine});
     return true;
 }

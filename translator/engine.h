@@ -147,6 +147,7 @@ struct space {
     bool floats;       /* its warm blocks run at any shift (shift.c) */
     uint32_t cs_limit; /* these two only matter without MODE_FLAT_CS */
     uint64_t cs_base;
+    const struct space *twin; /* of code for the window: that without; NULL: there is none */
     struct jump_tables *tables;
 };
 
@@ -302,6 +303,11 @@ enum care {
     CARE_MOST,  /* each is checked by itself */
 };
 
+/* Where a hot block's code for the window may fault, and its slow path: offsets in the code cache. */
+struct window_access {
+    uint32_t code, slow;
+};
+
 struct block {
     /* What lookups need, in one cache line. */
     uint64_t rip; /* of floating blocks without the shift */
@@ -331,7 +337,10 @@ struct block {
     uint32_t incoming;  /* exits linked to it */
     uint32_t exits;     /* its own; behind them its checks: struct warm_check, by ascending code */
     uint32_t stubs;     /* code: where its first exit leads while it is not linked */
-    uint32_t countdown; /* warm: number of the count of its executions (cache.countdown) */
+    union {
+        uint32_t countdown; /* warm: number of the count of its executions (cache.countdown) */
+        uint32_t accesses;  /* hot, for the window: its struct window_access, check_count of them */
+    };
     uint32_t older;     /* block that was made before it in its region of the cache */
     uint64_t hash;      /* of its guest bytes, to revalidate it */
     union {
@@ -540,6 +549,10 @@ struct engine {
         uint32_t used; /* the last cache.period that did, + 1 */
     } recipe[RECIPES];
     struct host_stubs *stubs;
+    struct {
+        struct code_end *at; /* where their code starts, ascending */
+        size_t count, capacity;
+    } window_blocks;         /* hot blocks of the address space that has the window */
     struct verify *verify;
     FILE *perf_map;
     struct engine_stats stats;
@@ -633,9 +646,10 @@ struct block *block_best(const struct engine *engine, struct block *block);
 struct block *block_find_hot(struct engine *engine, const struct block *warm);
 /* Fetches into the host's cache where block_find() will look for a block by this rip. */
 void block_prefetch(const struct engine *engine, uint64_t rip, gpa_t gpa);
-/* Is there a valid block, of CARE_LEAST, in the current space, without looking at the page behind
- * it? If it `floats` rip is without the shift. */
-bool block_exists(const struct engine *engine, uint64_t rip, gpa_t gpa, bool floats);
+/* A valid block, of CARE_LEAST, in the space, without looking at the page behind it; NULL: there is
+ * none. If it `floats` rip is without the shift. */
+const struct block *block_in_space(const struct engine *engine, const struct space *in,
+                                   uint64_t rip, gpa_t gpa, bool floats);
 /* The description of a block, filled from the trace; NULL: no room. */
 struct block *block_new(struct engine *engine, const struct trace *trace);
 /* Registers a finished block: hash, pages, code marks. */
@@ -685,6 +699,27 @@ bool lift_is_flow(unsigned op);
 bool lift_goes_on(const struct engine *engine, uint32_t mode, const struct insn *insn);
 void lift(struct engine *engine, const struct trace *trace, struct ir_list *list);
 
+/* -- symbols.c -- */
+
+#define NO_ROOT 0xffff
+
+struct symbol {
+    uint16_t root;
+    int64_t offset;
+};
+
+struct symbols {
+    struct symbol at[16];
+    uint16_t roots;
+    unsigned string; /* string instruction: its slow path may move the pointers downwards */
+    unsigned width;  /* bytes of an address register */
+};
+
+/* At the start of a block. */
+void symbols_start(struct symbols *symbols, unsigned width);
+/* Behind the operation. */
+void symbols_follow(struct symbols *symbols, const struct ir *ir);
+
 /* -- opt_*.c -- */
 
 void opt_flags(struct ir_list *list);
@@ -692,6 +727,9 @@ void opt_flags(struct ir_list *list);
 void opt_loop(struct ir_list *list, const struct trace *trace);
 /* `cpu`: for CARE_PAGES, its state at the block's start; else NULL. */
 void opt_checks(struct ir_list *list, const struct trace *trace, const struct cpu *cpu);
+/* The same for code that uses the window (opt_window.c): accesses that the host's MMU translates,
+ * which share checks that their granule is open. */
+void opt_window(struct ir_list *list, const struct trace *trace);
 /* After opt_flags(), and before it is done again. */
 void opt_hoist(struct ir_list *list);
 /* After opt_checks(). */
@@ -781,6 +819,14 @@ bool host_enable(struct engine *engine, const struct block *block);
 bool host_has_vector(const struct insn *insn);
 /* The same for x87 instructions. */
 bool host_has_x87(const struct insn *insn);
+/* Can it run code for the window? */
+bool host_has_window(const struct engine *engine);
+/* Faults in such code are the engine's, on this thread. */
+void host_run_window(struct engine *engine);
+/* The block is found when its code faults from now on. False: no memory for that. */
+bool host_note_window(struct engine *engine, const struct block *block);
+/* Blocks of the region, or all (NULL), are gone. */
+void host_forget_windows(struct engine *engine, const struct cache_region *region);
 /* Is the guest register at hand as part of an address? */
 bool host_keeps_register(unsigned reg);
 

@@ -64,6 +64,8 @@ struct ir {
     bool share_alone : 1;   /* nothing else relies on the check: its slow path may go on */
     bool share_start : 1;   /* the slot has the host address of the range, else the distance */
     bool share_again : 1;   /* the loop's slot has been filled before in the same iteration */
+    bool window : 1;        /* MEM: the host's MMU translates it (opt_window.c)... */
+    bool window_check : 1;  /* ... after a check that its granule is open */
     bool invariant : 1;     /* all iterations of the loop access the same address */
     bool floats : 1;        /* MEM, LEA, CALL: `imm` moves with the code: the shift is added */
     uint8_t share;          /* MEM: slot of the shared check that covers it, +1; 0 none; behind the

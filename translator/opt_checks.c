@@ -11,8 +11,7 @@
  * lies across the boundary of two pages stays there for a while. In the second nothing is shared;
  * warm blocks go to it at once.
  *
- * Addresses are compared symbolically: each register is known as root + offset, where a root is a
- * value that the block has not analysed further.
+ * Addresses are compared symbolically (symbols.c).
  */
 #include "translator/engine.h"
 
@@ -21,11 +20,6 @@
 
 #define GROUPS_MAX 64
 #define SPAN_MAX   256 /* the range crosses a page with probability span / 4096 */
-
-struct symbol {
-    uint16_t root;
-    int64_t offset;
-};
 
 struct group {
     /* Accesses with the same of these belong together. */
@@ -52,49 +46,11 @@ struct checks {
     const struct trace *trace;
     const struct cpu *cpu; /* CARE_PAGES: at the block's start; or NULL */
     unsigned width;        /* bytes of an address register */
-    struct symbol symbol[16];
-    uint16_t roots;
-    unsigned string; /* string instruction: its slow path may move the pointers downwards */
+    struct symbols symbols;
     struct group group[GROUPS_MAX];
     unsigned groups;
     uint8_t member[512]; /* group of each operation, + 1 */
 };
-
-#define NO_ROOT 0xffff
-
-/* -- Symbolic registers -- */
-
-static void forget(struct checks *c, uint32_t registers)
-{
-    for (; registers; registers &= registers - 1)
-        c->symbol[__builtin_ctz(registers)] = (struct symbol){c->roots++, 0};
-}
-
-static void follow_registers(struct checks *c, const struct ir *ir)
-{
-    uint32_t written = ir_written(ir);
-    if (ir->op == IR_FORWARD)
-        c->string = ir->insn;
-    bool whole = ir->d < 16 && ir->size == c->width && ir->insn != c->string;
-    struct symbol result = {NO_ROOT, 0};
-    if (whole && ir->op == IR_MOV && ir->a < 16) {
-        result = c->symbol[ir->a];
-    } else if (whole && ir->op == IR_LEA && ir->a < 16 && ir->b == V_ZERO &&
-               ir->aux >> 4 >= c->width) {
-        result = c->symbol[ir->a];
-        result.offset += ir->imm;
-    } else if (whole && (ir->op == IR_ADD || ir->op == IR_SUB) && ir->b == V_IMM &&
-               ir->d == ir->a) {
-        result = c->symbol[ir->a];
-        result.offset += ir->op == IR_ADD ? ir->imm : -ir->imm;
-    } else if (whole && (ir->op == IR_INC || ir->op == IR_DEC)) {
-        result = c->symbol[ir->a];
-        result.offset += ir->op == IR_INC ? 1 : -1;
-    }
-    forget(c, written);
-    if (result.root != NO_ROOT)
-        c->symbol[ir->d] = result;
-}
 
 /* -- Groups -- */
 
@@ -140,13 +96,13 @@ static bool describe(const struct checks *c, const struct ir *ir, struct group *
         return false;
     *offset = ir->imm;
     if (ir->a < 16) {
-        key->base = c->symbol[ir->a].root;
-        *offset += c->symbol[ir->a].offset;
+        key->base = c->symbols.at[ir->a].root;
+        *offset += c->symbols.at[ir->a].offset;
     }
     if (ir->b < 16) {
-        key->index = c->symbol[ir->b].root;
+        key->index = c->symbols.at[ir->b].root;
         key->scale = ir->aux & 15;
-        *offset += c->symbol[ir->b].offset << key->scale;
+        *offset += c->symbols.at[ir->b].offset << key->scale;
     }
     if (ir->a >= 16 && ir->b >= 16) {
         if (ir->seg != SEG_COUNT)
@@ -315,7 +271,7 @@ static bool is_invariant(const struct checks *c, const struct group *g)
     for (unsigned i = 0; i < 2; i++) {
         uint16_t root = roots[i];
         if (root != NO_ROOT &&
-            (root >= 16 || c->symbol[root].root != root || c->symbol[root].offset != 0))
+            (root >= 16 || c->symbols.at[root].root != root || c->symbols.at[root].offset != 0))
             return false;
     }
     return true;
@@ -357,10 +313,7 @@ static void choose_starts(struct checks *c, const int slot[GROUPS_MAX])
 /* Where an access lies in its group's range: again in order, as registers are then. */
 static void mark(struct checks *c, const int slot[GROUPS_MAX])
 {
-    for (unsigned i = 0; i < 16; i++)
-        c->symbol[i] = (struct symbol){(uint16_t)i, 0};
-    c->roots = 16;
-    c->string = UINT32_MAX;
+    symbols_start(&c->symbols, c->width);
     for (unsigned at = 0; at < c->list->count; at++) {
         struct ir *ir = &c->list->at[at];
         unsigned number = c->member[at];
@@ -388,7 +341,7 @@ static void mark(struct checks *c, const int slot[GROUPS_MAX])
                 ir->share_aligned = g->aligned >= 0 && !g->constant;
             }
         }
-        follow_registers(c, ir);
+        symbols_follow(&c->symbols, ir);
     }
 }
 
@@ -404,10 +357,7 @@ void opt_checks(struct ir_list *list, const struct trace *trace, const struct cp
     c->cpu = cpu;
     c->width = trace->mode & MODE_CODE64 ? 8 : 4;
     c->groups = 0;
-    c->string = UINT32_MAX;
-    for (unsigned i = 0; i < 16; i++)
-        c->symbol[i] = (struct symbol){(uint16_t)i, 0};
-    c->roots = 16;
+    symbols_start(&c->symbols, c->width);
     unsigned shadowed = ~0u; /* the instruction behind STI */
     for (unsigned at = 0; at < list->count; at++) {
         const struct ir *ir = &list->at[at];
@@ -417,7 +367,7 @@ void opt_checks(struct ir_list *list, const struct trace *trace, const struct cp
             place(c, at, ir);
         else if (ir->op >= IR_EXEC || ir->op == IR_SWAPGS) /* other rights, another GS base */
             close_all(c);
-        follow_registers(c, ir);
+        symbols_follow(&c->symbols, ir);
     }
 
     int slot[GROUPS_MAX];

@@ -86,13 +86,14 @@ void opt_hoist(struct ir_list *list)
     for (unsigned i = 0; i < list->count && list->at[i].op < IR_EVENT; i++) {
         struct ir *ir = &list->at[i];
         struct ir check = *ir;
-        if (ir_is_memory(ir) && ir->share && ir->share_check && is_in_chain(list, i) &&
-            ir->seg == SEG_COUNT && count < CHECKS_MAX && has_slot(list, i) &&
-            address_at_start(&moved, &check)) {
+        bool checks_window = ir->window && ir->window_check;
+        bool checks_share = ir->share && ir->share_check && has_slot(list, i);
+        if (ir_is_memory(ir) && (checks_window || checks_share) && is_in_chain(list, i) &&
+            ir->seg == SEG_COUNT && count < CHECKS_MAX && address_at_start(&moved, &check)) {
             check.insn = 0;
             check.share_alone = false;
             checks[count++] = check;
-            ir->share_check = ir->share_alone = false;
+            ir->share_check = ir->share_alone = ir->window_check = false;
         }
         follow(&moved, ir);
     }

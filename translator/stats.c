@@ -3,6 +3,8 @@
  */
 #include "translator/engine.h"
 
+#include "cpu/window.h"
+
 #include <stdlib.h>
 
 #define SHOWN 16
@@ -77,6 +79,7 @@ void engine_print_stats(struct cpu *cpu, FILE *out)
             (unsigned long long)s->flushes, (unsigned long long)s->evictions);
     print_use(out, &engine->cache);
     fprintf(out, "  basic blocks interpreted %llu\n", (unsigned long long)s->interpreted);
+    window_print_stats(cpu, out);
     verify_stats(engine, out);
     if (!engine->count)
         return;

@@ -148,7 +148,8 @@ static bool is_translated(struct engine *engine, const struct trace *trace, uint
         rip -= engine_hot(engine->cpu)->shift;
     for (unsigned i = 0; i < trace->pages; i++)
         if (trace->page[i].gva == (gva & ~0xfffull))
-            return block_exists(engine, rip, trace->page[i].gpa | (gva & 0xfff), trace->floats);
+            return block_in_space(engine, engine->current_space, rip,
+                                  trace->page[i].gpa | (gva & 0xfff), trace->floats) != NULL;
     return false;
 }
 

@@ -47,8 +47,9 @@
  *   After an exec() events, a changed mode, or an invalidated block leave to the dispatcher.
  * - R8: No code is freed or moved while a block may be executing; room in the cache is made by
  *   the dispatcher only. The cache is never writable and executable through one mapping.
- * - R9: Guest memory is reached only through a TLB entry that matched. Guest addresses never
- *   become host addresses otherwise. Guest instructions cannot raise host signals.
+ * - R9: Guest memory is reached only through a TLB entry that matched, or, by code for the window,
+ *   at an address whose granule was found open (cpu/window.h). Guest addresses never become host
+ *   addresses otherwise. Guest instructions cannot raise host signals but those of the window.
  * - R10: Memory order: x86 hosts order plain accesses as the guest expects; LOCK stays LOCK.
  * - R11: In a space that floats, hot.shift is the shift of the block that runs: tables give it with
  *   the code, links keep it, the dispatcher sets it. Floating blocks add it to what the guest sees
@@ -59,6 +60,13 @@
 
 #include "cpu/accel.h"
 
+/* Which address spaces get the window (cpu/window.h). */
+enum window_use {
+    WINDOW_LONG, /* one that runs long */
+    WINDOW_ALL,  /* each whose user code runs: tests */
+    WINDOW_NONE,
+};
+
 struct translator_options {
     bool verify;        /* --verify: compare each block with the interpreter */
     bool stats;         /* --stats: count instructions, helper calls, slow paths */
@@ -67,6 +75,7 @@ struct translator_options {
     unsigned threshold; /* which execution of an address translates it (1: the first); 0: default */
     unsigned hot;   /* which execution of a block translates it again (1: the first); 0: default */
     bool float_all; /* code of any privilege and address may float (shift.c): tests */
+    enum window_use window;
     unsigned max_insns; /* guest instructions in a block; 0: default, 1: one at a time (tests) */
 };
 

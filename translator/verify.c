@@ -18,6 +18,7 @@
 #include "cpu/disasm.h"
 #include "cpu/interp/interp.h"
 #include "cpu/log.h"
+#include "cpu/window.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -637,6 +638,8 @@ void verify_run(struct engine *engine, struct block *block)
     }
     uint32_t events = atomic_load(&cpu->event);
     rearm_pages(v);
+    if (cpu->window)
+        window_forget(cpu); /* what is written is announced again */
     v->records = v->position = 0;
     v->diverged = v->overflow = false;
     take(cpu, &v->start);
@@ -757,6 +760,7 @@ bool verify_create(struct engine *engine, struct error *error)
         .clock_ns = proxy_clock_ns,
         .tsc_changed = proxy_tsc_changed,
         .fpu_error = proxy_fpu_error,
+        .ram_file = v->real->ram_file,
     };
     engine->cpu->bus = &v->proxy;
     engine->verify = v;

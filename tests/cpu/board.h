@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 enum board_port {
     PORT_DEBUG = 0xe9,    /* write: a character of output */
@@ -144,9 +146,11 @@ static inline struct board *board_new(uint64_t ram_size, const char *model_name,
     const struct cpu_model *model = cpu_model_find(model_name, &error);
 
     if (board && model) {
-        board->ram = aligned_alloc(4096, ram_size); /* as pages of a machine are */
-        if (board->ram)
-            memset(board->ram, 0, ram_size);
+        int file = memfd_create("board RAM", MFD_CLOEXEC);
+        if (file >= 0 && ftruncate(file, (off_t)ram_size) == 0)
+            board->ram = mmap(NULL, ram_size, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+        if (board->ram == MAP_FAILED)
+            board->ram = NULL;
         board->ram_size = ram_size;
         board->irq = -1;
         board->bus = (struct cpu_bus){
@@ -164,6 +168,7 @@ static inline struct board *board_new(uint64_t ram_size, const char *model_name,
             .apic_msr_read = board_apic_msr_read,
             .apic_msr_write = board_apic_msr_write,
             .clock_ns = board_clock_ns,
+            .ram_file = {board->ram, ram_size, file},
         };
         board->code = code_map_new(ram_size);
         if (board->ram && board->code)
@@ -182,7 +187,8 @@ static inline void board_free(struct board *board)
     cpu_free(board->cpu);
     cpu_model_free(model);
     code_map_free(board->code);
-    free(board->ram);
+    munmap(board->ram, board->ram_size);
+    close(board->bus.ram_file.fd);
     free(board);
 }
 

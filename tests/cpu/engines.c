@@ -9,10 +9,16 @@
 #define TRANSLATOR &accel_translator
 
 static unsigned hot_at = 1;
+static bool use_window;
 
 void engine_set_hot(unsigned hot)
 {
     hot_at = hot;
+}
+
+void engine_set_window(bool use)
+{
+    use_window = use;
 }
 
 void engine_set_options(unsigned threshold, unsigned max_insns, bool verify)
@@ -21,6 +27,7 @@ void engine_set_options(unsigned threshold, unsigned max_insns, bool verify)
     translator_options.hot = hot_at;
     translator_options.max_insns = max_insns;
     translator_options.verify = verify;
+    translator_options.window = use_window ? WINDOW_ALL : WINDOW_NONE;
 }
 
 #else
@@ -28,6 +35,10 @@ void engine_set_options(unsigned threshold, unsigned max_insns, bool verify)
 #define TRANSLATOR NULL
 
 void engine_set_hot(unsigned hot)
+{
+}
+
+void engine_set_window(bool use)
 {
 }
 

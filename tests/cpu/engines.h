@@ -14,5 +14,8 @@ const struct accel *engine_find(const char *name);
 void engine_set_options(unsigned threshold, unsigned max_insns, bool verify);
 /* Which execution of a block makes it hot (1, the default here: it is never anything else). */
 void engine_set_hot(unsigned hot);
+/* Does translated user code use the window (cpu/window.h)? Not by default, and not beside code that
+ * runs natively at the same addresses. */
+void engine_set_window(bool use);
 
 #endif

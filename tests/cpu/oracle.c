@@ -15,6 +15,7 @@
  *     oracle --bits B --seed S --code "90 90"   one case, S as in a row of oracle_regress.def
  *     oracle ... --record FILE      only the host: its outcomes, for a host of another kind
  *     oracle ... --replay FILE      the engines against such a file
+ *                                   (--window: translations use the window, cpu/window.h)
  *
  * What is overlooked where processors may differ, and how often, is listed at the end
  * (oracle_compare.c); --strict takes a bit set of such rules that are not to apply. With
@@ -51,7 +52,7 @@ struct options {
     unsigned length;
     bool coverage, stats;
     uint64_t strict;
-    bool plain_host;
+    bool plain_host, window;
 };
 
 struct oracle {
@@ -440,7 +441,7 @@ static int usage(void)
             "[--count N]\n"
             "              [--seed S] [--length N] [--only OP|x87|mmx|vex] [--systematic ROUNDS]\n"
             "              [--coverage] [--stats] [--strict RULES] [--plain-host]\n"
-            "              [--hot N] [--code BYTES] [--record FILE] [--replay FILE]\n");
+            "              [--hot N] [--code BYTES] [--record FILE] [--replay FILE] [--window]\n");
     return 2;
 }
 
@@ -454,6 +455,10 @@ static bool parse_options(int argc, char **argv, struct options *o)
         }
         if (strcmp(option, "--plain-host") == 0) {
             o->plain_host = true;
+            continue;
+        }
+        if (strcmp(option, "--window") == 0) {
+            engine_set_window(o->window = true);
             continue;
         }
         if (strcmp(option, "--stats") == 0) {
@@ -521,6 +526,10 @@ int main(int argc, char **argv)
 
     if (!parse_options(argc, argv, &o))
         return usage();
+    if (o.window && !o.replay) {
+        printf("--window needs --replay: the host's own programs have the same addresses\n");
+        return 2;
+    }
     if (o.replay) {
         if (access(o.replay, R_OK) != 0) {
             printf("there are no outcomes of an x86 host in %s\n", o.replay);

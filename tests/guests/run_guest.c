@@ -1,7 +1,8 @@
 /*
  * Runs bare-metal guests (tests/guests/NAME.S, see guest.inc) on an engine and a minimal board.
  *
- *     run_guest [--accel NAME] [--max-insns N] [--threshold N] [--verify] [--quiet] FILE...
+ *     run_guest [--accel NAME] [--max-insns N] [--threshold N] [--verify] [--window]
+ *               [--quiet] FILE...
  *
  * Exit status 0 if every guest ended with 0 through the exit port.
  */
@@ -119,6 +120,8 @@ int main(int argc, char **argv)
             engine_set_hot((unsigned)atoi(argv[++i]));
         } else if (!strcmp(argv[i], "--threshold")) {
             threshold = (unsigned)atoi(argv[++i]);
+        } else if (!strcmp(argv[i], "--window")) {
+            engine_set_window(true);
         } else if (!strcmp(argv[i], "--verify")) {
             verify = true;
         } else if (!strcmp(argv[i], "--quiet")) {

@@ -576,8 +576,14 @@ static void emit_cold(struct lower *l, struct cold *cold)
     struct emit *e = l->e;
     if (cold->field && emit_ok(e) && emit_ok(&l->hot))
         emit_patch(cold->field, e->at);
+    cold->code = e->at;
     lower_assume_homes(l, cold->moved);
     switch (cold->kind) {
+    case COLD_WINDOW:
+        lower_window_miss(l, cold);
+        lower_store_pointers(l, &cold->note);
+        emit_exit(l, cold->exit, &cold->flags, false);
+        break;
     case COLD_SLOT:
     case COLD_REFILL:
         lower_refill(l, cold);
@@ -1013,6 +1019,30 @@ static void describe_exits(struct lower *l, struct exit *exits)
     emit_exit_stubs(l, exits, promote);
 }
 
+/* Where code for the window may fault, in the order of the code. */
+static void describe_accesses(struct lower *l)
+{
+    struct cache *cache = &l->engine->cache;
+    unsigned count = 0;
+    for (unsigned i = 0; i < l->colds; i++)
+        count += l->cold[i].faults != NULL;
+    if (!count)
+        return;
+    struct window_access *to =
+        cache_allocate(cache, count * sizeof *to, _Alignof(struct window_access));
+    if (!to) {
+        l->failed = true;
+        return;
+    }
+    l->block->accesses = cache_offset(cache, to);
+    l->block->check_count = (uint16_t)count;
+    for (unsigned i = 0; i < l->colds; i++)
+        if (l->cold[i].faults)
+            *to++ = (struct window_access){(uint32_t)(l->cold[i].faults - cache->rw),
+                                           (uint32_t)(l->cold[i].code - cache->rw)};
+    l->failed |= !host_note_window(l->engine, l->block);
+}
+
 /* The block's exits, its checks, and their recipes. */
 static void describe(struct lower *l)
 {
@@ -1099,6 +1129,8 @@ size_t host_lower(struct engine *engine, struct block *block, const struct trace
     emit_tail(l);
     emit_slow_paths(l);
     describe(l);
+    if (!l->failed && emit_ok(&l->hot) && emit_ok(&l->cold_code))
+        describe_accesses(l);
     if (l->failed || !emit_ok(&l->hot) || !emit_ok(&l->cold_code))
         return 0;
 

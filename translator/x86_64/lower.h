@@ -84,6 +84,7 @@ struct lower_exit {
 enum cold_kind {
     COLD_REFILL,   /* fill the TLB entry and check again, or go on as COLD_SLOW */
     COLD_SLOT,     /* look into the TLB and fill the loop's slot, or go on as COLD_REFILL */
+    COLD_WINDOW,   /* open the granule and check again, or leave */
     COLD_SLOW,     /* run the instruction's exec(), come back behind it */
     COLD_EXIT,     /* a linkable exit */
     COLD_LOOKUP,   /* go to a constant rip through the jump table */
@@ -116,6 +117,8 @@ struct cold {
     struct lower_exit *exit; /* COLD_REFILL, COLD_SLOT: leave by this if refilling does not help */
     struct flags flags;
     struct x87_note note;
+    uint8_t *faults; /* COLD_SLOW: code that comes here by a fault of the host; NULL: none does */
+    uint8_t *code;   /* where its own is */
 };
 
 /* The block's code keeps `in`, a register of struct cpu elsewhere, in the home of `out`. */
@@ -277,6 +280,9 @@ void lower_store_pointers(struct lower *l, struct x87_note *note);
 /* At the start of an instruction: stores pointers that it would falsify or show. */
 void lower_before_insn(struct lower *l);
 void lower_system(struct lower *l, const struct ir *ir);
+/* A memory operand in the window, and what its check goes to if the granule is not open. */
+void lower_window(struct lower *l, const struct ir *ir);
+void lower_window_miss(struct lower *l, struct cold *cold);
 /* The cold part of a memory check, up to where refilling the TLB has not helped. */
 void lower_refill(struct lower *l, struct cold *cold);
 
@@ -336,7 +342,7 @@ struct x86_stubs {
     struct host_stubs host;
     /* writable-view addresses */
     uint8_t *leave, *lookup, *exit, *indirect, *returned, *ret, *load_vectors[KEEPS_COUNT],
-        *load_x87, *refuse, *refill[2], *refill_constant[2], *refill_fetch, *cpuid,
+        *load_x87, *refuse, *refill[2], *refill_constant[2], *refill_fetch, *open_window, *cpuid,
         *tsc[KEEPS_COUNT], *exit_number, *promote, *nested_refill_fetch, *guard_failed;
     uint8_t *note_call[2];          /* in a space that floats: [1] */
     uint8_t *check[2][CHECK_KINDS]; /* for reading, writing */

@@ -8,6 +8,8 @@
  */
 #include "translator/x86_64/lower.h"
 
+#include "cpu/window.h"
+
 #include "cpu/host.h"
 #include "cpu/system.h"
 
@@ -808,6 +810,7 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
     stubs->refill[true] = emit_miss(&e, ACCESS_WRITE, engine->cpu, 8);
     stubs->refill_constant[false] = emit_refill(&e, refill_read, 8);
     stubs->refill_constant[true] = emit_refill(&e, refill_write, 8);
+    stubs->open_window = emit_refill(&e, window_open, 8);
     stubs->cpuid = emit_cpuid(&e);
     for (unsigned shift = 0; shift < 4; shift++) {
         stubs->repeat[false][shift] = emit_repeat(stubs, &e, false, shift);

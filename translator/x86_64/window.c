@@ -1,0 +1,122 @@
+/*
+ * Faults of the host in code for the window: the page is mapped and the access is done again, or
+ * the access's slow path is taken.
+ */
+#include "translator/x86_64/lower.h"
+
+#include "cpu/window.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <ucontext.h>
+
+#define TRAP_PAGE_FAULT 14
+#define ERROR_WRITE     2
+
+static _Thread_local struct engine *engine_here; /* that runs on this thread */
+static struct sigaction others_action;
+
+/* -- Which code it was -- */
+
+/* The place of the first block that starts behind the code, in the list. */
+static size_t next_block(const struct engine *engine, uint32_t code)
+{
+    size_t low = 0, high = engine->window_blocks.count;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+        if (engine->window_blocks.at[middle].offset > code)
+            high = middle;
+        else
+            low = middle + 1;
+    }
+    return low;
+}
+
+void host_forget_windows(struct engine *engine, const struct cache_region *region)
+{
+    size_t kept = 0;
+    for (size_t i = 0; region && i < engine->window_blocks.count; i++) {
+        struct code_end *at = &engine->window_blocks.at[i];
+        if (!cache_region_has_code(&engine->cache, region, engine->cache.rx + at->offset))
+            engine->window_blocks.at[kept++] = *at;
+    }
+    engine->window_blocks.count = kept;
+}
+
+/* The slow path of the access at this place in the code cache; NULL: none is there. */
+static const uint8_t *slow_path(const struct engine *engine, uint32_t code)
+{
+    size_t number = next_block(engine, code);
+    if (number == 0)
+        return NULL;
+    const struct block *block = block_at(engine, engine->window_blocks.at[number - 1].block);
+    const struct window_access *access = cache_at(&engine->cache, block->accesses);
+    unsigned count = block->check_count;
+    while (count && access[count - 1].code > code)
+        count--;
+    return count ? engine->cache.rx + access[count - 1].slow : NULL;
+}
+
+/* -- The signal -- */
+
+static void on_fault(int number, siginfo_t *info, void *opaque)
+{
+    greg_t *registers = ((ucontext_t *)opaque)->uc_mcontext.gregs;
+    struct engine *engine = engine_here;
+    const uint8_t *rip = (const uint8_t *)(uintptr_t)registers[REG_RIP];
+    if (engine && (size_t)(rip - engine->cache.rx) < engine->cache.size) {
+        if (registers[REG_TRAPNO] == TRAP_PAGE_FAULT &&
+            window_fill(engine->cpu, (uintptr_t)info->si_addr, registers[REG_ERR] & ERROR_WRITE))
+            return;
+        const uint8_t *slow = slow_path(engine, (uint32_t)(rip - engine->cache.rx));
+        if (slow) {
+            registers[REG_RIP] = (greg_t)(uintptr_t)slow;
+            return;
+        }
+    }
+    if (others_action.sa_flags & SA_SIGINFO)
+        others_action.sa_sigaction(number, info, opaque);
+    else
+        signal(number, SIG_DFL); /* it comes again */
+}
+
+/* Faults come here from now on. */
+static bool handle_faults(void)
+{
+    static bool handled;
+    const struct sigaction action = {.sa_sigaction = on_fault, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    if (!handled)
+        handled = sigaction(SIGSEGV, &action, &others_action) == 0;
+    return handled;
+}
+
+bool host_has_window(const struct engine *engine)
+{
+    return stubs_of(engine)->bmi2;
+}
+
+void host_run_window(struct engine *engine)
+{
+    engine_here = engine;
+}
+
+bool host_note_window(struct engine *engine, const struct block *block)
+{
+    size_t count = engine->window_blocks.count;
+    if (!handle_faults())
+        return false;
+    if (count == engine->window_blocks.capacity) {
+        size_t capacity = count ? count * 2 : 1024;
+        struct code_end *at = realloc(engine->window_blocks.at, capacity * sizeof *at);
+        if (!at)
+            return false;
+        engine->window_blocks.at = at;
+        engine->window_blocks.capacity = capacity;
+    }
+    struct code_end *at = engine->window_blocks.at + next_block(engine, block->code);
+    memmove(at + 1, at, (size_t)(engine->window_blocks.at + count - at) * sizeof *at);
+    *at = (struct code_end){block->code, cache_offset(&engine->cache, block)};
+    engine->window_blocks.count++;
+    return true;
+}
