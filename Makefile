@@ -35,11 +35,10 @@ PACKAGES = sdl2 slirp zlib liblzma libzstd capstone
 PKG_CFLAGS := $(shell $(PKG_CONFIG) --cflags $(PACKAGES) 2>/dev/null)
 PKG_LIBS := $(shell $(PKG_CONFIG) --libs $(PACKAGES) 2>/dev/null)
 CPPFLAGS_ALL = -I. -D_GNU_SOURCE $(PKG_CFLAGS) $(CPPFLAGS)
-# paging_refill(), window_open() and x87_load() are called with the guest's vectors in the host's registers.
+# paging_refill() and x87_load() are called with the guest's vectors in the host's registers.
 ifeq ($(firstword $(subst -, ,$(shell $(CC) -dumpmachine))),x86_64)
 CFLAGS_cpu_paging = -mgeneral-regs-only
 CFLAGS_cpu_code = -mgeneral-regs-only
-CFLAGS_cpu_window = -mgeneral-regs-only
 CFLAGS_translator_x86_64_x87_state = -mgeneral-regs-only
 endif
 CFLAGS_ALL = -std=gnu11 $(WARNINGS) -fno-strict-aliasing $(CFLAGS) $(SANITIZERS) -pthread

@@ -257,7 +257,7 @@ struct cpu {
     uint32_t mxcsr;
     uint64_t rip;
     uint64_t next_rip;
-    uint64_t engine[44]; /* scratch of the engine that runs this CPU */
+    uint64_t engine[46]; /* scratch of the engine that runs this CPU */
     uint64_t gpr[18]; /* 0-15 guest registers, REG_ZERO, REG_IP slot (scratch of the interpreter) */
     struct tlb *mmu[MMU_COUNT]; /* TLBs of the current address space */
     struct segment seg[SEG_COUNT];

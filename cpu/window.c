@@ -31,9 +31,9 @@
 #define ALLOWED_PAGE 10000
 #define ALLOWED_PART 8
 
-#ifndef MAP_32BIT /* of x86 hosts */
-#define MAP_32BIT 0
-#endif
+/* Above the heaps of programs that are linked for low addresses, and within reach of a displacement. */
+#define TABLE      0x7ff00000
+#define TABLE_SIZE ((WINDOW_TABLE_MASK >> WINDOW_TABLE_SHIFT) + 1)
 
 #define PAGE_WRITABLE (1u << 31)
 
@@ -45,7 +45,6 @@ struct granule {
 };
 
 struct window {
-    uint8_t *open;
     struct granule *granule[GRANULES];
     unsigned granules;
     gpa_t owner;       /* page of its CR3; 1: nobody */
@@ -141,17 +140,17 @@ bool window_open(struct cpu *cpu, gva_t gva)
 {
     struct window *w = cpu->window;
     uint64_t number = gva >> WINDOW_GRANULE_BITS;
-    if (number > WINDOW_GRANULE_MASK || w->open[number])
+    if (number > WINDOW_GRANULE_MASK || !is_reserved(w, number) ||
+        (number > 0 && !is_reserved(w, number - 1)) ||
+        (number < WINDOW_GRANULE_MASK && !is_reserved(w, number + 1)))
         return false;
-    w->open[number] = is_reserved(w, number) && (number == 0 || is_reserved(w, number - 1)) &&
-                      (number == WINDOW_GRANULE_MASK || is_reserved(w, number + 1));
-    w->refused |= !w->open[number];
-    return w->open[number];
+    return mprotect((void *)(TABLE + (number << (WINDOW_GRANULE_BITS - WINDOW_TABLE_SHIFT))), 4096,
+                    PROT_READ) == 0;
 }
 
-const uint8_t *window_table(const struct cpu *cpu)
+int32_t window_table(const struct cpu *cpu)
 {
-    return cpu->window->open;
+    return TABLE;
 }
 
 /* -- Taking away -- */
@@ -400,19 +399,12 @@ static void give_to(struct cpu *cpu, gpa_t owner, const void *space)
     struct window *w = cpu->window;
     w->cost_all += w->cost;
     w->cost = 0;
-    w->refused = false;
     w->owner = owner;
     w->space = space;
     w->pending_all = true;
     w->since = now_ns();
     cpu->windowed = owner == cr3_page(cpu);
     cpu_update_mode(cpu);
-}
-
-void window_give(struct cpu *cpu)
-{
-    if (!cpu->windowed)
-        give_to(cpu, cr3_page(cpu), paging_space(cpu));
 }
 
 static void deny(struct window *w, gpa_t cr3, uint64_t until)
@@ -422,12 +414,32 @@ static void deny(struct window *w, gpa_t cr3, uint64_t until)
     w->next_denied = (w->next_denied + 1) % DENIED;
 }
 
+/* The current address space loses it, and does not get it before that time. */
+static void take_from(struct cpu *cpu, uint64_t until)
+{
+    struct window *w = cpu->window;
+    deny(w, cr3_page(cpu), until);
+    w->losses++;
+    give_to(cpu, 1, NULL);
+}
+
+void window_refuse(struct cpu *cpu)
+{
+    take_from(cpu, UINT64_MAX);
+}
+
 static bool is_denied(const struct window *w, gpa_t cr3, uint64_t now)
 {
     for (unsigned i = 0; i < DENIED; i++)
         if (w->denied[i].cr3 == cr3 && w->denied[i].until > now)
             return true;
     return false;
+}
+
+void window_give(struct cpu *cpu)
+{
+    if (!cpu->windowed)
+        give_to(cpu, cr3_page(cpu), paging_space(cpu));
 }
 
 void window_sample(struct cpu *cpu)
@@ -439,11 +451,8 @@ void window_sample(struct cpu *cpu)
         uint64_t allowed =
             ALLOWED_NS + w->mapped * (uint64_t)ALLOWED_PAGE + (now - w->since) / ALLOWED_PART;
         w->seen = now;
-        if (!w->refused && w->cost <= allowed)
-            return;
-        w->losses++;
-        deny(w, cr3, w->refused ? UINT64_MAX : now + DENIED_NS);
-        give_to(cpu, 1, NULL);
+        if (w->cost > allowed)
+            take_from(cpu, now + DENIED_NS);
         return;
     }
     if (cr3 != w->candidate) {
@@ -476,17 +485,19 @@ void window_print_stats(const struct cpu *cpu, FILE *out)
 
 void window_create(struct cpu *cpu)
 {
-    struct window *w = cpu->bus->ram_file.size ? calloc(1, sizeof *w) : NULL;
-    if (!w)
+    void *table = (void *)(uintptr_t)TABLE; /* NOLINT: where a displacement reaches it */
+    if (!cpu->bus->ram_file.size ||
+        mmap(table, TABLE_SIZE, PROT_NONE, NOTHING | MAP_FIXED_NOREPLACE, -1, 0) != table)
         return;
-    const size_t size = WINDOW_GRANULE_MASK + 1;
-    w->open = mmap(NULL, size, PROT_READ | PROT_WRITE, NOTHING | MAP_32BIT, -1, 0);
+    struct window *w = calloc(1, sizeof *w);
+    if (!w) {
+        munmap(table, TABLE_SIZE);
+        return;
+    }
     w->owner = 1;
     w->page_shift = 12;
     memcpy(w->ram, cpu->bus->ram, sizeof w->ram);
     cpu->window = w;
-    if (w->open == MAP_FAILED || (uintptr_t)w->open > INT32_MAX - size)
-        window_destroy(cpu);
 }
 
 void window_destroy(struct cpu *cpu)
@@ -500,8 +511,7 @@ void window_destroy(struct cpu *cpu)
                 munmap(granule_start(w->granule[i]->number), granule_size(w->granule[i]->number));
             munmap(w->granule[i], sizeof *w->granule[i]);
         }
-    if (w->open != MAP_FAILED)
-        munmap(w->open, WINDOW_GRANULE_MASK + 1);
+    munmap((void *)(uintptr_t)TABLE, TABLE_SIZE);
     free(w);
     cpu->window = NULL;
     cpu->windowed = false;

@@ -70,6 +70,7 @@ struct engine_hot {
     struct jump_entry *returns, *jumps; /* tables of the current space */
     uint64_t shift;                     /* of the block that is executed, in a space that floats */
     uint64_t scratch;                   /* V_T1 */
+    uint64_t table_mask;                /* the bits of an address that the window's table is for */
     uint64_t high[4];       /* R12 to R15 while generated code runs: short displacements */
     uint64_t share[SHARES]; /* what shared checks have found: ir.share_start */
     uint64_t carry;         /* V_CARRY */
@@ -538,6 +539,7 @@ struct engine {
     struct counter counter[1u << COUNTER_BITS];
     bool distrust_pending; /* memory may have moved: block_distrust_all() before more code runs */
     bool flush_pending;    /* block_make_room() before more code runs */
+    bool window_refused;   /* code for the window must not go on */
     enum care care_next;   /* how careful what runs next must be */
     bool count;            /* instructions and helper calls are counted */
     struct translator_options options;

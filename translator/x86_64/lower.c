@@ -579,11 +579,6 @@ static void emit_cold(struct lower *l, struct cold *cold)
     cold->code = e->at;
     lower_assume_homes(l, cold->moved);
     switch (cold->kind) {
-    case COLD_WINDOW:
-        lower_window_miss(l, cold);
-        lower_store_pointers(l, &cold->note);
-        emit_exit(l, cold->exit, &cold->flags, false);
-        break;
     case COLD_SLOT:
     case COLD_REFILL:
         lower_refill(l, cold);

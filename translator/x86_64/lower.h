@@ -84,7 +84,6 @@ struct lower_exit {
 enum cold_kind {
     COLD_REFILL,   /* fill the TLB entry and check again, or go on as COLD_SLOW */
     COLD_SLOT,     /* look into the TLB and fill the loop's slot, or go on as COLD_REFILL */
-    COLD_WINDOW,   /* open the granule and check again, or leave */
     COLD_SLOW,     /* run the instruction's exec(), come back behind it */
     COLD_EXIT,     /* a linkable exit */
     COLD_LOOKUP,   /* go to a constant rip through the jump table */
@@ -280,9 +279,8 @@ void lower_store_pointers(struct lower *l, struct x87_note *note);
 /* At the start of an instruction: stores pointers that it would falsify or show. */
 void lower_before_insn(struct lower *l);
 void lower_system(struct lower *l, const struct ir *ir);
-/* A memory operand in the window, and what its check goes to if the granule is not open. */
+/* A memory operand in the window. */
 void lower_window(struct lower *l, const struct ir *ir);
-void lower_window_miss(struct lower *l, struct cold *cold);
 /* The cold part of a memory check, up to where refilling the TLB has not helped. */
 void lower_refill(struct lower *l, struct cold *cold);
 
@@ -342,7 +340,7 @@ struct x86_stubs {
     struct host_stubs host;
     /* writable-view addresses */
     uint8_t *leave, *lookup, *exit, *indirect, *returned, *ret, *load_vectors[KEEPS_COUNT],
-        *load_x87, *refuse, *refill[2], *refill_constant[2], *refill_fetch, *open_window, *cpuid,
+        *load_x87, *refuse, *refill[2], *refill_constant[2], *refill_fetch, *cpuid,
         *tsc[KEEPS_COUNT], *exit_number, *promote, *nested_refill_fetch, *guard_failed;
     uint8_t *note_call[2];          /* in a space that floats: [1] */
     uint8_t *check[2][CHECK_KINDS]; /* for reading, writing */

@@ -1,12 +1,11 @@
 /*
- * Memory operands in the window (cpu/window.h): the guest's own address is the host's.
+ * Memory operands in the window (cpu/window.h): the guest's own address is the host's. Where its
+ * granule is not known to be open a byte of the window's table is read, which faults if it is not:
  *
- *     rorx rdx, address, 24
- *     and  edx, granule mask
- *     cmp  byte [rdx + table], 0
- *     je   open the granule, or leave
+ *     pext  rdx, address, [table_mask]
+ *     movzx edx, byte [rdx + table]
  *
- * Others near it, and those known now, need nothing.
+ * Host EFLAGS stay as they are.
  */
 #include "translator/x86_64/lower.h"
 
@@ -55,37 +54,15 @@ static void load_address(struct lower *l, const struct ir *ir)
 static void check(struct lower *l)
 {
     struct emit *e = l->e;
-    uintptr_t table = (uintptr_t)window_table(l->engine->cpu);
+    int32_t table = window_table(l->engine->cpu);
     unsigned gva = l->m.base;
     if (l->m.index != H_NONE || l->m.base == H_NONE || l->m.disp > NEAR || l->m.disp < -NEAR) {
         emit_lea(e, 8, H_RCX, l->m);
         l->m = host_at(H_RCX, 0);
         gva = H_RCX;
     }
-    lower_clobber(l); /* nothing so far has touched flags */
-    uint8_t *back = e->at;
-    emit_vex_rr(e, 0xf0 | X_0F3A | X_F2 | X_W, H_RDX, 0, gva); /* rorx */
-    emit_byte(e, WINDOW_GRANULE_BITS);
-    emit_alu_ri(e, ALU_AND, 4, H_RDX, (int32_t)WINDOW_GRANULE_MASK);
-    emit_alu_mi(e, ALU_CMP, 1, host_at(H_RDX, (int32_t)table), 0, false);
-    struct cold *cold = lower_cold(l, COLD_WINDOW, emit_jcc(e, CC_Z));
-    cold->back = back;
-    cold->gva = (uint8_t)gva;
-    cold->exit = lower_careful_exit(l);
-}
-
-void lower_window_miss(struct lower *l, struct cold *cold)
-{
-    struct emit *e = l->e;
-    if (cold->gva == H_RCX) {
-        emit_call_to(e, stubs_of(l->engine)->open_window);
-    } else { /* RCX may be part of the operand */
-        emit_mov_rr(e, 8, H_RDX, H_RCX);
-        emit_mov_rr(e, 8, H_RCX, cold->gva);
-        emit_call_to(e, stubs_of(l->engine)->open_window);
-        emit_mov_rr(e, 8, H_RCX, H_RDX);
-    }
-    emit_patch(emit_jcc(e, CC_NZ), cold->back);
+    emit_vex_rm(e, 0xf5 | X_0F38 | X_F3 | X_W, H_RDX, gva, cpu_mem(HOT_AT(table_mask))); /* pext */
+    emit_rm(e, 0xb6 | X_0F, H_RDX, host_at(H_RDX, table));
 }
 
 void lower_window(struct lower *l, const struct ir *ir)
@@ -97,10 +74,10 @@ void lower_window(struct lower *l, const struct ir *ir)
         load_constant(l, (uint64_t)ir->imm);
     else
         load_address(l, ir);
-    if (ir->window_check && !(l->next && ir->invariant))
-        check(l);
-    else if (use->op == IR_CMOV || use->op == IR_SETCC) /* may lose flags before the access */
+    if (use->op == IR_CMOV || use->op == IR_SETCC) /* may lose flags before the access */
         lower_clobber(l);
     struct cold *cold = lower_cold(l, COLD_SLOW, NULL);
     cold->faults = l->e->at;
+    if (ir->window_check && !(l->next && ir->invariant))
+        check(l);
 }

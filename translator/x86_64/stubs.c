@@ -810,7 +810,6 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
     stubs->refill[true] = emit_miss(&e, ACCESS_WRITE, engine->cpu, 8);
     stubs->refill_constant[false] = emit_refill(&e, refill_read, 8);
     stubs->refill_constant[true] = emit_refill(&e, refill_write, 8);
-    stubs->open_window = emit_refill(&e, window_open, 8);
     stubs->cpuid = emit_cpuid(&e);
     for (unsigned shift = 0; shift < 4; shift++) {
         stubs->repeat[false][shift] = emit_repeat(stubs, &e, false, shift);
@@ -849,5 +848,6 @@ bool stubs_emit(struct engine *engine, struct x86_stubs *stubs)
     stubs->host.lookup = cache_rx(cache, stubs->lookup);
     engine_hot(engine->cpu)->mxcsr_host = 0x1f80;
     engine_hot(engine->cpu)->slot_mask = (TLB_ENTRIES - 1) << 12;
+    engine_hot(engine->cpu)->table_mask = WINDOW_TABLE_MASK;
     return true;
 }

@@ -60,6 +60,16 @@ static const uint8_t *slow_path(const struct engine *engine, uint32_t code)
 
 /* -- The signal -- */
 
+/* True: what has faulted will not, if it is done again. */
+static bool resolve(struct engine *engine, uint64_t address, bool write)
+{
+    uint64_t entry = address - window_table(engine->cpu);
+    if (entry > WINDOW_TABLE_MASK >> WINDOW_TABLE_SHIFT)
+        return window_fill(engine->cpu, address, write);
+    engine->window_refused = !window_open(engine->cpu, entry << WINDOW_TABLE_SHIFT);
+    return !engine->window_refused;
+}
+
 static void on_fault(int number, siginfo_t *info, void *opaque)
 {
     greg_t *registers = ((ucontext_t *)opaque)->uc_mcontext.gregs;
@@ -67,7 +77,7 @@ static void on_fault(int number, siginfo_t *info, void *opaque)
     const uint8_t *rip = (const uint8_t *)(uintptr_t)registers[REG_RIP];
     if (engine && (size_t)(rip - engine->cache.rx) < engine->cache.size) {
         if (registers[REG_TRAPNO] == TRAP_PAGE_FAULT &&
-            window_fill(engine->cpu, (uintptr_t)info->si_addr, registers[REG_ERR] & ERROR_WRITE))
+            resolve(engine, (uintptr_t)info->si_addr, registers[REG_ERR] & ERROR_WRITE))
             return;
         const uint8_t *slow = slow_path(engine, (uint32_t)(rip - engine->cache.rx));
         if (slow) {
@@ -93,7 +103,7 @@ static bool handle_faults(void)
 
 bool host_has_window(const struct engine *engine)
 {
-    return stubs_of(engine)->bmi2;
+    return stubs_of(engine)->pext;
 }
 
 void host_run_window(struct engine *engine)
