@@ -67,6 +67,13 @@ static struct host_mem vector_at(unsigned i, int32_t pushed)
 /* MOVAPS and VMOVAPS, load; one more is a store. */
 #define MOVAPS (0x28 | X_0F)
 
+static void emit_vzeroupper(struct emit *e)
+{
+    emit_byte(e, 0xc5);
+    emit_byte(e, 0xf8);
+    emit_byte(e, 0x77);
+}
+
 /* If vector registers hold the guest's: stores them and MXCSR. Uses RCX. C code does not run with
  * upper halves in use, which would slow its SSE instructions down. */
 static void spill_vectors(struct emit *e, int32_t pushed)
@@ -78,9 +85,7 @@ static void spill_vectors(struct emit *e, int32_t pushed)
         uint8_t *narrow = emit_jcc(e, CC_Z);
         for (unsigned i = 0; i < 16; i++)
             emit_vex_rm(e, (MOVAPS | X_L) + 1, i, 0, vector_at(i, pushed));
-        emit_byte(e, 0xc5); /* vzeroupper */
-        emit_byte(e, 0xf8);
-        emit_byte(e, 0x77);
+        emit_vzeroupper(e);
         stored = emit_jmp(e);
         emit_patch(narrow, e->at);
     }
@@ -99,14 +104,30 @@ static void spill_vectors(struct emit *e, int32_t pushed)
     emit_patch(none, e->at);
 }
 
+/* Upper halves that are zero, as they are behind the guest's VZEROUPPER, must not be loaded: they
+ * would be in use then, and each change between SSE and AVX would cost tens of cycles, which the
+ * guest has avoided. */
 static void load_vectors(struct emit *e, enum vectors_kept kept, int32_t pushed)
 {
-    for (unsigned i = 0; i < 16; i++) {
-        if (kept == KEEPS_YMM)
+    uint8_t *loaded = NULL;
+    if (kept == KEEPS_YMM) {
+        emit_vzeroupper(e);
+        for (unsigned i = 0; i < 16; i++) { /* movaps, por */
+            struct host_mem upper = vector_at(i, pushed);
+            upper.disp += 16;
+            emit_rm(e, i ? 0xeb | X_0F | X_66 : MOVAPS, 0, upper);
+        }
+        emit_rr(e, 0x17 | X_0F38 | X_66, 0, 0); /* ptest xmm0, xmm0 */
+        uint8_t *zero = emit_jcc(e, CC_Z);
+        for (unsigned i = 0; i < 16; i++)
             emit_vex_rm(e, MOVAPS | X_L, i, 0, vector_at(i, pushed));
-        else
-            emit_rm(e, MOVAPS, i, vector_at(i, pushed));
+        loaded = emit_jmp(e);
+        emit_patch(zero, e->at);
     }
+    for (unsigned i = 0; i < 16; i++)
+        emit_rm(e, MOVAPS, i, vector_at(i, pushed));
+    if (loaded)
+        emit_patch(loaded, e->at);
     emit_rm(e, MXCSR_GROUP, LDMXCSR_EXT, at(CPU_AT(mxcsr), pushed));
     emit_store_imm(e, 1, at(HOT_AT(vectors_loaded), pushed), kept);
 }
