@@ -175,7 +175,9 @@ struct guest *guest_new(const struct accel *accel, enum guest_bits bits)
 {
     struct error error = {""};
     struct guest *guest = calloc(1, sizeof *guest);
-    guest->ram = mmap(NULL, GUEST_RAM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    int file = memfd_create("guest RAM", MFD_CLOEXEC);
+    if (ftruncate(file, GUEST_RAM) == 0)
+        guest->ram = mmap(NULL, GUEST_RAM, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
     guest->code = code_map_new(GUEST_RAM);
     guest->bus = (struct cpu_bus){
         .opaque = guest,
@@ -192,6 +194,7 @@ struct guest *guest_new(const struct accel *accel, enum guest_bits bits)
         .apic_msr_read = apic_read,
         .apic_msr_write = apic_write,
         .clock_ns = clock_ns,
+        .ram_file = {guest->ram, GUEST_RAM, file},
     };
     const struct cpu_model *model = cpu_model_find("default", &error);
     guest->cpu = model ? cpu_new(0, &guest->bus, guest->code, model, accel, &error) : NULL;
@@ -208,6 +211,7 @@ void guest_free(struct guest *guest)
     cpu_free(guest->cpu);
     code_map_free(guest->code);
     munmap(guest->ram, GUEST_RAM);
+    close(guest->bus.ram_file.fd);
     free(guest);
 }
 

@@ -15,23 +15,24 @@
 #include <unistd.h>
 
 #define GOLDENS                                                                                    \
-    GOLDEN(atomic, false)                                                                          \
-    GOLDEN(call, false)                                                                            \
-    GOLDEN(compound, false)                                                                        \
-    GOLDEN(divide, false)                                                                          \
-    GOLDEN(flags, false)                                                                           \
-    GOLDEN(floating, true)                                                                         \
-    GOLDEN(indirect, false)                                                                        \
-    GOLDEN(loop, false)                                                                            \
-    GOLDEN(memory, false)                                                                          \
-    GOLDEN(multiply, false)                                                                        \
-    GOLDEN(registers, false)                                                                       \
-    GOLDEN(shared, false)                                                                          \
-    GOLDEN(sse, false)                                                                             \
-    GOLDEN(string, false)                                                                          \
-    GOLDEN(x87, false)
+    GOLDEN(atomic, PLAIN)                                                                          \
+    GOLDEN(call, PLAIN)                                                                            \
+    GOLDEN(compound, PLAIN)                                                                        \
+    GOLDEN(divide, PLAIN)                                                                          \
+    GOLDEN(flags, PLAIN)                                                                           \
+    GOLDEN(floating, FLOATS)                                                                       \
+    GOLDEN(indirect, PLAIN)                                                                        \
+    GOLDEN(loop, PLAIN)                                                                            \
+    GOLDEN(memory, PLAIN)                                                                          \
+    GOLDEN(multiply, PLAIN)                                                                        \
+    GOLDEN(registers, PLAIN)                                                                       \
+    GOLDEN(shared, PLAIN)                                                                          \
+    GOLDEN(sse, PLAIN)                                                                             \
+    GOLDEN(string, PLAIN)                                                                          \
+    GOLDEN(window, WINDOW)                                                                         \
+    GOLDEN(x87, PLAIN)
 
-#define GOLDEN(name, floats)                                                                       \
+#define GOLDEN(name, kind)                                                                         \
     extern const uint8_t golden_##name[], golden_##name##_end[];                                   \
     __asm__(".pushsection .rodata\n.global golden_" #name ", golden_" #name "_end\n"               \
             "golden_" #name ":\n.include \"tests/translator/golden/" #name ".s\"\n"                \
@@ -42,9 +43,9 @@ GOLDENS
 static const struct {
     const char *name;
     const uint8_t *start, *end;
-    bool floats;
+    enum { PLAIN, FLOATS, WINDOW } kind;
 } goldens[] = {
-#define GOLDEN(name, floats) {#name, golden_##name, golden_##name##_end, floats},
+#define GOLDEN(name, kind) {#name, golden_##name, golden_##name##_end, kind},
     GOLDENS
 #undef GOLDEN
 };
@@ -242,10 +243,10 @@ static bool write_translation(FILE *out, unsigned n, bool hot)
 {
     static struct text text;
     translator_options = (struct translator_options){.threshold = 3,
-                                                     .hot = !hot                ? 1000000
-                                                            : goldens[n].floats ? 2
-                                                                                : 1,
-                                                     .float_all = goldens[n].floats};
+                                                     .hot = !hot                        ? 1000000
+                                                            : goldens[n].kind == FLOATS ? 2
+                                                                                        : 1,
+                                                     .float_all = goldens[n].kind == FLOATS};
     struct guest *guest = guest_new(&accel_translator, GUEST_64);
     log_file = tmpfile();
     if (!log_file)
@@ -256,6 +257,8 @@ static bool write_translation(FILE *out, unsigned n, bool hot)
         guest->cpu->rip = GUEST_CODE;
         guest->cpu->gpr[RSP] = GUEST_STACK;
         guest->cpu->halted = false;
+        if (goldens[n].kind == WINDOW) /* as if it were user code */
+            guest->cpu->mode |= MODE_WINDOW;
         if (!guest_run(guest))
             printf("%s: the guest did not halt\n", goldens[n].name);
     }

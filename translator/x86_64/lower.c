@@ -97,6 +97,12 @@ struct cold *lower_cold(struct lower *l, enum cold_kind kind, uint8_t *field)
     return cold;
 }
 
+void lower_fault(struct lower *l)
+{
+    lower_cold(l, COLD_FAULT, NULL)->faults = l->e->at;
+    site_of(l, l->ir->insn, true)->end = true;
+}
+
 void lower_slow_if(struct lower *l, enum host_cond cond)
 {
     lower_cold(l, COLD_SLOW, emit_jcc(l->e, cond));
@@ -588,6 +594,7 @@ static void emit_cold(struct lower *l, struct cold *cold)
             break;
         }
         /* fall through */
+    case COLD_FAULT:
     case COLD_SLOW:
         lower_store_pointers(l, &cold->note);
         lower_give_homes(l);
@@ -1020,7 +1027,7 @@ static void describe_accesses(struct lower *l)
     struct cache *cache = &l->engine->cache;
     unsigned count = 0;
     for (unsigned i = 0; i < l->colds; i++)
-        count += l->cold[i].faults != NULL;
+        count += l->cold[i].kind == COLD_FAULT;
     if (!count)
         return;
     struct window_access *to =
@@ -1032,7 +1039,7 @@ static void describe_accesses(struct lower *l)
     l->block->accesses = cache_offset(cache, to);
     l->block->check_count = (uint16_t)count;
     for (unsigned i = 0; i < l->colds; i++)
-        if (l->cold[i].faults)
+        if (l->cold[i].kind == COLD_FAULT)
             *to++ = (struct window_access){(uint32_t)(l->cold[i].faults - cache->rw),
                                            (uint32_t)(l->cold[i].code - cache->rw)};
     l->failed |= !host_note_window(l->engine, l->block);

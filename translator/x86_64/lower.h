@@ -84,6 +84,7 @@ struct lower_exit {
 enum cold_kind {
     COLD_REFILL,   /* fill the TLB entry and check again, or go on as COLD_SLOW */
     COLD_SLOT,     /* look into the TLB and fill the loop's slot, or go on as COLD_REFILL */
+    COLD_FAULT,    /* the host has faulted: run the instruction's exec(), leave */
     COLD_SLOW,     /* run the instruction's exec(), come back behind it */
     COLD_EXIT,     /* a linkable exit */
     COLD_LOOKUP,   /* go to a constant rip through the jump table */
@@ -116,7 +117,7 @@ struct cold {
     struct lower_exit *exit; /* COLD_REFILL, COLD_SLOT: leave by this if refilling does not help */
     struct flags flags;
     struct x87_note note;
-    uint8_t *faults; /* COLD_SLOW: code that comes here by a fault of the host; NULL: none does */
+    uint8_t *faults; /* COLD_FAULT: code from which faults lead here, up to that of the next */
     uint8_t *code;   /* where its own is */
 };
 
@@ -183,6 +184,8 @@ struct lower_exit *lower_careful_exit(struct lower *l);
 /* Notes that a call just emitted was a check of the current instruction; `shared`: if it fails, go
  * on in a block that shares no checks. */
 void lower_called_check(struct lower *l, bool shared);
+/* The coming code may fault, with nothing of the current instruction done. */
+void lower_fault(struct lower *l);
 /* Jumps to the slow path of the current instruction if `cond`. */
 void lower_slow_if(struct lower *l, enum host_cond cond);
 /* `reg` = where code, or what is addressed like that, is; may clobber host EFLAGS. */

@@ -74,10 +74,10 @@ void lower_window(struct lower *l, const struct ir *ir)
         load_constant(l, (uint64_t)ir->imm);
     else
         load_address(l, ir);
-    if (use->op == IR_CMOV || use->op == IR_SETCC) /* may lose flags before the access */
-        lower_clobber(l);
-    struct cold *cold = lower_cold(l, COLD_SLOW, NULL);
-    cold->faults = l->e->at;
+    bool conditional = use->op == IR_CMOV || use->op == IR_SETCC;
+    if (conditional && isa_cond_flags(use->cond) & ~l->flags.host)
+        lower_clobber(l); /* they would be lost before the access */
+    lower_fault(l);
     if (ir->window_check && !(l->next && ir->invariant))
         check(l);
 }
