@@ -98,6 +98,7 @@ static const struct {
     PART(shadow),
     PART(code),
     HOT(overflow),
+    HOT(table_mask),
     HOT(shift),
     HOT(vectors_loaded),
     HOT(x87_loaded),
