@@ -31,9 +31,10 @@
 #define ALLOWED_PAGE 10000
 #define ALLOWED_PART 8
 
-/* Above the heaps of programs that are linked for low addresses, and within reach of a displacement. */
-#define TABLE      0x7ff00000
-#define TABLE_SIZE ((WINDOW_TABLE_MASK >> WINDOW_TABLE_SHIFT) + 1)
+/* Above the heaps of programs that are linked for low addresses, and within reach of a
+ * displacement. */
+#define TABLE         0x7ff00000
+#define TABLE_SIZE    ((WINDOW_TABLE_MASK >> WINDOW_TABLE_SHIFT) + 1)
 
 #define PAGE_WRITABLE (1u << 31)
 
@@ -59,7 +60,7 @@ struct window {
     bool pending_all;
     bool movable; /* a page was mapped that is not main RAM at its usual place */
     __typeof__(((struct cpu_bus *)0)->ram) ram; /* and where that was */
-    bool refused;                               /* a granule was, to the owner */
+    bool refused;                               /* a granule was, since the owner has it */
 
     gpa_t candidate;
     unsigned samples;
@@ -102,7 +103,7 @@ static size_t granule_size(uint64_t number)
     size_t size = GRANULE_SIZE;
     if (number == 0)
         size -= LOWEST;
-    return number == WINDOW_GRANULE_MASK ? size - 4096 : size;
+    return number == WINDOW_GRANULES - 1 ? size - 4096 : size;
 }
 
 #define NOTHING (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
@@ -140,12 +141,15 @@ bool window_open(struct cpu *cpu, gva_t gva)
 {
     struct window *w = cpu->window;
     uint64_t number = gva >> WINDOW_GRANULE_BITS;
-    if (number > WINDOW_GRANULE_MASK || !is_reserved(w, number) ||
-        (number > 0 && !is_reserved(w, number - 1)) ||
-        (number < WINDOW_GRANULE_MASK && !is_reserved(w, number + 1)))
+    if (number >= WINDOW_GRANULES)
         return false;
-    return mprotect((void *)(TABLE + (number << (WINDOW_GRANULE_BITS - WINDOW_TABLE_SHIFT))), 4096,
-                    PROT_READ) == 0;
+    if (is_reserved(w, number) && (number == 0 || is_reserved(w, number - 1)) &&
+        (number == WINDOW_GRANULES - 1 || is_reserved(w, number + 1)) &&
+        mprotect((void *)(TABLE + (number << (WINDOW_GRANULE_BITS - WINDOW_TABLE_SHIFT))), 4096,
+                 PROT_READ) == 0)
+        return true;
+    w->refused = true;
+    return false;
 }
 
 int32_t window_table(const struct cpu *cpu)
@@ -298,11 +302,11 @@ static bool tlb_allows(const struct cpu *cpu, gva_t gva, bool write)
     return cpu->mmu[MMU_USER]->tag[write ? ACCESS_WRITE : ACCESS_READ][tlb_index(gva)] == gva;
 }
 
-/* Neighbours in the same large page that can be mapped alike. */
+/* Can this page of RAM, in the same large page as one that is being mapped, be mapped alike? */
 static bool is_alike(const struct cpu *cpu, struct window *w, gva_t gva, gpa_t gpa, bool writable)
 {
-    const uint32_t *page = page_of(w, gva);
-    return !*page && (!writable || !code_page_marked(cpu->code, gpa));
+    return !*page_of(w, gva) && paging_is_plain(cpu, gpa) &&
+           (!writable || !code_page_marked(cpu->code, gpa));
 }
 
 static bool map(struct cpu *cpu, gva_t gva, bool writable)
@@ -312,7 +316,7 @@ static bool map(struct cpu *cpu, gva_t gva, bool writable)
     const struct tlb_info *info = &tlb->info[tlb_index(gva)];
     size_t offset = tlb->host[tlb_index(gva)] - (uintptr_t)cpu->bus->ram_file.host;
     unsigned before = 0, behind = 0;
-    if (info->page_shift > 12) {
+    if (info->page_shift > 12 && paging_is_plain(cpu, info->gpa)) {
         unsigned place = (unsigned)(gva >> 12) & (CHUNK - 1);
         while (before < place && is_alike(cpu, w, gva - 4096ull * (before + 1),
                                           info->gpa - 4096ull * (before + 1), writable))
@@ -399,6 +403,7 @@ static void give_to(struct cpu *cpu, gpa_t owner, const void *space)
     struct window *w = cpu->window;
     w->cost_all += w->cost;
     w->cost = 0;
+    w->refused = false;
     w->owner = owner;
     w->space = space;
     w->pending_all = true;
@@ -421,11 +426,6 @@ static void take_from(struct cpu *cpu, uint64_t until)
     deny(w, cr3_page(cpu), until);
     w->losses++;
     give_to(cpu, 1, NULL);
-}
-
-void window_refuse(struct cpu *cpu)
-{
-    take_from(cpu, UINT64_MAX);
 }
 
 static bool is_denied(const struct window *w, gpa_t cr3, uint64_t now)
@@ -451,8 +451,8 @@ void window_sample(struct cpu *cpu)
         uint64_t allowed =
             ALLOWED_NS + w->mapped * (uint64_t)ALLOWED_PAGE + (now - w->since) / ALLOWED_PART;
         w->seen = now;
-        if (w->cost > allowed)
-            take_from(cpu, now + DENIED_NS);
+        if (w->refused || w->cost > allowed)
+            take_from(cpu, w->refused ? UINT64_MAX : now + DENIED_NS);
         return;
     }
     if (cr3 != w->candidate) {

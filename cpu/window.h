@@ -6,8 +6,11 @@
  * Safety. A guest address is any number, so generated code must not use one before it has looked
  * whether its granule is open: reserved for the window with both its neighbours, where nothing of
  * doppel's is or will be mapped. It looks by reading the table, which faults where granules are not
- * open. They stay open until the end. Addresses that are not canonical, or a kernel's, fault in the
- * host as well; accesses may lie WINDOW_REACH bytes beside an address whose granule is open.
+ * open. They stay open until the end, so what is known when code is made needs no look. Of other
+ * addresses the table knows bit 47 too, and its granules there are never open; with higher bits
+ * addresses fault in the host as well. Accesses may lie WINDOW_REACH bytes beside an address whose
+ * granule is open. That holds for what instructions do; like all of doppel it is no barrier to what
+ * a processor does in advance.
  *
  * What is mapped is to the guest like what is in a TLB: everything that flushes the soft TLB of the
  * space takes it away here (window_flush...), at the latest when the space's user code runs again
@@ -29,11 +32,11 @@
 
 #define WINDOW_GRANULE_BITS 24
 #define WINDOW_ADDRESS_BITS 47 /* of user memory */
-#define WINDOW_GRANULE_MASK ((1u << (WINDOW_ADDRESS_BITS - WINDOW_GRANULE_BITS)) - 1)
-/* The table has a byte for each of these bits' values, and a page for each granule. */
+#define WINDOW_GRANULES     (1u << (WINDOW_ADDRESS_BITS - WINDOW_GRANULE_BITS))
+#define WINDOW_REACH        (1 << 20)
+/* The table has a byte for each value of these bits of an address, and so a page for each granule. */
 #define WINDOW_TABLE_SHIFT  12
-#define WINDOW_TABLE_MASK   ((1ull << WINDOW_ADDRESS_BITS) - (1ull << WINDOW_TABLE_SHIFT))
-#define WINDOW_REACH        0x10000
+#define WINDOW_TABLE_MASK   ((2ull << WINDOW_ADDRESS_BITS) - (1ull << WINDOW_TABLE_SHIFT))
 
 /* Makes the processor able to have one, if the host, and the machine's RAM, allow it. */
 void window_create(struct cpu *cpu);
@@ -41,10 +44,9 @@ void window_destroy(struct cpu *cpu);
 /* Where the table is, by a displacement: it may be read where granules are open. */
 int32_t window_table(const struct cpu *cpu);
 
-/* Opens the granule of an address. False: it cannot be. */
+/* Opens the granule of an address. False: it cannot be; if it is one of user memory the address
+ * space will lose the window. */
 bool window_open(struct cpu *cpu, gva_t gva);
-/* It could not be: the address space loses the window for good. */
-void window_refuse(struct cpu *cpu);
 /* The host has faulted at this address: maps its page. False: the guest's instruction is to be
  * interpreted. */
 bool window_fill(struct cpu *cpu, gva_t gva, bool write);

@@ -50,8 +50,7 @@ static bool must_leave(struct engine *engine)
 {
     struct cpu *cpu = engine->cpu;
     return atomic_load_explicit(&cpu->event, memory_order_relaxed) || cpu->halted ||
-           cpu->shutdown || engine->flush_pending || engine->distrust_pending ||
-           engine->window_refused;
+           cpu->shutdown || engine->flush_pending || engine->distrust_pending;
 }
 
 static gva_t code_linear(const struct cpu *cpu)
@@ -541,12 +540,7 @@ static void run(struct cpu *cpu)
     }
     /* At first only: later, the guard of what the table has may just have failed. */
     bool ask_table = true;
-    while (!must_leave(engine) || engine->flush_pending || engine->distrust_pending ||
-           engine->window_refused) {
-        if (engine->window_refused) {
-            window_refuse(cpu);
-            engine->window_refused = false;
-        }
+    while (!must_leave(engine) || engine->flush_pending || engine->distrust_pending) {
         if (engine->flush_pending || engine_is_full(engine)) {
             block_make_room(engine);
             continue;

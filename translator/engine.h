@@ -539,7 +539,6 @@ struct engine {
     struct counter counter[1u << COUNTER_BITS];
     bool distrust_pending; /* memory may have moved: block_distrust_all() before more code runs */
     bool flush_pending;    /* block_make_room() before more code runs */
-    bool window_refused;   /* code for the window must not go on */
     enum care care_next;   /* how careful what runs next must be */
     bool count;            /* instructions and helper calls are counted */
     struct translator_options options;

@@ -8,7 +8,7 @@
  *
  * Before an address is used its granule must be known to be open. It is for all that are near one
  * that was checked, known symbolically, and granules stay open. A check that fails opens the
- * granule, or leaves for a block that does not use the window.
+ * granule, or leaves the block.
  */
 #include "translator/engine.h"
 

@@ -287,6 +287,32 @@ START_TEST(wild)
             for (unsigned k = 0; k < sizeof treasure; k++)
                 ck_assert_uint_eq(treasure[k], 0x99);
         }
+    /* mov rax, [address]; mov [address], rax */
+    for (unsigned i = 0; i < sizeof addresses / sizeof addresses[0]; i++) {
+        char absolute[12] = "\x48\xa1";
+        memcpy(absolute + 2, &addresses[i], 8);
+        for (unsigned store = 0; store < 2; store++) {
+            absolute[1] = (char)(store ? 0xa3 : 0xa1);
+            int vector = run(absolute, 10);
+            ck_assert_msg(vector == EXC_PF || vector == EXC_GP, "address %llx: %d",
+                          (unsigned long long)addresses[i], vector);
+        }
+    }
+    for (unsigned k = 0; k < sizeof treasure; k++)
+        ck_assert_uint_eq(treasure[k], 0x99);
+    /* Just beyond user addresses, with a displacement back to the last of them. */
+    uint8_t *last = mmap((void *)(uintptr_t)0x7fffffffd000, 4096, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    state.gpr[RDI] = USER_BASE; /* whatever opens its own granule, 0 has the same bits below 47 */
+    RUN(LOAD);
+    window_open(guest->cpu, 0);
+    state.gpr[RDI] = 0x800000000000;
+    state.gpr[RAX] = 0x55;
+    ck_assert_int_eq(RUN("\x48\x89\x87\0\xd0\xff\xff"), EXC_PF); /* mov [rdi - 0x3000], rax */
+    if (last != MAP_FAILED) {
+        ck_assert_uint_eq(last[0], 0);
+        munmap(last, 4096);
+    }
     /* Beside an address that is the guest's: a block that has found that open. */
     for (unsigned i = 0; i < 4; i++) {
         state.gpr[RDI] = USER_DATA;

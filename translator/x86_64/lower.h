@@ -282,8 +282,8 @@ void lower_store_pointers(struct lower *l, struct x87_note *note);
 /* At the start of an instruction: stores pointers that it would falsify or show. */
 void lower_before_insn(struct lower *l);
 void lower_system(struct lower *l, const struct ir *ir);
-/* A memory operand in the window. */
-void lower_window(struct lower *l, const struct ir *ir);
+/* A memory operand in the window. False: it cannot be there. */
+bool lower_window(struct lower *l, const struct ir *ir);
 /* The cold part of a memory check, up to where refilling the TLB has not helped. */
 void lower_refill(struct lower *l, struct cold *cold);
 

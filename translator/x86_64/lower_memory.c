@@ -484,10 +484,8 @@ void lower_memory(struct lower *l, const struct ir *ir)
     unsigned address_size = ir->aux >> 4;
     unsigned gva = H_RCX;
 
-    if (ir->window) {
-        lower_window(l, ir);
+    if (ir->window && lower_window(l, ir))
         return;
-    }
     if (ir->share && (!ir->share_check || (l->next && ir->invariant))) {
         use_share(l, ir);
         return;

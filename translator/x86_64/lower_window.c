@@ -13,14 +13,18 @@
 
 #define NEAR (WINDOW_REACH / 4) /* what displacements a check may leave out */
 
-static void load_constant(struct lower *l, uint64_t gva)
+/* An address known now. False: its granule cannot be open. */
+static bool load_constant(struct lower *l, uint64_t gva)
 {
+    if (!window_open(l->engine->cpu, gva))
+        return false;
     if (gva == (uint64_t)(int64_t)(int32_t)gva) {
         l->m = host_at(H_NONE, (int32_t)gva);
-        return;
+        return true;
     }
     emit_mov_ri(l->e, H_RCX, gva);
     l->m = host_at(H_RCX, 0);
+    return true;
 }
 
 /* The operand, made of homes and RCX. */
@@ -65,19 +69,20 @@ static void check(struct lower *l)
     emit_rm(e, 0xb6 | X_0F, H_RDX, host_at(H_RDX, table));
 }
 
-void lower_window(struct lower *l, const struct ir *ir)
+bool lower_window(struct lower *l, const struct ir *ir)
 {
     const struct ir *use = ir + 1;
     lower_forget_shares(l);
     l->held = V_NONE;
-    if (ir->a == V_ZERO && ir->b == V_ZERO && ir->seg == SEG_COUNT)
-        load_constant(l, (uint64_t)ir->imm);
-    else
+    if (ir->a != V_ZERO || ir->b != V_ZERO || ir->seg != SEG_COUNT)
         load_address(l, ir);
+    else if (!load_constant(l, (uint64_t)ir->imm))
+        return false;
     bool conditional = use->op == IR_CMOV || use->op == IR_SETCC;
     if (conditional && isa_cond_flags(use->cond) & ~l->flags.host)
         lower_clobber(l); /* they would be lost before the access */
     lower_fault(l);
     if (ir->window_check && !(l->next && ir->invariant))
         check(l);
+    return true;
 }

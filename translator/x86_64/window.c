@@ -60,14 +60,14 @@ static const uint8_t *slow_path(const struct engine *engine, uint32_t code)
 
 /* -- The signal -- */
 
-/* True: what has faulted will not, if it is done again. */
+/* True: what has faulted will not, if it is done again. Else the slow path leaves the block, whose
+ * code may rely on the look that has faulted. */
 static bool resolve(struct engine *engine, uint64_t address, bool write)
 {
     uint64_t entry = address - window_table(engine->cpu);
     if (entry > WINDOW_TABLE_MASK >> WINDOW_TABLE_SHIFT)
         return window_fill(engine->cpu, address, write);
-    engine->window_refused = !window_open(engine->cpu, entry << WINDOW_TABLE_SHIFT);
-    return !engine->window_refused;
+    return window_open(engine->cpu, entry << WINDOW_TABLE_SHIFT);
 }
 
 static void on_fault(int number, siginfo_t *info, void *opaque)
