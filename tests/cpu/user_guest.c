@@ -16,7 +16,6 @@
 
 #include "cpu/isa.h"
 #include "cpu/system.h"
-#include "cpu/window.h"
 
 #define USER_RAM            (1u << 20)
 #define GDT                 0x5000u
@@ -246,8 +245,6 @@ void user_guest_run(struct user_guest *guest, int bits, const uint8_t *code, siz
     cpu->halted = false;
     set_segments(board, bits, state);
     cpu_update_mode(cpu);
-    if (cpu->window && state->gpr[RAX] & 1) /* about half of the programs find nothing mapped */
-        window_forget(cpu);
 
     enum cpu_exit exit = cpu_run(cpu);
     if (exit == CPU_EXIT_STOPPED)

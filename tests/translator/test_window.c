@@ -134,6 +134,8 @@ START_TEST(changes)
     ck_assert_uint_eq(state.cr2, USER_DATA);
     ck_assert_uint_eq(state.rip, USER_CODE + 3);
     ck_assert_uint_eq(board->ram[SPARE], 0x33);
+    ck_assert_int_eq(RUN(LOAD), VECTOR_END);
+    ck_assert_int_eq(host_byte(USER_DATA), 0x33);
     set_entry(USER_DATA, old & ~(uint64_t)P);
     tlb_flush_nonglobal(guest->cpu);
     ck_assert_int_eq(RUN(LOAD), EXC_PF);
@@ -300,25 +302,27 @@ START_TEST(wild)
     }
     for (unsigned k = 0; k < sizeof treasure; k++)
         ck_assert_uint_eq(treasure[k], 0x99);
-    /* Just beyond user addresses, with a displacement back to the last of them. */
-    uint8_t *last = mmap((void *)(uintptr_t)0x7fffffffd000, 4096, PROT_READ | PROT_WRITE,
-                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-    state.gpr[RDI] = USER_BASE; /* whatever opens its own granule, 0 has the same bits below 47 */
-    RUN(LOAD);
-    window_open(guest->cpu, 0);
-    state.gpr[RDI] = 0x800000000000;
-    state.gpr[RAX] = 0x55;
-    ck_assert_int_eq(RUN("\x48\x89\x87\0\xd0\xff\xff"), EXC_PF); /* mov [rdi - 0x3000], rax */
-    if (last != MAP_FAILED) {
-        ck_assert_uint_eq(last[0], 0);
-        munmap(last, 4096);
-    }
     /* Beside an address that is the guest's: a block that has found that open. */
     for (unsigned i = 0; i < 4; i++) {
         state.gpr[RDI] = USER_DATA;
         state.gpr[RSI] = (addresses[i] - 0x3000 - USER_DATA) / 8;
         ck_assert_int_eq(RUN(LOAD FAR), EXC_PF);
     }
+}
+END_TEST
+
+/* Just beyond user addresses, with a displacement back to the last of them. */
+START_TEST(boundary)
+{
+    uint8_t *last = mmap((void *)(uintptr_t)0x7fffffffd000, 4096, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    ck_assert_ptr_ne(last, MAP_FAILED);
+    ck_assert(window_open(guest->cpu, 0)); /* what its bits below 47 are */
+    state.gpr[RDI] = 0x800000000000;
+    state.gpr[RAX] = 0x55;
+    ck_assert_int_eq(RUN("\x48\x89\x87\0\xd0\xff\xff"), EXC_PF); /* mov [rdi - 0x3000], rax */
+    ck_assert_uint_eq(last[0], 0);
+    munmap(last, 4096);
 }
 END_TEST
 
@@ -389,6 +393,7 @@ int main(void)
     tcase_add_test(tests, large_page);
     tcase_add_test(tests, code);
     tcase_add_test(tests, wild);
+    tcase_add_test(tests, boundary);
     tcase_add_test(tests, refused);
     tcase_add_test(tests, spaces);
     suite_add_tcase(suite, tests);
