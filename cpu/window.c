@@ -473,7 +473,8 @@ void window_print_stats(const struct cpu *cpu, FILE *out)
     const struct window *w = cpu->window;
     if (w)
         fprintf(out,
-                "  window: given %llu times, taken %llu, %llu fills, %llu failed, %llu protected, "
+                "  memory window: given %llu times, taken %llu, %llu fills, %llu failed, %llu "
+                "protected, "
                 "%llu dropped, %llu us, %u granules\n",
                 (unsigned long long)w->grants, (unsigned long long)w->losses,
                 (unsigned long long)w->fills, (unsigned long long)w->failed,

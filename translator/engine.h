@@ -724,6 +724,9 @@ void symbols_follow(struct symbols *symbols, const struct ir *ir);
 /* -- opt_*.c -- */
 
 void opt_flags(struct ir_list *list);
+/* May the memory operation check for others? Its instruction's slow path would skip the check, so
+ * nothing before it in the instruction may take one. */
+bool opt_may_check(const struct ir_list *list, unsigned at);
 /* Finds out whether the block is a loop that may iterate inside: list->loop. */
 void opt_loop(struct ir_list *list, const struct trace *trace);
 /* `cpu`: for CARE_PAGES, its state at the block's start; else NULL. */

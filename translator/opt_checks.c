@@ -146,13 +146,10 @@ static void join(struct group *g, unsigned at, const struct ir *ir, int64_t offs
     g->count++;
 }
 
-/* May the operation check for others? Its instruction's slow path would skip the check, so nothing
- * before it in the instruction may take one. */
-static bool may_check(const struct checks *c, unsigned at)
+bool opt_may_check(const struct ir_list *list, unsigned at)
 {
-    const struct ir *list = c->list->at;
-    for (unsigned i = at; i-- > 0 && list[i].insn == list[at].insn;)
-        if (ir_observable(&list[i]) && list[i].op != IR_GUARD)
+    for (unsigned i = at; i-- > 0 && list->at[i].insn == list->at[at].insn;)
+        if (ir_observable(&list->at[i]) && list->at[i].op != IR_GUARD)
             return false;
     return true;
 }
@@ -163,7 +160,7 @@ static void place(struct checks *c, unsigned at, const struct ir *ir)
     int64_t offset;
     if (!describe(c, ir, &key, &offset))
         return;
-    bool checks = may_check(c, at);
+    bool checks = opt_may_check(c->list, at);
     if (key.constant && ir->aligned && offset & 15) /* always a fault: never a member */
         return;
     for (unsigned i = c->groups; i-- > 0;) {

@@ -69,16 +69,6 @@ static bool can_use_window(const struct ir_list *list, unsigned at)
            !ir->floats && is_simple(list, at);
 }
 
-/* May the operation check for others? Its instruction's slow path would skip the check, so nothing
- * before it in the instruction may take one. */
-static bool may_check(const struct ir_list *list, unsigned at)
-{
-    for (unsigned i = at; i-- > 0 && list->at[i].insn == list->at[at].insn;)
-        if (ir_observable(&list->at[i]) && list->at[i].op != IR_GUARD)
-            return false;
-    return true;
-}
-
 static struct checked describe(const struct windows *w, const struct ir *ir)
 {
     struct checked c = {.base = NO_ROOT, .index = NO_ROOT, .seg = ir->seg, .offset = ir->imm};
@@ -111,7 +101,7 @@ static void place(struct windows *w, unsigned at)
     for (unsigned i = 0; i < w->count; i++)
         if (is_near(&w->checked[i], &c))
             return;
-    ir->window = w->count < CHECKED_MAX && may_check(w->list, at);
+    ir->window = w->count < CHECKED_MAX && opt_may_check(w->list, at);
     if (!ir->window)
         return;
     ir->window_check = true;

@@ -383,9 +383,8 @@ static uint64_t operand_base(const struct outcome *o)
     return in_table && !is_64(o) ? user_segments[local - 1].base : 0;
 }
 
-/* The 32 bits of memory `offset` bytes into the operand of the instruction that doppel stopped at;
- * 0 if they are neither code nor data. */
-static uint32_t operand_word(const struct outcome *o, unsigned offset)
+/* The linear address `offset` bytes into the operand of the instruction that doppel stopped at. */
+static uint64_t operand_address(const struct outcome *o, unsigned offset)
 {
     const struct insn *insn = o->insn;
     uint64_t address = (uint64_t)insn->disp + offset;
@@ -398,8 +397,21 @@ static uint32_t operand_word(const struct outcome *o, unsigned offset)
     if (insn->addrsize < 8)
         address &= (1ull << 8 * insn->addrsize) - 1;
     address += operand_base(o);
-    if (!is_64(o))
-        address = (uint32_t)address;
+    return is_64(o) ? address : (uint32_t)address;
+}
+
+/* Partly beyond the end of a segment that ends at 4 GiB, and misaligned. */
+static bool aligned_or_wrapping(const struct outcome *o)
+{
+    return o->test->bits == 32 && insn_has_mem(o->insn) && both_here(o) &&
+           o->host->vector == EXC_AC && is_segment_fault(o->ours->vector) &&
+           operand_address(o, 16) < 16;
+}
+
+/* 32 bits of memory there; 0 if they are neither code nor data. */
+static uint32_t operand_word(const struct outcome *o, unsigned offset)
+{
+    uint64_t address = operand_address(o, offset);
     if (address - USER_DATA <= USER_DATA_SIZE - 4)
         return (uint32_t)part_of(o->our_data, (unsigned)(address - USER_DATA), 4);
     if (address - USER_CODE > USER_PAGE - 4)
@@ -623,6 +635,7 @@ static struct rule {
     {"order: a stack outside its segment, missing page", FAULT, stack_or_missing, 0},
     {"open: alignment checks of half-precision operands", EVERYTHING, halves_unchecked, 0},
     {"open: the address of a masked operand's fault", CR2, masked_address, 0},
+    {"Intel: alignment, the end of a segment at 4 GiB", FAULT, aligned_or_wrapping, 0},
 };
 #define RULES (sizeof rules / sizeof *rules)
 
