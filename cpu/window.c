@@ -60,12 +60,13 @@ struct window {
     bool pending_all;
     bool movable; /* a page was mapped that is not main RAM at its usual place */
     __typeof__(((struct cpu_bus *)0)->ram) ram; /* and where that was */
+    bool bounded;                               /* what the owner may spend is */
     bool refused;                               /* a granule was, since the owner has it */
 
     gpa_t candidate;
     unsigned samples;
-    uint64_t since, seen; /* ns: when the owner got it, and ran last */
-    uint64_t cost;        /* ns spent on it for the owner */
+    uint64_t since, seen;  /* ns: when the owner got it, and ran last */
+    uint64_t cost, judged; /* ns spent on it for the owner, and when that was last looked at */
     struct {
         gpa_t cr3;
         uint64_t until;
@@ -223,20 +224,6 @@ static void drop(struct window *w, gva_t first, gva_t end)
         w->mapped -= mapped;
         *page = 0;
     }
-}
-
-void window_settle(struct cpu *cpu)
-{
-    struct window *w = cpu->window;
-    if (!w->pendings && !w->pending_all)
-        return;
-    uint64_t start = now_ns();
-    if (w->pending_all)
-        drop_all(w);
-    for (unsigned i = 0; i < w->pendings; i++)
-        drop(w, w->pending[i].first, w->pending[i].end);
-    w->pendings = 0;
-    w->cost += now_ns() - start;
 }
 
 void window_flush(struct window *w, const void *space)
@@ -402,8 +389,8 @@ static void give_to(struct cpu *cpu, gpa_t owner, const void *space)
 {
     struct window *w = cpu->window;
     w->cost_all += w->cost;
-    w->cost = 0;
-    w->refused = false;
+    w->cost = w->judged = 0;
+    w->refused = w->bounded = false;
     w->owner = owner;
     w->space = space;
     w->pending_all = true;
@@ -428,6 +415,34 @@ static void take_from(struct cpu *cpu, uint64_t until)
     give_to(cpu, 1, NULL);
 }
 
+/* Takes the window from its owner, which runs, if that has cost too much or cannot be. */
+static void judge(struct cpu *cpu, uint64_t now)
+{
+    struct window *w = cpu->window;
+    uint64_t allowed =
+        ALLOWED_NS + w->mapped * (uint64_t)ALLOWED_PAGE + (now - w->since) / ALLOWED_PART;
+    w->judged = w->cost;
+    if (w->refused || w->cost > allowed)
+        take_from(cpu, w->refused ? UINT64_MAX : now + DENIED_NS);
+}
+
+void window_settle(struct cpu *cpu)
+{
+    struct window *w = cpu->window;
+    if (!w->pendings && !w->pending_all && w->cost == w->judged)
+        return;
+    uint64_t start = now_ns();
+    if (w->pending_all)
+        drop_all(w);
+    for (unsigned i = 0; i < w->pendings; i++)
+        drop(w, w->pending[i].first, w->pending[i].end);
+    w->pendings = 0;
+    uint64_t now = now_ns();
+    w->cost += now - start;
+    if (cpu->windowed && w->bounded)
+        judge(cpu, now);
+}
+
 static bool is_denied(const struct window *w, gpa_t cr3, uint64_t now)
 {
     for (unsigned i = 0; i < DENIED; i++)
@@ -448,11 +463,8 @@ void window_sample(struct cpu *cpu)
     gpa_t cr3 = cr3_page(cpu);
     uint64_t now = now_ns();
     if (cr3 == w->owner) {
-        uint64_t allowed =
-            ALLOWED_NS + w->mapped * (uint64_t)ALLOWED_PAGE + (now - w->since) / ALLOWED_PART;
         w->seen = now;
-        if (w->refused || w->cost > allowed)
-            take_from(cpu, w->refused ? UINT64_MAX : now + DENIED_NS);
+        judge(cpu, now);
         return;
     }
     if (cr3 != w->candidate) {
@@ -466,6 +478,7 @@ void window_sample(struct cpu *cpu)
     w->seen = now;
     w->grants++;
     window_give(cpu);
+    w->bounded = true;
 }
 
 void window_print_stats(const struct cpu *cpu, FILE *out)

@@ -50,7 +50,8 @@ bool window_open(struct cpu *cpu, gva_t gva);
 /* The host has faulted at this address: maps its page. False: the guest's instruction is to be
  * interpreted. */
 bool window_fill(struct cpu *cpu, gva_t gva, bool write);
-/* Before user code runs, after anything that may have flushed: takes away what was. */
+/* Before user code runs, after anything that may have flushed: takes away what was, and the window
+ * itself, MODE_WINDOW with it, from a space that it costs too much. */
 void window_settle(struct cpu *cpu);
 /* Takes all away. */
 void window_forget(struct cpu *cpu);

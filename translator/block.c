@@ -90,6 +90,8 @@ bool space_select(struct engine *engine)
             (space->cs_base == cpu->seg[SEG_CS].base && space->cs_limit == cpu->seg[SEG_CS].limit))
             return true;
     }
+    if (cpu->mode & MODE_WINDOW)
+        window_settle(cpu);
     struct space **recent = &engine->recent_space[recent_slot(cpu->mode)];
     space = *recent;
     if (!space || space->mode != space_mode(cpu->mode) || !(cpu->mode & MODE_FLAT_CS)) {
@@ -99,8 +101,6 @@ bool space_select(struct engine *engine)
         *recent = space;
     }
     engine->current_space = space;
-    if (cpu->mode & MODE_WINDOW)
-        window_settle(cpu);
     engine_hot(cpu)->returns = space->tables->returns;
     engine_hot(cpu)->jumps = space->tables->jumps;
     return true;
