@@ -698,7 +698,7 @@ static void fill(struct cpu *cpu, enum mmu_index index, gva_t gva, const struct 
     tlb->host[slot] = (uintptr_t)backing.host;
 }
 
-/* WALK_OK: the slot of gva allows the access. */
+/* Lets the slot of gva allow the access, if it is `allowed`; else the result says why it is not. */
 static enum walk_result resolve(struct cpu *cpu, enum mmu_index mmu, gva_t gva, enum access access,
                                 bool *allowed)
 {

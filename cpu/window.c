@@ -14,7 +14,8 @@
 
 #define GRANULE_SIZE (1ull << WINDOW_GRANULE_BITS)
 #define PAGES        (1u << (WINDOW_GRANULE_BITS - 12)) /* of a granule */
-#define GRANULES     1024                               /* places; at most half are used */
+#define GRANULES     8192                               /* places for them; at most half are used */
+#define CLOSE_AT     2048  /* so many are too many for the next owner */
 #define MAPPED_MAX   30000 /* pages: the host allows some 65,000 mappings */
 #define PENDING_MAX  64
 #define CHUNK        16u        /* pages of a large one that are mapped at once */
@@ -39,14 +40,14 @@
 #define PAGE_WRITABLE (1u << 31)
 
 struct granule {
-    uint64_t number;
-    bool refused;
+    uint64_t key;   /* its number, + 1; 0: an empty place */
+    uint32_t *page; /* numbers of the guest's physical pages, + 1, that are mapped; NULL: none */
     unsigned mapped;
-    uint32_t page[PAGES]; /* number of the guest's physical page, + 1; 0: none is mapped */
+    bool refused;
 };
 
 struct window {
-    struct granule *granule[GRANULES];
+    struct granule granule[GRANULES];
     unsigned granules;
     gpa_t owner;       /* page of its CR3; 1: nobody */
     const void *space; /* the TLBs that it follows */
@@ -84,10 +85,11 @@ static uint64_t now_ns(void)
 
 /* -- Granules -- */
 
-static struct granule **granule_place(struct window *w, uint64_t number)
+/* Where the granule is, or would be. */
+static struct granule *granule_place(struct window *w, uint64_t number)
 {
-    unsigned i = (unsigned)(number * 0x9e3779b97f4a7c15ull >> 54);
-    while (w->granule[i] && w->granule[i]->number != number)
+    unsigned i = (unsigned)(number * 0x9e3779b97f4a7c15ull >> 51);
+    while (w->granule[i].key && w->granule[i].key != number + 1)
         i = (i + 1) & (GRANULES - 1);
     return &w->granule[i];
 }
@@ -109,33 +111,21 @@ static size_t granule_size(uint64_t number)
 
 #define NOTHING (MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE)
 
-static struct granule *reserve(struct window *w, uint64_t number)
-{
-    struct granule **place = granule_place(w, number);
-    if (*place)
-        return *place;
-    struct granule *granule = w->granules < GRANULES / 2
-                                  ? mmap(NULL, sizeof *granule, PROT_READ | PROT_WRITE,
-                                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
-                                  : MAP_FAILED;
-    if (granule == MAP_FAILED)
-        return NULL;
-    void *start = granule_start(number);
-    size_t size = granule_size(number);
-    void *at = mmap(start, size, PROT_NONE, NOTHING | MAP_FIXED_NOREPLACE, -1, 0);
-    if (at != MAP_FAILED && at != start)
-        munmap(at, size);
-    granule->number = number;
-    granule->refused = at != start;
-    *place = granule;
-    w->granules++;
-    return granule;
-}
-
 static bool is_reserved(struct window *w, uint64_t number)
 {
-    const struct granule *granule = reserve(w, number);
-    return granule && !granule->refused;
+    struct granule *granule = granule_place(w, number);
+    if (!granule->key && w->granules == GRANULES / 2)
+        return false;
+    if (!granule->key) {
+        void *start = granule_start(number);
+        size_t size = granule_size(number);
+        void *at = mmap(start, size, PROT_NONE, NOTHING | MAP_FIXED_NOREPLACE, -1, 0);
+        if (at != MAP_FAILED && at != start)
+            munmap(at, size);
+        *granule = (struct granule){.key = number + 1, .refused = at != start};
+        w->granules++;
+    }
+    return !granule->refused;
 }
 
 bool window_open(struct cpu *cpu, gva_t gva)
@@ -171,20 +161,34 @@ static void unmap(gva_t first, uint64_t size)
 
 static void drop_all(struct window *w)
 {
-    for (unsigned i = 0; i < GRANULES && w->mapped; i++) {
-        struct granule *granule = w->granule[i];
-        if (!granule || !granule->mapped)
+    for (unsigned i = 0; i < GRANULES && w->granules; i++) {
+        struct granule *granule = &w->granule[i];
+        if (!granule->page)
             continue;
-        unmap((gva_t)granule_start(granule->number), granule_size(granule->number));
-        w->mapped -= granule->mapped;
+        unmap((gva_t)granule_start(granule->key - 1), granule_size(granule->key - 1));
+        free(granule->page);
+        granule->page = NULL;
         granule->mapped = 0;
-        memset(granule->page, 0, sizeof granule->page);
         w->drops++;
     }
+    w->mapped = 0;
     memset(w->writable, 0, sizeof w->writable);
     w->pendings = 0;
     w->pending_all = w->movable = false;
     w->page_shift = 12;
+}
+
+/* No granule is open any more; nothing of them is mapped. */
+static void close_all(struct window *w)
+{
+    for (unsigned i = 0; i < GRANULES; i++) {
+        const struct granule *granule = &w->granule[i];
+        if (granule->key && !granule->refused)
+            munmap(granule_start(granule->key - 1), granule_size(granule->key - 1));
+    }
+    memset(w->granule, 0, sizeof w->granule);
+    w->granules = 0;
+    unmap(TABLE, TABLE_SIZE);
 }
 
 void window_forget(struct cpu *cpu)
@@ -192,15 +196,18 @@ void window_forget(struct cpu *cpu)
     drop_all(cpu->window);
 }
 
+/* The reserved granule of an address, or NULL. */
 static struct granule *granule_of(struct window *w, gva_t gva)
 {
-    return gva >> WINDOW_ADDRESS_BITS ? NULL : *granule_place(w, gva >> WINDOW_GRANULE_BITS);
+    struct granule *granule = granule_place(w, gva >> WINDOW_GRANULE_BITS);
+    return granule->key && !granule->refused ? granule : NULL;
 }
 
+/* What is mapped at an address, or NULL: nothing around it is. */
 static uint32_t *page_of(struct window *w, gva_t gva)
 {
     struct granule *granule = granule_of(w, gva);
-    return granule ? &granule->page[gva >> 12 & (PAGES - 1)] : NULL;
+    return granule && granule->page ? &granule->page[gva >> 12 & (PAGES - 1)] : NULL;
 }
 
 /* Drops what is mapped of a range that lies in one granule. */
@@ -208,7 +215,7 @@ static void drop(struct window *w, gva_t first, gva_t end)
 {
     struct granule *granule = granule_of(w, first);
     gva_t from = 0;
-    for (gva_t gva = first; granule; gva += 4096) {
+    for (gva_t gva = first; granule && granule->page; gva += 4096) {
         uint32_t *page = &granule->page[gva >> 12 & (PAGES - 1)];
         bool mapped = gva < end && *page;
         if (mapped && !from)
@@ -233,11 +240,10 @@ void window_flush(struct window *w, const void *space)
 
 void window_flush_page(struct window *w, const void *space, gva_t gva)
 {
-    if (space != w->space || w->pending_all || !granule_of(w, gva))
-        return;
+    const uint32_t *page = page_of(w, gva);
     unsigned shift = w->page_shift;
     gva_t first = gva >> shift << shift, end = first + (1ull << shift);
-    if (shift == 12 && !*page_of(w, gva))
+    if (space != w->space || w->pending_all || !page || (shift == 12 && !*page))
         return;
     if (w->pendings && w->pending[w->pendings - 1].end == first &&
         first >> WINDOW_GRANULE_BITS == (first - 1) >> WINDOW_GRANULE_BITS)
@@ -270,10 +276,10 @@ void window_protect(struct window *w, gpa_t gpa)
         return;
     uint64_t start = now_ns();
     for (unsigned i = 0; i < GRANULES; i++) {
-        struct granule *granule = w->granule[i];
-        for (unsigned page = 0; granule && granule->mapped && page < PAGES; page++)
+        const struct granule *granule = &w->granule[i];
+        for (unsigned page = 0; granule->mapped && page < PAGES; page++)
             if (granule->page[page] == (number | PAGE_WRITABLE)) {
-                gva_t gva = granule->number << WINDOW_GRANULE_BITS | (gva_t)page << 12;
+                gva_t gva = (granule->key - 1) << WINDOW_GRANULE_BITS | (gva_t)page << 12;
                 drop(w, gva, gva + 4096);
             }
     }
@@ -320,13 +326,13 @@ static bool map(struct cpu *cpu, gva_t gva, bool writable)
         w->page_shift = info->page_shift;
     gva_t first = gva - before * 4096ull;
     unsigned count = before + 1 + behind;
+    struct granule *granule = granule_of(w, first);
     if (mmap((void *)first, count * 4096ull, writable ? PROT_READ | PROT_WRITE : PROT_READ,
              MAP_SHARED | MAP_FIXED | MAP_POPULATE, cpu->bus->ram_file.fd,
              (off_t)(offset - before * 4096ull)) == MAP_FAILED) {
         drop_all(w); /* the host's limit is lower than ours */
         return false;
     }
-    struct granule *granule = granule_of(w, first);
     for (unsigned i = 0; i < count; i++) {
         uint32_t number = (uint32_t)(info->gpa >> 12) - before + i + 1,
                  *page = page_of(w, first + i * 4096ull);
@@ -343,8 +349,8 @@ static bool map(struct cpu *cpu, gva_t gva, bool writable)
 static bool fill(struct cpu *cpu, gva_t gva, bool write)
 {
     struct window *w = cpu->window;
-    const struct granule *granule = granule_of(w, gva);
-    if (!granule || granule->refused || !(cpu->mode & MODE_WINDOW) || gva < LOWEST)
+    struct granule *granule = granule_of(w, gva);
+    if (!granule || !(cpu->mode & MODE_WINDOW) || gva < LOWEST)
         return false;
     gva &= ~0xfffull;
     if (!paging_try(cpu, MMU_USER, gva, write ? ACCESS_WRITE : ACCESS_READ) ||
@@ -352,7 +358,9 @@ static bool fill(struct cpu *cpu, gva_t gva, bool write)
         return false;
     if (w->mapped >= MAPPED_MAX)
         drop_all(w);
-    return map(cpu, gva, tlb_allows(cpu, gva, true));
+    if (!granule->page)
+        granule->page = calloc(PAGES, sizeof *granule->page);
+    return granule->page && map(cpu, gva, tlb_allows(cpu, gva, true));
 }
 
 bool window_fill(struct cpu *cpu, gva_t gva, bool write)
@@ -423,7 +431,7 @@ static void judge(struct cpu *cpu, uint64_t now)
         ALLOWED_NS + w->mapped * (uint64_t)ALLOWED_PAGE + (now - w->since) / ALLOWED_PART;
     w->judged = w->cost;
     if (w->refused || w->cost > allowed)
-        take_from(cpu, w->refused ? UINT64_MAX : now + DENIED_NS);
+        take_from(cpu, now + (w->refused ? 10 : 1) * DENIED_NS);
 }
 
 void window_settle(struct cpu *cpu)
@@ -457,7 +465,7 @@ void window_give(struct cpu *cpu)
         give_to(cpu, cr3_page(cpu), paging_space(cpu));
 }
 
-void window_sample(struct cpu *cpu)
+bool window_sample(struct cpu *cpu)
 {
     struct window *w = cpu->window;
     gpa_t cr3 = cr3_page(cpu);
@@ -465,7 +473,7 @@ void window_sample(struct cpu *cpu)
     if (cr3 == w->owner) {
         w->seen = now;
         judge(cpu, now);
-        return;
+        return false;
     }
     if (cr3 != w->candidate) {
         w->candidate = cr3;
@@ -473,12 +481,17 @@ void window_sample(struct cpu *cpu)
     }
     if (++w->samples < SAMPLES || (w->owner != 1 && now - w->seen < IDLE_NS) ||
         !(cpu->mode & MODE_CODE64) || is_denied(w, cr3, now))
-        return;
+        return false;
     w->samples = 0;
     w->seen = now;
     w->grants++;
     window_give(cpu);
     w->bounded = true;
+    if (w->granules <= CLOSE_AT)
+        return false;
+    drop_all(w);
+    close_all(w);
+    return true;
 }
 
 void window_print_stats(const struct cpu *cpu, FILE *out)
@@ -519,12 +532,8 @@ void window_destroy(struct cpu *cpu)
     struct window *w = cpu->window;
     if (!w)
         return;
-    for (unsigned i = 0; i < GRANULES; i++)
-        if (w->granule[i]) {
-            if (!w->granule[i]->refused)
-                munmap(granule_start(w->granule[i]->number), granule_size(w->granule[i]->number));
-            munmap(w->granule[i], sizeof *w->granule[i]);
-        }
+    drop_all(w);
+    close_all(w);
     munmap((void *)(uintptr_t)TABLE, TABLE_SIZE);
     free(w);
     cpu->window = NULL;

@@ -6,7 +6,7 @@
  * Safety. A guest address is any number, so generated code must not use one before it has looked
  * whether its granule is open: reserved for the window with both its neighbours, where nothing of
  * doppel's is or will be mapped. It looks by reading the table, which faults where granules are not
- * open. They stay open until the end, so what is known when code is made needs no look. Of other
+ * open. They stay open as long as code that was made, so what is known then needs no look. Of other
  * addresses the table knows bit 47 too, and its granules there are never open; with higher bits
  * addresses fault in the host as well. Accesses may lie WINDOW_REACH bytes beside an address whose
  * granule is open. That holds for what instructions do; like all of doppel it is no barrier to what
@@ -57,8 +57,9 @@ void window_settle(struct cpu *cpu);
 void window_forget(struct cpu *cpu);
 /* The current address space has it from now on. */
 void window_give(struct cpu *cpu);
-/* User code was running at a moment chosen by events: who is to have the window? */
-void window_sample(struct cpu *cpu);
+/* User code was running at a moment chosen by events: who is to have the window? True: granules have
+ * been closed, and code made until now must not run again. */
+bool window_sample(struct cpu *cpu);
 void window_print_stats(const struct cpu *cpu, FILE *out);
 
 /* -- For cpu/paging.c; `space` is its own -- */

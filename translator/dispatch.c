@@ -575,8 +575,9 @@ static void run(struct cpu *cpu)
             hot->instructions = 0;
         }
     }
-    if (cpu->window && cpu_cpl(cpu) == 3 && engine->options.window == WINDOW_LONG)
-        window_sample(cpu);
+    if (cpu->window && cpu_cpl(cpu) == 3 && engine->options.window == WINDOW_LONG &&
+        window_sample(cpu))
+        block_drop_all(engine);
 }
 
 /* -- Life -- */

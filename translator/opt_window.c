@@ -7,8 +7,8 @@
  * changed before; other accesses look into the TLB as elsewhere.
  *
  * Before an address is used its granule must be known to be open. It is for all that are near one
- * that was checked, known symbolically, and granules stay open. A check that fails opens the
- * granule, or leaves the block.
+ * that was checked, known symbolically, and granules stay open as long as there is code that was
+ * made before. A check that fails opens the granule, or leaves the block.
  */
 #include "translator/engine.h"
 

@@ -9,8 +9,10 @@
 #include "tests/cpu/board.h"
 #include "tests/cpu/engines.h"
 #include "tests/cpu/user_guest.h"
+#include "translator/translator.h"
 
 #include <check.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -28,10 +30,10 @@ static struct user_guest *guest;
 static struct board *board;
 static struct user_state state;
 
-static void start(void)
+static void start_as(enum window_use use)
 {
-    engine_set_window(true);
     engine_set_options(1, 0, false);
+    translator_options.window = use;
     guest = user_guest_new(engine_find("translator"), 1);
     board = guest->cpu->bus->opaque;
     memset(&state, 0, sizeof state);
@@ -42,6 +44,11 @@ static void start(void)
     state.eflags = 2;
     if (!guest->cpu->window)
         exit(0); /* this host has none */
+}
+
+static void start(void)
+{
+    start_as(WINDOW_ALL);
 }
 
 static void stop(void)
@@ -358,6 +365,42 @@ START_TEST(refused)
 }
 END_TEST
 
+static void *stop_often(void *opaque)
+{
+    for (unsigned i = 0; i < 1000; i++) {
+        usleep(5000);
+        cpu_post(guest->cpu, EVENT_STOP);
+    }
+    return NULL;
+}
+
+/* A program that runs long gets it; then granules of those before are closed, if they were many,
+ * and what is open for it is open again. */
+START_TEST(long_running)
+{
+    stop();
+    start_as(WINDOW_LONG);
+    unsigned opened = 0;
+    for (uint64_t i = 0; i < 2200; i++)
+        opened += window_open(guest->cpu, 0x200000000000 + (i << (WINDOW_GRANULE_BITS + 2)));
+    ck_assert_uint_gt(opened, 600);
+    ck_assert(!window_open(guest->cpu, 0x300000000000)); /* there are so many */
+    pthread_t thread;
+    pthread_create(&thread, NULL, stop_often, NULL);
+    state.gpr[RDI] = USER_DATA;
+    for (unsigned i = 0; i < 50 && !guest->cpu->windowed; i++)
+        ck_assert_int_eq(RUN(LOAD "\xeb\xfb"), VECTOR_ENDLESS); /* L: ...; jmp L */
+    ck_assert(guest->cpu->windowed);
+    guest->data[0] = 0x17;
+    ck_assert_int_eq(RUN(LOAD "\xeb\xfb"), VECTOR_ENDLESS);
+    ck_assert_uint_eq(state.gpr[RAX] & 0xff, 0x17);
+    ck_assert_int_eq(host_byte(USER_DATA), 0x17);
+    ck_assert(window_open(guest->cpu, 0x300000000000));
+    pthread_cancel(thread);
+    pthread_join(thread, NULL);
+}
+END_TEST
+
 /* Another address space, without it, and back. */
 START_TEST(spaces)
 {
@@ -396,6 +439,7 @@ int main(void)
     tcase_add_test(tests, boundary);
     tcase_add_test(tests, refused);
     tcase_add_test(tests, spaces);
+    tcase_add_test(tests, long_running);
     suite_add_tcase(suite, tests);
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

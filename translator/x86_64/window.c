@@ -75,7 +75,8 @@ static void on_fault(int number, siginfo_t *info, void *opaque)
     greg_t *registers = ((ucontext_t *)opaque)->uc_mcontext.gregs;
     struct engine *engine = engine_here;
     const uint8_t *rip = (const uint8_t *)(uintptr_t)registers[REG_RIP];
-    if (engine && (size_t)(rip - engine->cache.rx) < engine->cache.size) {
+    bool by_code = info->si_code > 0; /* not by another process */
+    if (engine && by_code && (size_t)(rip - engine->cache.rx) < engine->cache.size) {
         if (registers[REG_TRAPNO] == TRAP_PAGE_FAULT &&
             resolve(engine, (uintptr_t)info->si_addr, registers[REG_ERR] & ERROR_WRITE))
             return;
