@@ -1,9 +1,9 @@
 /*
  * Guest physical memory: RAM, the list of regions, and the flat view made from it.
  *
- * RAM is private memory without reservation, so that it costs the host only what the guest touches;
- * in huge pages if the host gives them unasked. The low part appears at 0, the rest from 4 GiB up;
- * each is an ordinary region of PRIORITY_RAM.
+ * RAM is a file in memory, so that the processor can map pages of it a second time (cpu/window.h),
+ * without reservation: it costs the host only what the guest touches. The low part appears at 0, the
+ * rest from 4 GiB up; each is an ordinary region of PRIORITY_RAM.
  */
 #include "hw/memory_internal.h"
 #include "hw/access.h"
