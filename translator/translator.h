@@ -71,7 +71,7 @@ struct translator_options {
     bool verify;        /* --verify: compare each block with the interpreter */
     bool stats;         /* --stats: count instructions, helper calls, slow paths */
     bool perf_map;      /* write /tmp/perf-PID.map for perf(1) */
-    unsigned cache_mb;  /* size of the code cache; 0: 30 */
+    unsigned cache_mb;  /* size of the code cache; 0: 27 */
     unsigned threshold; /* which execution of an address translates it (1: the first); 0: default */
     unsigned hot;   /* which execution of a block translates it again (1: the first); 0: default */
     bool float_all; /* code of any privilege and address may float (shift.c): tests */

@@ -556,7 +556,7 @@ static const struct option_row rows[] = {
     {0, "no-reboot", NULL, set_no_reboot, "end when the guest resets"},
     {0, "exit-port", NULL, set_exit_port,
      "the guest ends the run by writing port 0xf4: status (v<<1)|1"},
-    {0, "code-cache", "SIZE", set_code_cache, "room for translated code (default 30M)"},
+    {0, "code-cache", "SIZE", set_code_cache, "room for translated code (default 27M)"},
     {0, "verify", NULL, set_verify, "check every translation against the interpreter (slow)"},
     {0, "log", "ITEMS[:FILE]", set_log,
      "guest,in,ir,out,exec,int,io,msr: what to write to stderr or FILE"},
