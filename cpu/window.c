@@ -28,16 +28,15 @@
 #define DENIED_NS 1000000000
 #define DENIED    16
 /* What faults may cost: some time, for each page that is mapped, and a part of all time. */
-#define ALLOWED_NS   5000000
-#define ALLOWED_PAGE 10000
-#define ALLOWED_PART 8
+#define ALLOWED_NS    5000000
+#define ALLOWED_PAGE  10000
+#define ALLOWED_PART  8
 
-/* Above the heaps of programs that are linked for low addresses, and within reach of a
- * displacement. */
-#define TABLE         0x7ff00000
 #define TABLE_SIZE    ((WINDOW_TABLE_MASK >> WINDOW_TABLE_SHIFT) + 1)
 
 #define PAGE_WRITABLE (1u << 31)
+
+#define NOBODY        ((gpa_t)1) /* no page starts there */
 
 struct granule {
     uint64_t key;   /* its number, + 1; 0: an empty place */
@@ -49,7 +48,7 @@ struct granule {
 struct window {
     struct granule granule[GRANULES];
     unsigned granules;
-    gpa_t owner;       /* page of its CR3; 1: nobody */
+    gpa_t owner;       /* page of its CR3, or NOBODY */
     const void *space; /* the TLBs that it follows */
     unsigned mapped;
     unsigned page_shift; /* the largest of the pages that pieces are mapped of */
@@ -136,16 +135,11 @@ bool window_open(struct cpu *cpu, gva_t gva)
         return false;
     if (is_reserved(w, number) && (number == 0 || is_reserved(w, number - 1)) &&
         (number == WINDOW_GRANULES - 1 || is_reserved(w, number + 1)) &&
-        mprotect((void *)(TABLE + (number << (WINDOW_GRANULE_BITS - WINDOW_TABLE_SHIFT))), 4096,
-                 PROT_READ) == 0)
+        mprotect((void *)(WINDOW_TABLE + (number << (WINDOW_GRANULE_BITS - WINDOW_TABLE_SHIFT))),
+                 4096, PROT_READ) == 0)
         return true;
     w->refused = true;
     return false;
-}
-
-int32_t window_table(const struct cpu *cpu)
-{
-    return TABLE;
 }
 
 /* -- Taking away -- */
@@ -181,6 +175,7 @@ static void drop_all(struct window *w)
 /* No granule is open any more; nothing of them is mapped. */
 static void close_all(struct window *w)
 {
+    unmap(WINDOW_TABLE, TABLE_SIZE);
     for (unsigned i = 0; i < GRANULES; i++) {
         const struct granule *granule = &w->granule[i];
         if (granule->key && !granule->refused)
@@ -188,7 +183,6 @@ static void close_all(struct window *w)
     }
     memset(w->granule, 0, sizeof w->granule);
     w->granules = 0;
-    unmap(TABLE, TABLE_SIZE);
 }
 
 void window_forget(struct cpu *cpu)
@@ -240,11 +234,13 @@ void window_flush(struct window *w, const void *space)
 
 void window_flush_page(struct window *w, const void *space, gva_t gva)
 {
-    const uint32_t *page = page_of(w, gva);
-    unsigned shift = w->page_shift;
-    gva_t first = gva >> shift << shift, end = first + (1ull << shift);
-    if (space != w->space || w->pending_all || !page || (shift == 12 && !*page))
+    if (space != w->space || w->pending_all || !w->mapped)
         return;
+    unsigned shift = w->page_shift;
+    const uint32_t *page = page_of(w, gva);
+    if (shift <= WINDOW_GRANULE_BITS && (!page || (shift == 12 && !*page)))
+        return;
+    gva_t first = gva >> shift << shift, end = first + (1ull << shift);
     if (w->pendings && w->pending[w->pendings - 1].end == first &&
         first >> WINDOW_GRANULE_BITS == (first - 1) >> WINDOW_GRANULE_BITS)
         w->pending[w->pendings - 1].end = end;
@@ -289,7 +285,7 @@ void window_protect(struct window *w, gpa_t gpa)
 
 /* -- Mapping -- */
 
-/* Can the guest's page at gva be mapped for reading, for writing? Then what for. */
+/* Would the soft TLB let the access hit? Only then may the page be mapped for it. */
 static bool tlb_allows(const struct cpu *cpu, gva_t gva, bool write)
 {
     return cpu->mmu[MMU_USER]->tag[write ? ACCESS_WRITE : ACCESS_READ][tlb_index(gva)] == gva;
@@ -302,47 +298,60 @@ static bool is_alike(const struct cpu *cpu, struct window *w, gva_t gva, gpa_t g
            (!writable || !code_page_marked(cpu->code, gpa));
 }
 
+/* Counts pages that can be mapped with the one at gva, at most `limit`, each `step` bytes on. */
+static unsigned count_alike(const struct cpu *cpu, gva_t gva, gpa_t gpa, bool writable,
+                            int64_t step, unsigned limit)
+{
+    unsigned count = 0;
+    while (count < limit && is_alike(cpu, cpu->window, gva + (uint64_t)step * (count + 1),
+                                     gpa + (uint64_t)step * (count + 1), writable))
+        count++;
+    return count;
+}
+
+static void note_mapped(struct window *w, struct granule *granule, gva_t gva, gpa_t gpa,
+                        bool writable)
+{
+    uint64_t bit;
+    uint32_t number = (uint32_t)(gpa >> 12) + 1, *page = page_of(w, gva);
+    uint64_t *word = filter_word(w, number, &bit);
+    granule->mapped += !*page;
+    w->mapped += !*page;
+    *page = number | (writable ? PAGE_WRITABLE : 0);
+    if (writable)
+        *word |= bit;
+}
+
+/* Maps the page of RAM that the soft TLB has for gva, and of a large one what lies beside it. */
 static bool map(struct cpu *cpu, gva_t gva, bool writable)
 {
     struct window *w = cpu->window;
     const struct tlb *tlb = cpu->mmu[MMU_USER];
     const struct tlb_info *info = &tlb->info[tlb_index(gva)];
     size_t offset = tlb->host[tlb_index(gva)] - (uintptr_t)cpu->bus->ram_file.host;
+    bool plain = paging_is_plain(cpu, info->gpa);
     unsigned before = 0, behind = 0;
-    if (info->page_shift > 12 && paging_is_plain(cpu, info->gpa)) {
+    if (info->page_shift > 12 && plain) {
         unsigned place = (unsigned)(gva >> 12) & (CHUNK - 1);
-        while (before < place && is_alike(cpu, w, gva - 4096ull * (before + 1),
-                                          info->gpa - 4096ull * (before + 1), writable))
-            before++;
-        while (place + behind + 1 < CHUNK && is_alike(cpu, w, gva + 4096ull * (behind + 1),
-                                                      info->gpa + 4096ull * (behind + 1), writable))
-            behind++;
+        before = count_alike(cpu, gva, info->gpa, writable, -4096, place);
+        behind = count_alike(cpu, gva, info->gpa, writable, 4096, CHUNK - 1 - place);
     }
     if (offset < before * 4096ull || offset >= cpu->bus->ram_file.size ||
         cpu->bus->ram_file.size - offset < (behind + 1) * 4096ull)
         return false;
-    w->movable |= !paging_is_plain(cpu, info->gpa);
+    w->movable |= !plain;
     if (info->page_shift > w->page_shift)
         w->page_shift = info->page_shift;
-    gva_t first = gva - before * 4096ull;
-    unsigned count = before + 1 + behind;
-    struct granule *granule = granule_of(w, first);
-    if (mmap((void *)first, count * 4096ull, writable ? PROT_READ | PROT_WRITE : PROT_READ,
+    uint64_t back = before * 4096ull, size = back + (behind + 1) * 4096ull;
+    struct granule *granule = granule_of(w, gva);
+    if (mmap((void *)(gva - back), size, writable ? PROT_READ | PROT_WRITE : PROT_READ,
              MAP_SHARED | MAP_FIXED | MAP_POPULATE, cpu->bus->ram_file.fd,
-             (off_t)(offset - before * 4096ull)) == MAP_FAILED) {
+             (off_t)(offset - back)) == MAP_FAILED) {
         drop_all(w); /* the host's limit is lower than ours */
         return false;
     }
-    for (unsigned i = 0; i < count; i++) {
-        uint32_t number = (uint32_t)(info->gpa >> 12) - before + i + 1,
-                 *page = page_of(w, first + i * 4096ull);
-        granule->mapped += !*page;
-        w->mapped += !*page;
-        *page = number | (writable ? PAGE_WRITABLE : 0);
-        uint64_t bit, *word = filter_word(w, number, &bit);
-        if (writable)
-            *word |= bit;
-    }
+    for (uint64_t at = 0; at < size; at += 4096)
+        note_mapped(w, granule, gva - back + at, info->gpa - back + at, writable);
     return true;
 }
 
@@ -420,7 +429,7 @@ static void take_from(struct cpu *cpu, uint64_t until)
     struct window *w = cpu->window;
     deny(w, cr3_page(cpu), until);
     w->losses++;
-    give_to(cpu, 1, NULL);
+    give_to(cpu, NOBODY, NULL);
 }
 
 /* Takes the window from its owner, which runs, if that has cost too much or cannot be. */
@@ -479,7 +488,7 @@ bool window_sample(struct cpu *cpu)
         w->candidate = cr3;
         w->samples = 0;
     }
-    if (++w->samples < SAMPLES || (w->owner != 1 && now - w->seen < IDLE_NS) ||
+    if (++w->samples < SAMPLES || (w->owner != NOBODY && now - w->seen < IDLE_NS) ||
         !(cpu->mode & MODE_CODE64) || is_denied(w, cr3, now))
         return false;
     w->samples = 0;
@@ -499,9 +508,8 @@ void window_print_stats(const struct cpu *cpu, FILE *out)
     const struct window *w = cpu->window;
     if (w)
         fprintf(out,
-                "  memory window: given %llu times, taken %llu, %llu fills, %llu failed, %llu "
-                "protected, "
-                "%llu dropped, %llu us, %u granules\n",
+                "  memory window: given %llu times, taken %llu, %llu fills, %llu failed, "
+                "%llu protected, %llu dropped, %llu us, %u granules\n",
                 (unsigned long long)w->grants, (unsigned long long)w->losses,
                 (unsigned long long)w->fills, (unsigned long long)w->failed,
                 (unsigned long long)w->protects, (unsigned long long)w->drops,
@@ -512,7 +520,7 @@ void window_print_stats(const struct cpu *cpu, FILE *out)
 
 void window_create(struct cpu *cpu)
 {
-    void *table = (void *)(uintptr_t)TABLE; /* NOLINT: where a displacement reaches it */
+    void *table = (void *)(uintptr_t)WINDOW_TABLE; /* NOLINT: where a displacement reaches it */
     if (!cpu->bus->ram_file.size ||
         mmap(table, TABLE_SIZE, PROT_NONE, NOTHING | MAP_FIXED_NOREPLACE, -1, 0) != table)
         return;
@@ -521,7 +529,7 @@ void window_create(struct cpu *cpu)
         munmap(table, TABLE_SIZE);
         return;
     }
-    w->owner = 1;
+    w->owner = NOBODY;
     w->page_shift = 12;
     memcpy(w->ram, cpu->bus->ram, sizeof w->ram);
     cpu->window = w;
@@ -534,7 +542,7 @@ void window_destroy(struct cpu *cpu)
         return;
     drop_all(w);
     close_all(w);
-    munmap((void *)(uintptr_t)TABLE, TABLE_SIZE);
+    munmap((void *)(uintptr_t)WINDOW_TABLE, TABLE_SIZE);
     free(w);
     cpu->window = NULL;
     cpu->windowed = false;

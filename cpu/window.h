@@ -6,9 +6,9 @@
  * Safety. A guest address is any number, so generated code must not use one before it has looked
  * whether its granule is open: reserved for the window with both its neighbours, where nothing of
  * doppel's is or will be mapped. It looks by reading the table, which faults where granules are not
- * open. They stay open as long as code that was made, so what is known then needs no look. Of other
- * addresses the table knows bit 47 too, and its granules there are never open; with higher bits
- * addresses fault in the host as well. Accesses may lie WINDOW_REACH bytes beside an address whose
+ * open. Granules are closed only together with all code of the window, so an address that is known
+ * when code is made needs no look. Of other addresses the table knows bit 47 too, and its granules
+ * there are never open; with higher bits addresses fault in the host as well. Accesses may lie WINDOW_REACH bytes beside an address whose
  * granule is open. That holds for what instructions do; like all of doppel it is no barrier to what
  * a processor does in advance.
  *
@@ -34,16 +34,15 @@
 #define WINDOW_ADDRESS_BITS 47 /* of user memory */
 #define WINDOW_GRANULES     (1u << (WINDOW_ADDRESS_BITS - WINDOW_GRANULE_BITS))
 #define WINDOW_REACH        (1 << 20)
-/* The table has a byte for each value of these bits of an address, and so a page for each granule. */
+/* The table has a byte for each value of these bits of an address, and so a page for each granule. It
+ * lies above the heaps of programs that are linked for low addresses, within a displacement's reach. */
+#define WINDOW_TABLE        0x7ff00000
 #define WINDOW_TABLE_SHIFT  12
 #define WINDOW_TABLE_MASK   ((2ull << WINDOW_ADDRESS_BITS) - (1ull << WINDOW_TABLE_SHIFT))
 
 /* Makes the processor able to have one, if the host, and the machine's RAM, allow it. */
 void window_create(struct cpu *cpu);
 void window_destroy(struct cpu *cpu);
-/* Where the table is, by a displacement: it may be read where granules are open. */
-int32_t window_table(const struct cpu *cpu);
-
 /* Opens the granule of an address. False: it cannot be; if it is one of user memory the address
  * space will lose the window. */
 bool window_open(struct cpu *cpu, gva_t gva);

@@ -21,10 +21,12 @@
 
 enum { P = 1, W = 2, U = 4, A = 0x20, D = 0x40, LARGE = 0x80 };
 
-#define TABLE     0x4000u  /* of the pages from USER_BASE on */
-#define DIRECTORY 0x3000u  /* of those from 0 on */
-#define SPARE     0x20000u /* physical pages that nothing uses */
-#define FREE      0x2a000000u
+#define TABLE       0x4000u  /* of the pages from USER_BASE on */
+#define DIRECTORY   0x3000u  /* of those from 0 on */
+#define DIRECTORIES 0x2000u  /* of the 512 GiB from 0 on */
+#define SPARE       0x20000u /* physical pages that nothing uses */
+#define FREE        0x2a000000u
+#define HUGE_FREE   (100ull << 30)
 
 static struct user_guest *guest;
 static struct board *board;
@@ -195,21 +197,27 @@ START_TEST(positions)
 }
 END_TEST
 
-/* Pieces of a large page go with it. */
-START_TEST(large_page)
+/* Pieces of a large page go with it, wherever in it INVLPG points. */
+static void drop_large_page(uint64_t address, uint64_t entry_at, uint64_t other)
 {
-    const uint64_t address = USER_BASE + (2u << 20);
-    uint64_t value = 0 | P | W | U | LARGE, at = DIRECTORY + 8 * (address >> 21);
-    memcpy(board->ram + at, &value, 8);
+    uint64_t value = 0 | P | W | U | LARGE;
+    memcpy(board->ram + entry_at, &value, 8);
     board->ram[SPARE + 0x3000] = 0x21;
     state.gpr[RDI] = address + SPARE + 0x3000;
     ck_assert_int_eq(RUN(LOAD), VECTOR_END);
     ck_assert_uint_eq(state.gpr[RAX], 0x21);
     ck_assert_int_eq(host_byte(address + SPARE + 0x3000), 0x21);
-    memset(board->ram + at, 0, 8);
-    tlb_flush_page(guest->cpu, address + 0x1ff000);
+    memset(board->ram + entry_at, 0, 8);
+    tlb_flush_page(guest->cpu, address + other);
     ck_assert_int_eq(RUN(LOAD), EXC_PF);
     ck_assert_int_eq(host_byte(address + SPARE + 0x3000), -1);
+}
+
+START_TEST(large_page)
+{
+    const uint64_t address = USER_BASE + (2u << 20);
+    drop_large_page(address, DIRECTORY + 8 * (address >> 21), 0x1ff000);
+    drop_large_page(HUGE_FREE, DIRECTORIES + 8 * (HUGE_FREE >> 30), 0x3ffff000);
 }
 END_TEST
 
@@ -270,7 +278,7 @@ START_TEST(wild)
                                   (uintptr_t)board->ram,
                                   (uintptr_t)guest->cpu,
                                   (uintptr_t)&host_byte,
-                                  (uintptr_t)window_table(guest->cpu),
+                                  WINDOW_TABLE,
                                   0x7ffffffff000,
                                   0x800000000000,
                                   0x800010008000,

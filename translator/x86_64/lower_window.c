@@ -58,7 +58,7 @@ static void load_address(struct lower *l, const struct ir *ir)
 static void check(struct lower *l)
 {
     struct emit *e = l->e;
-    int32_t table = window_table(l->engine->cpu);
+    int32_t table = WINDOW_TABLE;
     unsigned gva = l->m.base;
     if (l->m.index != H_NONE || l->m.base == H_NONE || l->m.disp > NEAR || l->m.disp < -NEAR) {
         emit_lea(e, 8, H_RCX, l->m);

@@ -64,7 +64,7 @@ static const uint8_t *slow_path(const struct engine *engine, uint32_t code)
  * code may rely on the look that has faulted. */
 static bool resolve(struct engine *engine, uint64_t address, bool write)
 {
-    uint64_t entry = address - window_table(engine->cpu);
+    uint64_t entry = address - WINDOW_TABLE;
     if (entry > WINDOW_TABLE_MASK >> WINDOW_TABLE_SHIFT)
         return window_fill(engine->cpu, address, write);
     return window_open(engine->cpu, entry << WINDOW_TABLE_SHIFT);
