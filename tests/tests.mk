@@ -71,6 +71,7 @@ CHECK_LIST += \
     "guests-warm=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 --hot 1000000 $(GUEST_BINARIES)" \
     "guests-become-hot=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 --hot 3 $(GUEST_BINARIES)" \
     "guests-window=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 --window $(GUEST_BINARIES)" \
+    "guests-window-warm=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 --hot 1000000 --window $(GUEST_BINARIES)" \
     "guests-board-interpreter=$(BUILD)/tests/hw/board_guest $(BOARD_GUEST_BINARIES)" \
     "guests-board-translator=$(BUILD)/tests/hw/board_guest --accel jit --threshold 1 $(BOARD_GUEST_BINARIES)" \
     "guests-verify=$(BUILD)/tests/guests/run_guest --accel jit --threshold 1 --verify $(GUEST_BINARIES)" \
@@ -93,7 +94,9 @@ AARCH64_CHECK_LIST = $(call aarch64_entry,tests/cpu/oracle,--engine interpreter 
     $(foreach test,$(filter-out tests/cpu/test_decode,$(filter tests/cpu/%,$(UNIT_TESTS))),$(call aarch64_entry,$(test)))
 AARCH64_LONG_LIST = $(call aarch64_entry,tests/cpu/test_decode)
 ifneq ($(SANITIZE),1)
-CHECK_LIST += $(AARCH64_CHECK_LIST) "cpu-oracle-window=$(BUILD)/tests/cpu/oracle --engine translator --window --replay $(AARCH64_RECORD)"
+CHECK_LIST += $(AARCH64_CHECK_LIST) \
+    "cpu-oracle-window=$(BUILD)/tests/cpu/oracle --engine translator --window --replay $(AARCH64_RECORD)" \
+    "cpu-oracle-window-warm=$(BUILD)/tests/cpu/oracle --engine translator --hot 1000000 --window --replay $(AARCH64_RECORD)"
 CHECK_EXTRA = aarch64-binaries
 endif
 

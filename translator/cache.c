@@ -204,6 +204,12 @@ uint32_t cache_next_end(struct cache *cache)
     return (uint32_t)((size_t)(region - cache->region) * cache->ends_max + region->ends);
 }
 
+bool cache_is_warm(const struct cache *cache, size_t offset)
+{
+    size_t number = offset / straight_size(cache);
+    return number < cache->regions && cache->rw + offset < cache->region[number].part[CODE_WARM].at;
+}
+
 bool cache_note_block(struct cache *cache, struct block *block, const uint8_t *end)
 {
     struct cache_region *region = cache_region(cache);

@@ -285,7 +285,7 @@ struct block *translate(struct engine *engine, enum care care, bool hot)
         if (care != CARE_MOST) {
             if (hot)
                 opt_loop(&engine->list, trace);
-            bool window = hot && care == CARE_LEAST && trace->mode & MODE_WINDOW;
+            bool window = care == CARE_LEAST && trace->mode & MODE_WINDOW;
             if (window)
                 opt_window(&engine->list, trace);
             else

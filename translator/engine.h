@@ -259,15 +259,18 @@ struct exit {
 #define EXIT_UNIT 4
 _Static_assert(sizeof(struct exit) == 24 && _Alignof(struct exit) == EXIT_UNIT, "there are many");
 
-/* A memory check, or guard of a further page, of a warm block, which calls shared code: what is to
- * be known when it fails (warm.c). Behind the block's checks stand their recipes. */
+/* A memory check, or guard of a further page, of a warm block, which calls shared code, or an access
+ * to the window: what is to be known when it fails (warm.c). Behind the block's checks stand their
+ * recipes. */
 struct warm_check {
     int32_t rip;        /* distance from the block's */
-    uint16_t code;      /* the place behind the call, in the block's straight code */
+    uint16_t code;      /* in the block's straight code: the call's last byte, the access's first */
     uint8_t index : 6;  /* of the instruction in the block */
     uint8_t shared : 1; /* it stands for others: go on in a block of CARE_MOST */
-    uint8_t recipe;     /* its number, + 1; 0: the flags are stored */
+    uint8_t window : 1;
+    uint8_t recipe; /* its number, + 1; 0: the flags are stored; RECIPE_HOST: they are in EFLAGS */
 };
+#define RECIPE_HOST UINT8_MAX
 _Static_assert(TRACE_MAX <= 64, "warm_check.index");
 
 /* Guest code in one of the block's pages. */
@@ -459,6 +462,8 @@ bool cache_region_has_code(const struct cache *cache, const struct cache_region 
                            const uint8_t *code);
 /* Makes room for a block's code in a part that grows by pieces, where the region is not full. */
 void cache_prepare(struct cache *cache, enum code_part part);
+/* Is this offset one of warm blocks' straight code, or of stubs? */
+bool cache_is_warm(const struct cache *cache, size_t offset);
 /* The warm block whose straight code has this place (an address in the executable view, low 32
  * bits). */
 struct block *cache_block_at(const struct cache *cache, uint32_t rx);
@@ -765,6 +770,9 @@ void engine_split_flags(struct cpu *cpu);
 
 /* The check whose call returns to `code` (low 32 bits) failed: where to go on. */
 const void *engine_check_failed(struct cpu *cpu, uint32_t code);
+/* A warm block's code at `code` has faulted: is it an access to the window? Then it is as if a call
+ * had failed that returns to where `code` is set, with the flags still in the host's if `flags`. */
+bool engine_faults_warm(struct engine *engine, uint32_t *code, bool *flags);
 /* The same for a guard: its page is mapped elsewhere now. */
 const void *engine_guard_failed(struct cpu *cpu, uint32_t code);
 /* The block at this arena offset, about to be executed, has become hot: where to go on. */
@@ -823,11 +831,11 @@ bool host_enable(struct engine *engine, const struct block *block);
 bool host_has_vector(const struct insn *insn);
 /* The same for x87 instructions. */
 bool host_has_x87(const struct insn *insn);
-/* Can it run code for the window? */
+/* Can it run code for the window? Then what that code faults at comes here from now on. */
 bool host_has_window(const struct engine *engine);
 /* Faults in such code are the engine's, on this thread. */
 void host_run_window(struct engine *engine);
-/* The block is found when its code faults from now on. False: no memory for that. */
+/* The hot block is found when its code faults from now on. False: no memory for that. */
 bool host_note_window(struct engine *engine, const struct block *block);
 /* Blocks of the region, or all (NULL), are gone. */
 void host_forget_windows(struct engine *engine, const struct cache_region *region);

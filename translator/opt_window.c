@@ -18,6 +18,7 @@
 
 #define CHECKED_MAX 64
 #define NEAR        (WINDOW_REACH / 4) /* hosts may check a register instead of the address */
+#define SHIFT       (NO_ROOT - 1)      /* the base of addresses that float */
 
 struct checked {
     uint16_t base, index;
@@ -66,12 +67,14 @@ static bool can_use_window(const struct ir_list *list, unsigned at)
 {
     const struct ir *ir = &list->at[at];
     return ir_is_memory(ir) && ir->aux >> 4 == 8 && !ir->checked && !ir->bit_offset &&
-           !ir->floats && is_simple(list, at);
+           is_simple(list, at);
 }
 
 static struct checked describe(const struct windows *w, const struct ir *ir)
 {
     struct checked c = {.base = NO_ROOT, .index = NO_ROOT, .seg = ir->seg, .offset = ir->imm};
+    if (ir->floats)
+        c.base = SHIFT;
     if (ir->a < 16) {
         c.base = w->symbols.at[ir->a].root;
         c.offset += w->symbols.at[ir->a].offset;

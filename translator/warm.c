@@ -9,7 +9,8 @@
  * When a check fails for good, the return address of its call tells which it was (struct
  * warm_check). The instruction is interpreted, and execution goes on with the next one, in whatever
  * block begins there. So it is with guards of pages; then execution goes on with the instruction
- * behind the guard.
+ * behind the guard. An access to the window that faults for good is made to look like the call of a
+ * check that fails.
  */
 #include "translator/engine.h"
 
@@ -18,12 +19,12 @@
 /* Executions that a shared check's failure counts as: in hot blocks it is only a jump. */
 #define FAILURE 32
 
-/* The block's check or guard whose call ends at this place of its straight code. */
-static const struct warm_check *check_of(const struct engine *engine, const struct block *block,
-                                         uint32_t code)
+/* The block's last check, guard or access that begins before this place of its straight code. */
+static const struct warm_check *check_before(const struct engine *engine, const struct block *block,
+                                             uint32_t code)
 {
     const struct warm_check *checks = block_checks(engine, block);
-    unsigned low = 0, high = block->check_count - 1u;
+    unsigned low = 0, high = block->check_count;
     while (low < high) {
         unsigned middle = (low + high) / 2;
         if (checks[middle].code < code)
@@ -31,7 +32,7 @@ static const struct warm_check *check_of(const struct engine *engine, const stru
         else
             high = middle;
     }
-    return &checks[low];
+    return low ? &checks[low - 1] : NULL;
 }
 
 static const struct recipe *recipe_of(const struct engine *engine, const struct block *block,
@@ -39,7 +40,7 @@ static const struct recipe *recipe_of(const struct engine *engine, const struct 
 {
     const struct warm_check *checks = block_checks(engine, block);
     const struct recipe *recipes = (const void *)&checks[block->check_count];
-    return check->recipe ? &recipes[check->recipe - 1] : NULL;
+    return check->recipe && check->recipe != RECIPE_HOST ? &recipes[check->recipe - 1] : NULL;
 }
 
 /* Completes the state before the instruction whose check or guard failed. */
@@ -47,7 +48,7 @@ static const struct warm_check *go_back(struct engine *engine, const struct bloc
                                         uint32_t code)
 {
     struct cpu *cpu = engine->cpu;
-    const struct warm_check *check = check_of(engine, block, code);
+    const struct warm_check *check = check_before(engine, block, code);
     const struct recipe *recipe = recipe_of(engine, block, check);
 
     engine_join_flags(cpu);
@@ -79,6 +80,18 @@ const void *engine_guard_failed(struct cpu *cpu, uint32_t code)
     }
     engine_split_flags(cpu);
     return engine_continue(cpu);
+}
+
+bool engine_faults_warm(struct engine *engine, uint32_t *code, bool *flags)
+{
+    uint32_t place = *code;
+    const struct block *block = block_around(engine, &place);
+    const struct warm_check *check = check_before(engine, block, place + 1);
+    if (place > UINT16_MAX || !check || !check->window)
+        return false;
+    *code += check->code + 1u - place;
+    *flags = check->recipe == RECIPE_HOST;
+    return true;
 }
 
 const void *engine_check_failed(struct cpu *cpu, uint32_t code)

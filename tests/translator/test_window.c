@@ -53,6 +53,12 @@ static void start(void)
     start_as(WINDOW_ALL);
 }
 
+static void start_warm(void)
+{
+    engine_set_hot(1000000);
+    start();
+}
+
 static void stop(void)
 {
     user_guest_free(guest);
@@ -194,6 +200,15 @@ START_TEST(positions)
                 ck_assert_uint_eq(board->ram[SPARE + i * 4096], i < done ? i + 1 : 0);
             set_entry(address, old);
         }
+}
+END_TEST
+
+/* What x87 instructions before it left is there when an access faults. */
+START_TEST(x87_pointers)
+{
+    state.gpr[RDI] = 0;
+    ck_assert_int_eq(RUN("\xd9\xe8" LOAD), EXC_PF); /* fld1 */
+    ck_assert_uint_eq(guest->cpu->x87.ip, USER_CODE);
 }
 END_TEST
 
@@ -432,15 +447,15 @@ START_TEST(spaces)
 }
 END_TEST
 
-int main(void)
+static TCase *new_case(const char *name, SFun start_guest)
 {
-    Suite *suite = suite_create("window");
-    TCase *tests = tcase_create("window");
-    tcase_add_checked_fixture(tests, start, stop);
+    TCase *tests = tcase_create(name);
+    tcase_add_checked_fixture(tests, start_guest, stop);
     tcase_set_timeout(tests, 60);
     tcase_add_test(tests, pages);
     tcase_add_test(tests, changes);
     tcase_add_test(tests, positions);
+    tcase_add_test(tests, x87_pointers);
     tcase_add_test(tests, large_page);
     tcase_add_test(tests, code);
     tcase_add_test(tests, wild);
@@ -448,7 +463,14 @@ int main(void)
     tcase_add_test(tests, refused);
     tcase_add_test(tests, spaces);
     tcase_add_test(tests, long_running);
-    suite_add_tcase(suite, tests);
+    return tests;
+}
+
+int main(void)
+{
+    Suite *suite = suite_create("window");
+    suite_add_tcase(suite, new_case("hot code", start));
+    suite_add_tcase(suite, new_case("warm code", start_warm));
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);

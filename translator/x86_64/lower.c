@@ -97,12 +97,6 @@ struct cold *lower_cold(struct lower *l, enum cold_kind kind, uint8_t *field)
     return cold;
 }
 
-void lower_fault(struct lower *l)
-{
-    lower_cold(l, COLD_FAULT, NULL)->faults = l->e->at;
-    site_of(l, l->ir->insn, true)->end = true;
-}
-
 void lower_slow_if(struct lower *l, enum host_cond cond)
 {
     lower_cold(l, COLD_SLOW, emit_jcc(l->e, cond));
@@ -114,7 +108,7 @@ static uint8_t note_recipe(struct lower *l)
     const struct recipe *recipe = &l->flags.recipe;
     if (l->recipes && memcmp(&l->recipe[l->recipes - 1], recipe, sizeof *recipe) == 0)
         return (uint8_t)l->recipes;
-    if (l->recipes == UINT8_MAX) {
+    if (l->recipes + 1 == RECIPE_HOST) {
         l->failed = true;
         return 0;
     }
@@ -122,21 +116,39 @@ static uint8_t note_recipe(struct lower *l)
     return (uint8_t)l->recipes;
 }
 
-void lower_called_check(struct lower *l, bool shared)
+static struct warm_check *new_check(struct lower *l, ptrdiff_t code)
 {
     unsigned index = l->ir->insn;
     uint64_t distance = l->trace->rip[index] - l->block->rip;
-    ptrdiff_t code = l->e->at - l->start;
     if (l->checks == CHECKS_MAX || code > UINT16_MAX) {
         l->failed = true;
+        return &l->check[0];
+    }
+    l->check[l->checks] =
+        (struct warm_check){.rip = (int32_t)distance, .code = (uint16_t)code, .index = index & 63};
+    return &l->check[l->checks++];
+}
+
+void lower_called_check(struct lower *l, bool shared)
+{
+    struct warm_check *check = new_check(l, l->e->at - 1 - l->start);
+    bool stored = !(ALL & ~l->flags.slot) || l->flags.recipe.op == IR_COUNT;
+    check->shared = shared;
+    check->recipe = stored ? 0 : note_recipe(l);
+}
+
+void lower_fault(struct lower *l)
+{
+    if (l->block->hot) {
+        lower_cold(l, COLD_FAULT, NULL)->faults = l->e->at;
+        site_of(l, l->ir->insn, true)->end = true;
         return;
     }
-    bool stored = !(ALL & ~l->flags.slot) || l->flags.recipe.op == IR_COUNT;
-    l->check[l->checks++] = (struct warm_check){.rip = (int32_t)distance,
-                                                .code = (uint16_t)code,
-                                                .index = index & 63,
-                                                .shared = shared,
-                                                .recipe = stored ? 0 : note_recipe(l)};
+    struct warm_check *check = new_check(l, l->e->at - l->start);
+    bool computed = ALL & ~l->flags.host && l->flags.recipe.op != IR_COUNT;
+    check->window = true;
+    if (ALL & ~l->flags.slot)
+        check->recipe = computed ? note_recipe(l) : RECIPE_HOST;
 }
 
 static const uint8_t *exec_stub(const struct lower *l)

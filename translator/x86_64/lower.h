@@ -344,7 +344,8 @@ struct x86_stubs {
     /* writable-view addresses */
     uint8_t *leave, *lookup, *exit, *indirect, *returned, *ret, *load_vectors[KEEPS_COUNT],
         *load_x87, *refuse, *refill[2], *refill_constant[2], *refill_fetch, *cpuid,
-        *tsc[KEEPS_COUNT], *exit_number, *promote, *nested_refill_fetch, *guard_failed;
+        *tsc[KEEPS_COUNT], *exit_number, *promote, *nested_refill_fetch, *guard_failed,
+        *check_failed;
     uint8_t *note_call[2];          /* in a space that floats: [1] */
     uint8_t *check[2][CHECK_KINDS]; /* for reading, writing */
     uint8_t *repeat[2][4];          /* REP STOS, REP MOVS of 1, 2, 4, 8 bytes an element */

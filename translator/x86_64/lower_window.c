@@ -32,7 +32,7 @@ static void load_address(struct lower *l, const struct ir *ir)
 {
     struct emit *e = l->e;
     struct host_mem mem;
-    if (ir->a == V_ZERO && ir->b == V_ZERO && ir->imm != (int32_t)ir->imm) {
+    if (ir->a == V_ZERO && ir->b == V_ZERO && !ir->floats && ir->imm != (int32_t)ir->imm) {
         emit_mov_ri(e, H_RCX, (uint64_t)ir->imm);
         mem = host_at(H_RCX, 0);
     } else {
@@ -74,7 +74,9 @@ bool lower_window(struct lower *l, const struct ir *ir)
     const struct ir *use = ir + 1;
     lower_forget_shares(l);
     l->held = V_NONE;
-    if (ir->a != V_ZERO || ir->b != V_ZERO || ir->seg != SEG_COUNT)
+    if (!l->block->hot)
+        lower_store_pointers(l, &l->note);
+    if (ir->a != V_ZERO || ir->b != V_ZERO || ir->seg != SEG_COUNT || ir->floats)
         load_address(l, ir);
     else if (!load_constant(l, (uint64_t)ir->imm))
         return false;

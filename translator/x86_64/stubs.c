@@ -687,7 +687,8 @@ static void emit_checks(struct emit *e, struct x86_stubs *stubs, const struct cp
 {
     const uint8_t *read = emit_miss(e, ACCESS_READ, cpu, 16);
     const uint8_t *write = emit_miss(e, ACCESS_WRITE, cpu, 16);
-    const uint8_t *failed = emit_failed(e, (const void *)engine_check_failed);
+    const uint8_t *failed = stubs->check_failed =
+        emit_failed(e, (const void *)engine_check_failed);
     stubs->guard_failed = emit_failed(e, (const void *)engine_guard_failed);
     for (unsigned kind = 0; kind < CHECK_KINDS; kind++) {
         stubs->check[false][kind] = emit_check_call(e, stubs, kind, ACCESS_READ, read, failed);

@@ -1,6 +1,6 @@
 /*
  * Faults of the host in code for the window: the page is mapped and the access is done again, or
- * the access's slow path is taken.
+ * its slow path is taken: in hot blocks one of its own, in warm ones that of a failed check.
  */
 #include "translator/x86_64/lower.h"
 
@@ -70,22 +70,52 @@ static bool resolve(struct engine *engine, uint64_t address, bool write)
     return window_open(engine->cpu, entry << WINDOW_TABLE_SHIFT);
 }
 
+/* Goes on as if a call of a check had failed. */
+static bool fail_warm(struct engine *engine, greg_t *registers)
+{
+    struct engine_hot *hot = engine_hot(engine->cpu);
+    uint32_t rip = (uint32_t)registers[REG_RIP], code = rip;
+    bool flags;
+    if (!engine_faults_warm(engine, &code, &flags))
+        return false;
+    if (flags) {
+        hot->flags = (uint8_t)registers[REG_EFL];
+        hot->overflow = (registers[REG_EFL] & FLAG_OF) != 0;
+    }
+    registers[REG_RSP] -= 8;
+    *(uint64_t *)registers[REG_RSP] = (uint64_t)registers[REG_RIP] + code - rip; /* NOLINT */
+    size_t failed = (size_t)(stubs_of(engine)->check_failed - engine->cache.rw);
+    registers[REG_RIP] = (greg_t)(uintptr_t)(engine->cache.rx + failed);
+    return true;
+}
+
+static bool fail_hot(const struct engine *engine, greg_t *registers)
+{
+    const uint8_t *slow =
+        slow_path(engine, (uint32_t)(registers[REG_RIP] - (greg_t)(uintptr_t)engine->cache.rx));
+    if (slow)
+        registers[REG_RIP] = (greg_t)(uintptr_t)slow;
+    return slow;
+}
+
+static bool handle(struct engine *engine, const siginfo_t *info, greg_t *registers)
+{
+    const uint8_t *rip = (const uint8_t *)(uintptr_t)registers[REG_RIP];
+    size_t offset = (size_t)(rip - engine->cache.rx);
+    bool by_code = info->si_code > 0; /* not by another process */
+    if (!by_code || offset >= engine->cache.size)
+        return false;
+    if (registers[REG_TRAPNO] == TRAP_PAGE_FAULT &&
+        resolve(engine, (uintptr_t)info->si_addr, registers[REG_ERR] & ERROR_WRITE))
+        return true;
+    return cache_is_warm(&engine->cache, offset) ? fail_warm(engine, registers)
+                                                 : fail_hot(engine, registers);
+}
+
 static void on_fault(int number, siginfo_t *info, void *opaque)
 {
-    greg_t *registers = ((ucontext_t *)opaque)->uc_mcontext.gregs;
-    struct engine *engine = engine_here;
-    const uint8_t *rip = (const uint8_t *)(uintptr_t)registers[REG_RIP];
-    bool by_code = info->si_code > 0; /* not by another process */
-    if (engine && by_code && (size_t)(rip - engine->cache.rx) < engine->cache.size) {
-        if (registers[REG_TRAPNO] == TRAP_PAGE_FAULT &&
-            resolve(engine, (uintptr_t)info->si_addr, registers[REG_ERR] & ERROR_WRITE))
-            return;
-        const uint8_t *slow = slow_path(engine, (uint32_t)(rip - engine->cache.rx));
-        if (slow) {
-            registers[REG_RIP] = (greg_t)(uintptr_t)slow;
-            return;
-        }
-    }
+    if (engine_here && handle(engine_here, info, ((ucontext_t *)opaque)->uc_mcontext.gregs))
+        return;
     if (others_action.sa_flags & SA_SIGINFO)
         others_action.sa_sigaction(number, info, opaque);
     else
@@ -104,7 +134,7 @@ static bool handle_faults(void)
 
 bool host_has_window(const struct engine *engine)
 {
-    return stubs_of(engine)->pext;
+    return stubs_of(engine)->pext && handle_faults();
 }
 
 void host_run_window(struct engine *engine)
@@ -115,8 +145,6 @@ void host_run_window(struct engine *engine)
 bool host_note_window(struct engine *engine, const struct block *block)
 {
     size_t count = engine->window_blocks.count;
-    if (!handle_faults())
-        return false;
     if (count == engine->window_blocks.capacity) {
         size_t capacity = count ? count * 2 : 1024;
         struct code_end *at = realloc(engine->window_blocks.at, capacity * sizeof *at);
