@@ -404,6 +404,19 @@ static inline uint8_t *plain_ram(const struct cpu *cpu, gpa_t gpa)
     return NULL;
 }
 
+/* The same, for one after the other: `range` says which had the last. */
+static inline uint8_t *plain_ram_near(const struct cpu *cpu, gpa_t gpa, unsigned *range)
+{
+    const struct cpu_bus *bus = cpu->bus;
+    if (gpa - bus->ram[*range].first >= bus->ram[*range].end - bus->ram[*range].first) {
+        *range = 0;
+        while (gpa - bus->ram[*range].first >= bus->ram[*range].end - bus->ram[*range].first)
+            if (++*range == CPU_BUS_RAM)
+                return NULL;
+    }
+    return bus->ram[*range].host + gpa;
+}
+
 static struct bus_page page_behind(struct cpu *cpu, gpa_t page)
 {
     uint8_t *plain = plain_ram(cpu, page);
@@ -758,32 +771,30 @@ const void *paging_space(const struct cpu *cpu)
  * The walk that nearly every TLB miss needs: tables in main RAM, present, accessed (and dirty, for
  * a write) already, no reserved bits. Anything else returns false and is for paging_resolve().
  */
-static bool quick_walk(const struct cpu *cpu, gva_t gva, enum access access, struct walk *walk)
+static inline bool quick_levels(const struct cpu *cpu, gva_t gva, enum access access,
+                                struct walk *walk, bool four_level)
 {
-    bool four_level = cpu->mode & MODE_LONG;
-    if (!(cpu->mode & MODE_PAGING) || (!four_level && cpu->cr4 & CR4_PAE) || !is_canonical(gva))
-        return false;
     unsigned entry_size = four_level ? 8 : 4, bits = four_level ? 9 : 10;
+    uint64_t frames = four_level ? PHYSICAL_MASK & ~0xfffull : 0xfffff000;
     uint64_t reserved = four_level ? ~PHYSICAL_MASK & ~PTE_NX : 0;
     if (!(cpu->efer & EFER_NXE))
         reserved |= PTE_NX;
 
-    gpa_t table = cpu->cr3 & (four_level ? PHYSICAL_MASK & ~0xfffull : 0xfffff000);
-    walk->user = walk->writable = walk->executable = true;
+    gpa_t table = cpu->cr3 & frames;
+    unsigned range = 0;
+    uint64_t rights = ~0ull; /* those of all levels, PTE_NX the other way round */
     for (unsigned shift = four_level ? 39 : 22;; shift -= bits) {
         const uint8_t *host =
-            plain_ram(cpu, table + (gva >> shift & ((1u << bits) - 1)) * entry_size);
+            plain_ram_near(cpu, table + (gva >> shift & ((1u << bits) - 1)) * entry_size, &range);
         if (!host)
             return false;
         uint64_t entry =
             four_level ? __atomic_load_n((const uint64_t *)(const void *)host, __ATOMIC_RELAXED)
                        : __atomic_load_n((const uint32_t *)(const void *)host, __ATOMIC_RELAXED);
-        if ((entry & (PTE_P | PTE_A)) != (PTE_P | PTE_A) || entry & reserved)
+        if ((entry & (PTE_P | PTE_A | reserved)) != (PTE_P | PTE_A))
             return false;
-        walk->user &= (entry & PTE_U) != 0;
-        walk->writable &= (entry & PTE_W) != 0;
-        walk->executable &= !(entry & PTE_NX);
-        uint64_t frame = entry & (four_level ? PHYSICAL_MASK & ~0xfffull : 0xfffff000);
+        rights &= entry ^ PTE_NX;
+        gpa_t frame = entry & frames;
         bool large = shift > 12 && entry & PTE_PS && (four_level || cpu->cr4 & CR4_PSE);
         if (large && frame & ((1ull << shift) - 1)) /* PAT, PSE-36, reserved */
             return false;
@@ -793,12 +804,24 @@ static bool quick_walk(const struct cpu *cpu, gva_t gva, enum access access, str
         if (shift == 12 || large) {
             walk->page_shift = shift;
             walk->gpa = frame | (gva & ((1ull << shift) - 1) & ~0xfffull);
-            walk->dirty = (entry & PTE_D) != 0;
+            walk->user = rights & PTE_U;
+            walk->writable = rights & PTE_W;
+            walk->executable = rights & PTE_NX;
+            walk->dirty = entry & PTE_D;
             walk->global = entry & PTE_G && cpu->cr4 & CR4_PGE;
             return walk->dirty || access != ACCESS_WRITE;
         }
         table = frame;
     }
+}
+
+static bool quick_walk(const struct cpu *cpu, gva_t gva, enum access access, struct walk *walk)
+{
+    if (!(cpu->mode & MODE_PAGING) || !is_canonical(gva))
+        return false;
+    if (cpu->mode & MODE_LONG)
+        return quick_levels(cpu, gva, access, walk, true);
+    return !(cpu->cr4 & CR4_PAE) && quick_levels(cpu, gva, access, walk, false);
 }
 
 bool paging_refill(struct cpu *cpu, gva_t gva, enum access access)
