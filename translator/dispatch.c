@@ -16,7 +16,7 @@
 #include <time.h>
 
 #define THRESHOLD_DEFAULT 8
-#define HOT_DEFAULT       2000
+#define HOT_DEFAULT       16000
 #define CACHE_MB_DEFAULT  27
 #define HOT_AGAIN         16 /* executions until what was hot before is */
 #define VERIFIED_WARM     64 /* runs under --verify after which a block is translated again */

@@ -294,6 +294,40 @@ START_TEST(flags_at_events)
 }
 END_TEST
 
+/* A loop reads the carry of the iteration before, which stays in the host's flags: AL and CF rotate
+ * by 9 bits. One that is stopped shows both, and the other flags of DEC. */
+START_TEST(carry_at_events)
+{
+    static const uint8_t code[] = {0x10, 0xc0, 0xff, 0xc9, 0x75, 0xfa, 0xf4};
+    const uint32_t rounds = 0xffffffffu; /* adc al, al; dec ecx; jne */
+    translator_options = (struct translator_options){.threshold = 1, .hot = 1};
+    struct guest *guest = guest_new(&accel_translator, GUEST_64);
+    struct cpu *cpu = guest->cpu;
+    guest_load(guest, GUEST_CODE, code, sizeof code);
+    guest->stop_after = 2;
+    cpu->gpr[RCX] = rounds;
+    cpu->gpr[RAX] = 0x31;
+    unsigned seen = 0;
+    for (unsigned stops = 0; stops < 20; stops++) {
+        ck_assert_int_eq(guest_run_timed(guest), CPU_EXIT_STOPPED);
+        uint32_t left = (uint32_t)cpu->gpr[RCX];
+        if (cpu->rip != GUEST_CODE || left == rounds)
+            continue;
+        seen++;
+        unsigned turned = 0x31; /* AL, and CF above it */
+        for (unsigned i = (rounds - left) % 9; i; i--)
+            turned = (turned << 1 | turned >> 8) & 0x1ff;
+        uint32_t flags = (turned >> 8 ? FLAG_CF : 0) | (left >> 31 ? FLAG_SF : 0) |
+                         ((left & 15) == 15 ? FLAG_AF : 0) | (left == INT32_MAX ? FLAG_OF : 0) |
+                         (__builtin_popcount(left & 0xff) & 1 ? 0 : FLAG_PF);
+        ck_assert_uint_eq(cpu->gpr[RAX], turned & 0xff);
+        ck_assert_uint_eq(cpu->eflags & FLAG_ARITH, flags);
+    }
+    ck_assert_uint_gt(seen, 0);
+    guest_free(guest);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("translator: loops");
@@ -305,6 +339,7 @@ int main(void)
     tcase_add_loop_test(tc, verified, 0, count);
     tcase_add_test(tc, page_moves);
     tcase_add_test(tc, flags_at_events);
+    tcase_add_test(tc, carry_at_events);
     suite_add_tcase(suite, tc);
     SRunner *runner = srunner_create(suite);
     srunner_set_fork_status(runner, CK_NOFORK);

@@ -331,6 +331,13 @@ uint8_t *emit_jcc8(struct emit *e, enum host_cond cond)
     return e->at - 1;
 }
 
+uint8_t *emit_jrcxz8(struct emit *e)
+{
+    emit_byte(e, 0xe3);
+    emit_byte(e, 0);
+    return e->at - 1;
+}
+
 uint8_t *emit_jmp8(struct emit *e)
 {
     emit_byte(e, 0xeb);

@@ -166,6 +166,7 @@ uint8_t *emit_call(struct emit *e);
 /* Short forms for jumps inside one lowering; emit_patch8() checks the reach. */
 uint8_t *emit_jcc8(struct emit *e, enum host_cond cond);
 uint8_t *emit_jmp8(struct emit *e);
+uint8_t *emit_jrcxz8(struct emit *e);
 
 /* Lets the displacement at `field` lead to `target` (both in the writable view). */
 void emit_patch(uint8_t *field, const uint8_t *target);

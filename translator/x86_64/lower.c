@@ -272,8 +272,18 @@ static void emit_exit(struct lower *l, struct lower_exit *exit, struct flags *fl
 
 /* -- Loops (opt_loop.c) -- */
 
+/* Are flags of the iteration before read, before the first are written? */
+static bool loop_reads_flags(const struct lower *l)
+{
+    for (unsigned i = 0; i < l->list->count; i++)
+        if (l->list->at[i].reads || l->list->at[i].writes)
+            return l->list->at[i].reads != 0;
+    return false;
+}
+
 /* Flags at the start of the second copy, given those at the end of the first: computed again where
- * that is possible until they are dead, else stored. */
+ * that is possible until they are dead, left in the host's where they are read first, else stored.
+ */
 static void choose_head_flags(struct lower *l)
 {
     unsigned at = l->at;
@@ -282,6 +292,8 @@ static void choose_head_flags(struct lower *l)
         l->head = (struct flags){.recipe = {.op = IR_COUNT}};
     else if (lower_recipe_survives(l))
         l->head = (struct flags){.recipe = l->flags.recipe};
+    else if (!(ALL & ~l->flags.host) && loop_reads_flags(l) && !l->count && !l->engine->verify)
+        l->head = (struct flags){.host = ALL, .recipe = {.op = IR_COUNT}};
     else
         l->head = (struct flags){.slot = ALL, .recipe = {.op = IR_COUNT}};
     l->at = at;
@@ -294,6 +306,31 @@ static bool head_fits(const struct lower *l)
     return head->op == IR_COUNT || memcmp(head, &l->flags.recipe, sizeof *head) == 0;
 }
 
+/* Goes back, or on into the second copy, unless there is an event. */
+static void lower_leave_loop(struct lower *l)
+{
+    struct emit *e = l->e;
+    uint8_t *leave, *back = NULL;
+    if (l->head.host) { /* nothing that changes them */
+        emit_load(e, 4, H_RCX, cpu_mem(CPU_AT(event)));
+        uint8_t *none = emit_jrcxz8(e);
+        leave = emit_jmp(e);
+        emit_patch8(e, none);
+        if (l->next)
+            back = emit_jmp(e);
+    } else {
+        emit_alu_mi(e, ALU_CMP, 4, cpu_mem(CPU_AT(event)), 0, false);
+        if (l->next)
+            back = emit_jcc(e, CC_Z);
+        leave = l->next ? emit_jmp(e) : emit_jcc(e, CC_NZ);
+    }
+    if (back && emit_ok(e))
+        emit_patch(back, l->head_code);
+    struct cold *cold = lower_cold(l, COLD_LOOKUP, leave);
+    cold->rip = l->block->rip;
+    cold->executed = l->count ? 0 : (uint8_t)(l->ir->insn + 1);
+}
+
 /* The jump back: from the end of the first copy into the second, which comes next, and from
  * the end of that to its start. */
 static void lower_back_edge(struct lower *l)
@@ -303,6 +340,13 @@ static void lower_back_edge(struct lower *l)
     if (!l->next)
         choose_head_flags(l);
     l->failed |= !head_fits(l); /* never: both copies end alike */
+    if (l->head.host) {
+        if (ALL & ~l->flags.host)
+            lower_fill_slot(l, &l->flags);
+        lower_want(l, ALL);
+        lower_leave_loop(l);
+        return;
+    }
     if (l->head.slot || l->flags.recipe.op == IR_COUNT)
         lower_fill_slot(l, &l->flags);
     l->flags.host = 0; /* what follows clobbers them */
@@ -314,19 +358,7 @@ static void lower_back_edge(struct lower *l)
                     (int32_t)block_verified_insns(l->block), false);
         lower_cold(l, COLD_EXIT, emit_jcc(e, CC_NC))->exit = exit;
     }
-    emit_alu_mi(e, ALU_CMP, 4, cpu_mem(CPU_AT(event)), 0, false);
-    uint8_t *leave;
-    if (l->next) {
-        uint8_t *back = emit_jcc(e, CC_Z);
-        if (emit_ok(e))
-            emit_patch(back, l->head_code);
-        leave = emit_jmp(e);
-    } else {
-        leave = emit_jcc(e, CC_NZ);
-    }
-    struct cold *cold = lower_cold(l, COLD_LOOKUP, leave);
-    cold->rip = l->block->rip;
-    cold->executed = l->count ? 0 : (uint8_t)count;
+    lower_leave_loop(l);
 }
 
 static bool is_back_edge(const struct lower *l, const struct ir *ir)
@@ -383,14 +415,13 @@ static void lower_branch_count(struct lower *l, const struct ir *ir)
         emit_rr(l->e, 0xb7 | X_0F, H_RCX, l->home[RCX]); /* movzx ecx, r16 */
     else
         emit_mov_rr(l->e, ir->size, H_RCX, l->home[RCX]);
-    emit_byte(l->e, 0xe3); /* jrcxz over one jump */
-    emit_byte(l->e, ir->cond ? 5 : 2);
-    uint8_t *over = NULL;
-    if (!ir->cond)
+    uint8_t *zero = emit_jrcxz8(l->e), *over = NULL;
+    if (!ir->cond) {
         over = emit_jmp8(l->e);
+        emit_patch8(l->e, zero);
+    }
     struct cold *cold = lower_cold(l, COLD_EXIT, emit_jmp(l->e));
-    if (over)
-        emit_patch8(l->e, over);
+    emit_patch8(l->e, over ? over : zero);
     cold->exit = exit;
     cold->poll = is_backward(l, exit->rip);
 }
