@@ -59,6 +59,15 @@ static void start_warm(void)
     start();
 }
 
+static void start_floating(void)
+{
+    start_warm();
+    translator_options.float_all = true;
+    user_guest_free(guest);
+    guest = user_guest_new(engine_find("translator"), 1);
+    board = guest->cpu->bus->opaque;
+}
+
 static void stop(void)
 {
     user_guest_free(guest);
@@ -200,6 +209,27 @@ START_TEST(positions)
                 ck_assert_uint_eq(board->ram[SPARE + i * 4096], i < done ? i + 1 : 0);
             set_entry(address, old);
         }
+}
+END_TEST
+
+/* A call whose push faults shows the flags from before it: making the address that it pushes, which
+ * takes an addition where code floats, must not show. */
+START_TEST(call_flags)
+{
+    const uint64_t stack = USER_BASE + 0x22000;
+    set_entry(stack - 4096, 0);
+    tlb_flush_all(guest->cpu);
+    for (unsigned round = 0; round < 2; round++) {
+        set_entry(stack, (SPARE + 0x2000) | P | W | U);
+        state.gpr[RSP] = stack + 16; /* xor ebp, ebp; push rbx; push rbx; inc eax; call */
+        state.gpr[RAX] = round ? 0xffffffff : 0x7fffffff;
+        ck_assert_int_eq(RUN("\x31\xed\x53\x53\xff\xc0\xe8\0\0\0\0"), EXC_PF);
+        ck_assert_uint_eq(state.rip, USER_CODE + 6);
+        ck_assert_uint_eq(state.cr2, stack - 8);
+        ck_assert_uint_eq(state.gpr[RSP], stack);
+        ck_assert_uint_eq(state.eflags & FLAG_ARITH, round ? FLAG_ZF | FLAG_AF | FLAG_PF
+                                                           : FLAG_OF | FLAG_SF | FLAG_AF | FLAG_PF);
+    }
 }
 END_TEST
 
@@ -455,6 +485,7 @@ static TCase *new_case(const char *name, SFun start_guest)
     tcase_add_test(tests, pages);
     tcase_add_test(tests, changes);
     tcase_add_test(tests, positions);
+    tcase_add_test(tests, call_flags);
     tcase_add_test(tests, x87_pointers);
     tcase_add_test(tests, large_page);
     tcase_add_test(tests, code);
@@ -471,6 +502,7 @@ int main(void)
     Suite *suite = suite_create("window");
     suite_add_tcase(suite, new_case("hot code", start));
     suite_add_tcase(suite, new_case("warm code", start_warm));
+    suite_add_tcase(suite, new_case("floating warm code", start_floating));
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     int failed = srunner_ntests_failed(runner);

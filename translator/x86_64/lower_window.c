@@ -81,8 +81,10 @@ bool lower_window(struct lower *l, const struct ir *ir)
     else if (!load_constant(l, (uint64_t)ir->imm))
         return false;
     bool conditional = use->op == IR_CMOV || use->op == IR_SETCC;
-    if (conditional && isa_cond_flags(use->cond) & ~l->flags.host)
-        lower_clobber(l); /* they would be lost before the access */
+    bool adds =
+        use->op == IR_CALL && l->block->floats; /* the shift to the address that it pushes */
+    if (adds || (conditional && isa_cond_flags(use->cond) & ~l->flags.host))
+        lower_clobber(l); /* the flags would be lost before the access */
     lower_fault(l);
     if (ir->window_check && !(l->next && ir->invariant))
         check(l);
